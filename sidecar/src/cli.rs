@@ -1,0 +1,122 @@
+//! The command line, with the two rules every program keeps: each flag `--some-flag` can be given as
+//! `LONGSHORE_SOME_FLAG`, and `install DIR` copies the program there.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command, CommandFactory, Parser};
+
+use crate::install;
+
+/// Parses the process's arguments and hands them to `run`; `--help`, wrong usage (64) and `install` end here.
+pub fn main<A: Parser>(run: impl FnOnce(A) -> ExitCode) -> ExitCode {
+    match parse::<A>(std::env::args_os()) {
+        Ok(Parsed::Run(args)) => run(args),
+        Ok(Parsed::Install(dir)) => install::main(&dir),
+        Err(error) => {
+            let printed = error.print();
+            ExitCode::from(if error.use_stderr() || printed.is_err() { 64 } else { 0 })
+        }
+    }
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Parsed<A> {
+    /// The program's own work.
+    Run(A),
+    /// To be copied into this directory.
+    Install(PathBuf),
+}
+
+/// Parses `argv` by the rules above.
+///
+/// # Errors
+/// clap's own, ready to be printed.
+pub fn parse<A: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed<A>, clap::Error> {
+    let mut matches = command::<A>().try_get_matches_from(argv)?;
+    if let Some(("install", install)) = matches.subcommand() {
+        let dir = install.get_one::<PathBuf>("dir").expect("clap requires it");
+        return Ok(Parsed::Install(dir.clone()));
+    }
+    from_matches::<A>(&mut matches).map(Parsed::Run)
+}
+
+fn from_matches<A: Parser>(matches: &mut ArgMatches) -> Result<A, clap::Error> {
+    A::from_arg_matches_mut(matches).map_err(|error| error.format(&mut A::command()))
+}
+
+/// The program's command line, as completions, man pages and tests see it.
+pub fn command<A: CommandFactory>() -> Command {
+    let install = Command::new("install")
+        .about("Copy this program into a directory, so that it can run inside an image that does not hold it")
+        .arg(clap::Arg::new("dir").value_name("DIR").required(true).value_parser(clap::value_parser!(PathBuf)));
+    with_variables(A::command()).subcommand(install).subcommand_negates_reqs(true)
+}
+
+fn with_variables(command: Command) -> Command {
+    command
+        .mut_args(|arg| match arg.get_long() {
+            Some(long) if arg.get_env().is_none() && !matches!(long, "help" | "version") => {
+                let name = variable(long);
+                arg.env(name).hide_env_values(true)
+            }
+            _ => arg,
+        })
+        .mut_subcommands(with_variables)
+}
+
+/// The variable of a flag: `probe-listen` → `LONGSHORE_PROBE_LISTEN`.
+pub fn variable(long: &str) -> String {
+    format!("LONGSHORE_{}", long.replace('-', "_").to_uppercase())
+}
+
+/// The variables of every flag a program has, so that it can keep them from its children.
+pub fn variables<A: CommandFactory>() -> Vec<OsString> {
+    fn collect(command: &Command, into: &mut Vec<OsString>) {
+        into.extend(command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)));
+        for sub in command.get_subcommands() {
+            collect(sub, into);
+        }
+    }
+    let mut all = Vec::new();
+    collect(&command::<A>(), &mut all);
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Args {
+        /// A flag.
+        #[arg(long, default_value = "x")]
+        some_flag: String,
+        /// What to run.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    }
+
+    fn argv(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        assert_eq!(variables::<Args>(), ["LONGSHORE_SOME_FLAG"]);
+        command::<Args>().debug_assert();
+    }
+
+    #[test]
+    fn install_needs_nothing_else() {
+        let Ok(Parsed::Install(dir)) = parse::<Args>(argv(&["p", "install", "/d"])) else { panic!("no install") };
+        assert_eq!(dir, PathBuf::from("/d"));
+        let Ok(Parsed::Run(args)) = parse::<Args>(argv(&["p", "--", "install", "/d"])) else { panic!("no run") };
+        assert_eq!((args.some_flag.as_str(), args.command.len()), ("x", 2));
+        assert!(parse::<Args>(argv(&["p", "--nonsense"])).is_err());
+    }
+}

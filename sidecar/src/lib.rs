@@ -1,0 +1,15 @@
+//! What every Longshore program is: how it reads its settings, logs, hears signals, answers probes, counts, and exits.
+
+pub mod cli;
+pub mod failure;
+pub mod fault;
+pub mod install;
+pub mod probes;
+pub mod run;
+pub mod secret;
+
+pub use failure::{Failure, FailureExt};
+pub use probes::{Health, ProbeArgs, Probes};
+pub use prometheus_client as metrics;
+pub use run::{ProcessArgs, Shutdown};
+pub use secret::Secret;
