@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn golden_names_never_change() {
         // These are what other languages and older ledgers hold: a change here is a change of contract.
-        let cases: [(&[u8], &[u8], &[u8], &str); 4] = [
+        type Case = (&'static [u8], &'static [u8], &'static [u8], &'static str);
+        let cases: [Case; 4] = [
             (b"", b"My Video.MP4", b"", GOLDEN[0]),
             (b"", b"videos/2024/a.mp4", b"17-1700000000000000000", GOLDEN[1]),
             (b"bucket", "été/".as_bytes(), b"\"etag\"", GOLDEN[2]),

@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine with Rust: `make demo` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+BIN = $(TARGET_DIR)/debug
+OUT ?= demo-out
+
+.PHONY: help
+help: ## Show what there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Real mp4 files become thumbnails, end to end, on this machine (OUT=demo-out)
+	@scripts/setup ffmpeg
+	cargo build --locked -p files-ambassador -p queue-manager -p ffmpeg-worker
+	@examples/thumbnails/demo.sh "$(BIN)" "$(OUT)"
+
+.PHONY: test
+test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
+	@scripts/setup ffmpeg strace python3 flock
+	@tests/run
+
+.PHONY: check
+check: ## The fast inner loop: format, lints, unit tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --lib --quiet
+
+.PHONY: docs
+docs: ## Rustdoc of every crate, with broken links refused
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: deny
+deny: ## Licences, sources and duplicate bans of the dependencies (needs cargo-deny)
+	cargo deny --all-features check licenses bans sources
+
+.PHONY: clean
+clean: ## Remove what was built and what the demo made
+	cargo clean
+	rm -rf demo-out

@@ -1,0 +1,3 @@
+//! Tests across families: the real programs together, and the rules that hold for the whole house.
+
+mod edges;
