@@ -1,7 +1,4 @@
-//! The two contracts Longshore's programs meet at, as types: the source's HTTP contract (`/v1/items`) and the worker's
-//! (`WORK_ITEM_FILE`, exit codes, the report, `_SUCCESS.json`).
-//!
-//! Nothing here does I/O except [`client`], which is behind the feature of that name. The prose is `docs/contract.md`.
+#![doc = include_str!("../README.md")]
 
 pub mod attempt;
 #[cfg(feature = "client")]

@@ -1,4 +1,4 @@
-//! What every Longshore program is: how it reads its settings, logs, hears signals, answers probes, counts, and exits.
+#![doc = include_str!("../README.md")]
 
 pub mod cli;
 pub mod failure;
