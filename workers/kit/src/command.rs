@@ -1,0 +1,118 @@
+//! A command as a job wants it run, and how it ended.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+
+use crate::JobError;
+
+/// A command to run in the worker's stated environment, started by [`Context::run`](crate::Context::run).
+pub struct Command {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) envs: Vec<(OsString, OsString)>,
+    pub(crate) stdout: Stdout,
+}
+
+/// Takes one line of standard output, without its newline.
+pub(crate) type OnLine = Box<dyn FnMut(&[u8]) + Send>;
+
+pub(crate) enum Stdout {
+    Pass,
+    Capture { max: usize },
+    Lines(OnLine),
+}
+
+impl Command {
+    /// `program` is looked up in `PATH` when it has no slash.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self { program: program.into(), args: Vec::new(), envs: Vec::new(), stdout: Stdout::Pass }
+    }
+
+    /// One argument more.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Several arguments more.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// One variable more than (or instead of) what every command of a worker gets.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.envs.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Standard output is not passed through: its first `max` bytes are kept for [`Exit::stdout`], the rest is read and
+    /// dropped.
+    #[must_use]
+    pub fn capture_stdout(mut self, max: usize) -> Self {
+        self.stdout = Stdout::Capture { max };
+        self
+    }
+
+    /// Standard output is not passed through: each line, without its newline and cut at 64 KiB, goes to `each` as it
+    /// comes. `each` must be quick, since the command waits for it.
+    #[must_use]
+    pub fn stdout_lines(mut self, each: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        self.stdout = Stdout::Lines(Box::new(each));
+        self
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("program", &self.program).field("args", &self.args).finish_non_exhaustive()
+    }
+}
+
+/// How a command ended by itself. One that could not be started, ran into the timeout or was cancelled with the worker is
+/// a [`JobError`] instead.
+#[derive(Clone, Debug)]
+pub struct Exit {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// What [`Command::capture_stdout`] asked for.
+    pub stdout: Vec<u8>,
+    /// The last lines of standard error.
+    pub stderr_tail: String,
+}
+
+impl Exit {
+    /// Whether it ended with 0.
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Nothing when it ended with 0.
+    ///
+    /// # Errors
+    /// Otherwise what the worker's contract makes of it: 1–63 as they are, 64 and above as 1, a signal as 128 + n.
+    pub fn ok(self) -> Result<(), JobError> {
+        use contract::exit;
+        match (self.code, self.signal) {
+            (Some(0), _) => Ok(()),
+            (Some(code), _) => {
+                let own = u8::try_from(code).ok().filter(|code| *code <= exit::USER_MAX);
+                Err(JobError::new(
+                    own.unwrap_or(exit::USER_OTHER),
+                    "CommandFailed",
+                    format!("the command ended with exit code {code}"),
+                ))
+            }
+            (None, signal) => {
+                let signal = signal.unwrap_or_default();
+                let code = u8::try_from(signal).unwrap_or_default().saturating_add(exit::SIGNAL_BASE);
+                Err(JobError::new(code, "CommandKilled", format!("the command was killed by signal {signal}")))
+            }
+        }
+    }
+}
