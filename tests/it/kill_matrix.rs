@@ -1,0 +1,206 @@
+//! `kill -9` of every program at every place where state changes hands, and what must hold afterwards.
+//!
+//! The fault points are read from the sources, so one that nobody ever passes fails the test as surely as one that is
+//! not survived.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use longshore_tests::programs::root;
+use longshore_tests::{Ended, Faults, World, wait_until};
+
+/// The manager's verdict when everything but the poison succeeded.
+const SOME_DEAD: i32 = 3;
+
+fn points() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for folder in ["ambassadors", "manager", "process", "storage", "workers"] {
+        scan(&root().join(folder), &mut found);
+    }
+    found
+}
+
+fn scan(path: &Path, into: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(path).expect("a folder of sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            scan(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).expect("a source file");
+            for rest in text.split("fault::point(\"").skip(1) {
+                into.insert(rest.split('"').next().expect("the string ends").to_owned());
+            }
+        }
+    }
+}
+
+/// The faults of a trip that is killed at `point`. Recovery has points of its own, which only a start after an earlier
+/// kill passes: so each program is first killed in the middle of its work, then at `point`.
+fn faults(point: &str) -> Faults {
+    let at = |first: &str| vec![format!("{first}=kill"), format!("{point}=kill")];
+    let mut faults = Faults::default();
+    match point.split('.').next().expect("a family") {
+        "manager" | "executor" => faults.manager = at("executor.spawn.after"),
+        "worker" | "storage" => faults.worker = at("worker.rename.before"),
+        "files" => faults.ambassador = at("files.settle.aside.after"),
+        family => panic!("fault point {point:?} is of no family this test knows: {family}"),
+    }
+    faults
+}
+
+#[test]
+fn every_fault_point_is_passed_and_survived() {
+    let points: Vec<String> = points().into_iter().collect();
+    assert!(points.len() > 20, "only {} fault points were found in the sources", points.len());
+    let (next, hits, failures) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = std::panic::catch_unwind(|| {
+                        let mut world = World::new();
+                        world.add_usual_files();
+                        let code = world.trip(&faults(point), 2);
+                        assert_eq!(code, SOME_DEAD, "{}", world.logs());
+                        world.check();
+                        world.hits()
+                    });
+                    match result {
+                        Ok(seen) => {
+                            let mut hits = hits.lock().expect("no panic holds it");
+                            seen.into_iter().for_each(|hit| *hits.entry(hit).or_insert(0) += 1);
+                        }
+                        Err(panic) => failures.lock().expect("no panic holds it").push((point, panic)),
+                    }
+                }
+            });
+        }
+    });
+    let hits = hits.into_inner().expect("no panic holds it");
+    println!("fault points passed, and in how many trips:");
+    hits.iter().for_each(|(point, trips)| println!("  {point:<40} {trips}"));
+    let failures = failures.into_inner().expect("no panic holds it");
+    let failed: Vec<_> = failures.iter().map(|(point, _)| point).collect();
+    assert!(failed.is_empty(), "not survived: {failed:?} (each is described above)");
+    let never: Vec<_> = points.iter().filter(|point| !hits.contains_key(*point)).collect();
+    assert!(never.is_empty(), "never passed: {never:?}");
+}
+
+#[test]
+fn a_killed_script_runs_again() {
+    let mut world = World::new();
+    world.add_usual_files();
+    fs::create_dir_all(world.path().join("kill-script/once")).expect("a token");
+    assert_eq!(world.trip(&Faults::default(), 2), SOME_DEAD);
+    assert!(!world.path().join("kill-script/once").exists(), "no script was killed");
+    world.check();
+}
+
+#[test]
+fn random_kills_over_five_hundred_items_lose_and_double_nothing() {
+    const ITEMS: usize = 500;
+    let mut world = World::new();
+    for n in 0..ITEMS {
+        let key = format!("dir{}/item {n}.txt", n % 7).into_bytes();
+        world.add(&key, &[&key[..], b" content"].concat());
+    }
+    let (done, kills) = (AtomicBool::new(false), Mutex::new(BTreeMap::<&str, usize>::new()));
+    let code = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let victims = ["queue-manager local", "script-worker --permanent", "/script", "files-ambassador --root"];
+            let begun = Instant::now();
+            while !done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(40) {
+                std::thread::sleep(Duration::from_millis(fastrand::u64(50..400)));
+                let victim = fastrand::choice(victims).expect("there are some");
+                if world.kill_one(victim) {
+                    *kills.lock().expect("no panic holds it").entry(victim).or_default() += 1;
+                }
+            }
+        });
+        let code = world.trip(&Faults::default(), 4);
+        done.store(true, Ordering::Relaxed);
+        code
+    });
+    let kills = kills.into_inner().expect("no panic holds it");
+    println!("killed: {kills:?}; runs begun: {}", world.runs().iter().filter(|r| r.starts_with("start")).count());
+    assert!(kills.values().sum::<usize>() >= 20, "too few kills to prove anything: {kills:?}");
+    assert_eq!(code, 0, "{}", world.logs());
+    world.check();
+}
+
+/// The last word from outside: the kernel kills the worker as it enters a system call that changes what others see.
+mod needs_strace {
+    use std::process::Command;
+
+    use super::*;
+    use longshore_tests::Daemon;
+    use longshore_tests::programs::program;
+
+    fn worker(world: &World, inject: Option<(&str, usize)>) -> Ended {
+        let mut command = Command::new(if inject.is_some() { "strace".into() } else { program("script-worker") });
+        if let Some((calls, nth)) = inject {
+            command
+                .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
+                .args(["-e", &format!("inject={calls}:signal=KILL:when={nth}")])
+                .arg(program("script-worker"));
+        }
+        command
+            .env("WORLD", world.path())
+            .env("TMPDIR", world.path().join("tmp"))
+            .env("WORK_ITEM_FILE", world.path().join("item.json"))
+            .env("LONGSHORE_ATTEMPT_ID", format!("attempt-{}", fastrand::u64(..)))
+            .arg("--allow-input")
+            .arg(format!("file://{}/", world.path().join("source").display()))
+            .arg("--output")
+            .arg(format!("{}/{{key}}/", world.path().join("out").display()))
+            .arg("--report")
+            .arg(world.path().join("report.json"))
+            .arg("--")
+            .arg(world.path().join("script"));
+        let mut worker = Daemon::start(&mut command, &world.path().join("worker.log"));
+        let ended = worker.wait();
+        // The kernel killed the worker; what a manager would do about its script is done here.
+        while world.kill_one("/script") {}
+        ended
+    }
+
+    fn dies_at_every(calls: &str) {
+        let mut deaths = 0;
+        for nth in 1.. {
+            let mut world = World::new();
+            world.add(b"a.txt", b"a.txt content");
+            let uri = format!("file://{}/source/a.txt", world.path().display());
+            let item = serde_json::json!({"uri": uri, "key": "a.txt"}).to_string();
+            fs::write(world.path().join("item.json"), item).expect("an item file");
+            let first = worker(&world, Some((calls, nth)));
+            if first == Ended::Code(0) {
+                break;
+            }
+            deaths += 1;
+            wait_until("the killed worker's script to end", || world.processes().is_empty().then_some(()));
+            let whole = longshore_tests::world::whole(&world.path().join("out/a.txt"));
+            assert!(
+                whole.is_ok() || !world.path().join("out/a.txt").exists(),
+                "{calls} {nth}: half published: {whole:?}"
+            );
+            assert_eq!(worker(&world, None), Ended::Code(0), "{calls} {nth}: {}", world.logs());
+            world.check_one_committed(&format!("{calls} number {nth}"));
+        }
+        println!("killed at each of {deaths} calls of {calls}");
+        assert!(deaths > 0, "the worker makes no call of {calls}: nothing was tested");
+    }
+
+    #[test]
+    fn a_worker_killed_at_any_rename_is_made_good() {
+        dies_at_every("rename,renameat,renameat2");
+    }
+
+    #[test]
+    fn a_worker_killed_at_any_fsync_is_made_good() {
+        dies_at_every("fsync,fdatasync");
+    }
+}

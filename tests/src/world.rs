@@ -1,0 +1,411 @@
+//! One folder of work, an ambassador, a manager and script-workers over it, killed wherever a test says and started
+//! again, and what must be true of it afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use contract::{MARKER_FILE, Marker, STAGING_DIR};
+use rustix::process::{Pid, Signal};
+use sha2::{Digest, Sha256};
+
+use crate::programs::program;
+use crate::supervised::{Daemon, Ended};
+
+/// What befalls each successive start of each program: `LONGSHORE_FAULT` of the first, the second, ….
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Of queue-manager.
+    pub manager: Vec<String>,
+    /// Of script-worker.
+    pub worker: Vec<String>,
+    /// Of files-ambassador.
+    pub ambassador: Vec<String>,
+}
+
+/// The script that every item gets. It logs a line at its start and at its end, and holds a lock in between, so that an
+/// overlap is seen even when a run is killed and leaves no end.
+const SCRIPT: &str = r#"#!/bin/sh
+exec 8>>"$WORLD/locks/$WORK_ITEM_NAME"
+flock -n 8 || echo "overlap $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
+echo "start $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
+if [ -n "$(ls "$WORLD/kill-script" 2>/dev/null)" ] && rmdir "$WORLD/kill-script/once" 2>/dev/null; then kill -9 $$; fi
+case $INPUT_FILE in
+    *poison*) echo "this one is poison" >&2; exit 3 ;;
+    *flaky*) mkdir "$WORLD/flaky" 2>/dev/null && { echo "not yet" >&2; exit 1; } ;;
+esac
+cp "$INPUT_FILE" "$OUTPUT_DIR/copy"
+sleep "${PACE:-0.02}"
+mkdir "$OUTPUT_DIR/sub"
+echo "$LONGSHORE_ATTEMPT_ID" >"$OUTPUT_DIR/sub/attempt"
+echo "end $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
+"#;
+
+/// Gives each successive worker the next fault of the list.
+const WRAPPER: &str = r#"#!/bin/sh
+for fault in $(ls "$WORLD/worker-faults" 2>/dev/null | sort); do
+    if mv "$WORLD/worker-faults/$fault" "$WORLD/taken/$fault" 2>/dev/null; then
+        LONGSHORE_FAULT=$(cat "$WORLD/taken/$fault")
+        export LONGSHORE_FAULT
+        break
+    fi
+done
+export LONGSHORE_FAULT_LOG="$WORLD/hits"
+exec "$@"
+"#;
+
+/// The folders of one test.
+#[derive(Debug)]
+pub struct World {
+    dir: tempfile::TempDir,
+    port: u16,
+    keys: BTreeSet<Vec<u8>>,
+}
+
+impl World {
+    /// A world with an empty source.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("longshore-world-").tempdir().expect("a directory");
+        for folder in ["source", "out", "state", "tmp", "locks", "settled", "worker-faults", "taken"] {
+            fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        for (name, text) in [("script", SCRIPT), ("wrapper", WRAPPER)] {
+            fs::write(dir.path().join(name), text).expect("a script");
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o755)).expect("made executable");
+        }
+        fs::write(dir.path().join("runs"), "").expect("a log");
+        fs::write(dir.path().join("hits"), "").expect("a log");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        Self { dir, port, keys: BTreeSet::new() }
+    }
+
+    /// The world's own folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the ambassador serves.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Puts a file of these bytes into the source, whole from the start.
+    pub fn add(&mut self, key: &[u8], content: &[u8]) {
+        let path = self.path().join("source").join(OsStr::from_bytes(key));
+        fs::create_dir_all(path.parent().expect("below the source")).expect("a folder");
+        let staged = self.path().join("tmp-new-file");
+        fs::write(&staged, content).expect("written");
+        fs::rename(staged, path).expect("moved in");
+        self.keys.insert(key.to_vec());
+    }
+
+    /// Files of the kinds that matter: plain, hostile names, one that fails once, one that always fails.
+    pub fn add_usual_files(&mut self) {
+        for key in [&b"plain.txt"[..], b"sub folder/b.txt", b"flaky.txt", b"poison.txt", b"$(rm -rf)\n\xff.txt"] {
+            self.add(key, &[key, b" content"].concat());
+        }
+    }
+
+    /// What has been logged by the script, a line each.
+    pub fn runs(&self) -> Vec<String> {
+        fs::read_to_string(self.path().join("runs")).expect("the log").lines().map(str::to_owned).collect()
+    }
+
+    /// The fault points passed by any program.
+    pub fn hits(&self) -> BTreeSet<String> {
+        fs::read_to_string(self.path().join("hits")).expect("the log").lines().map(str::to_owned).collect()
+    }
+
+    fn command(&self, name: &str, fault: Option<&String>) -> Command {
+        let mut command = Command::new(program(name));
+        command
+            .env("WORLD", self.path())
+            .env("TMPDIR", self.path().join("tmp"))
+            .env("LONGSHORE_FAULT_LOG", self.path().join("hits"))
+            .env_remove("LONGSHORE_FAULT");
+        if let Some(fault) = fault {
+            command.env("LONGSHORE_FAULT", fault);
+        }
+        command
+    }
+
+    /// Starts the ambassador.
+    pub fn ambassador(&self, fault: Option<&String>) -> Daemon {
+        let mut command = self.command("files-ambassador", fault);
+        command
+            .arg("--root")
+            .arg(self.path().join("source"))
+            .args(["--listen", &format!("127.0.0.1:{}", self.port), "--probe-listen", "127.0.0.1:0"])
+            .args(["--rescan", "200ms", "--stable-for", "50ms", "--on-settle"])
+            .arg(format!("move:{}", self.path().join("settled").display()));
+        Daemon::start(&mut command, &self.path().join("ambassador.log"))
+    }
+
+    /// Starts the manager, over script-workers that run the script.
+    pub fn manager(&self, fault: Option<&String>, parallelism: usize) -> Daemon {
+        let mut command = self.command("queue-manager", fault);
+        command
+            .args(["local", "--until-empty", "--source", &self.url(), "--probe-listen", "127.0.0.1:0"])
+            .arg("--state")
+            .arg(self.path().join("state"))
+            .args(["--poll", "100ms", "--backoff", "20ms..200ms", "--parallelism", &parallelism.to_string(), "--"])
+            .arg(self.path().join("wrapper"))
+            .arg(program("script-worker"))
+            .args(["--permanent-exit", "3", "--allow-input"])
+            .arg(format!("file://{}/", self.path().join("source").display()))
+            .arg("--output")
+            .arg(format!("{}/{{key}}/", self.path().join("out").display()))
+            .arg("--")
+            .arg(self.path().join("script"));
+        Daemon::start(&mut command, &self.path().join("manager.log"))
+    }
+
+    /// One trip of everything in the source, each program killed as `faults` says and started again, until the manager
+    /// ends by itself. Gives the manager's exit code.
+    pub fn trip(&self, faults: &Faults, parallelism: usize) -> i32 {
+        for (n, fault) in faults.worker.iter().enumerate() {
+            fs::write(self.path().join(format!("worker-faults/{n:04}")), fault).expect("a fault");
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.keep_ambassador(&faults.ambassador, &done));
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run_manager(faults, parallelism)));
+            done.store(true, Ordering::Relaxed);
+            code.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn run_manager(&self, faults: &Faults, parallelism: usize) -> i32 {
+        let mut faults = faults.manager.iter();
+        loop {
+            match self.manager(faults.next(), parallelism).wait() {
+                Ended::Code(code) => return code,
+                Ended::Signal(9) => {}
+                Ended::Signal(other) => panic!("the manager ended by signal {other}:\n{}", self.logs()),
+            }
+        }
+    }
+
+    fn keep_ambassador(&self, faults: &[String], done: &AtomicBool) {
+        let mut faults = faults.iter();
+        while !done.load(Ordering::Relaxed) {
+            let mut ambassador = self.ambassador(faults.next());
+            while ambassador.ended().is_none() {
+                if done.load(Ordering::Relaxed) {
+                    ambassador.terminate();
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+    }
+
+    /// The ends of every log, for a panic's message.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for name in ["manager.log", "ambassador.log", "runs", "hits"] {
+            let log = fs::read(self.path().join(name)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
+            let _ = write!(text, "--- {name}\n{tail}\n");
+        }
+        text
+    }
+
+    /// Everything that must hold once the manager has ended by itself.
+    ///
+    /// # Panics
+    /// Naming each thing that does not hold.
+    pub fn check(&self) {
+        let mut wrong = Vec::new();
+        self.check_runs(&mut wrong);
+        self.check_published(&mut wrong);
+        self.check_source(&mut wrong);
+        self.check_leftovers(&mut wrong);
+        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.logs());
+    }
+
+    /// That everything in the source is published, once and whole, and nothing else was left, where no manager ran.
+    ///
+    /// # Panics
+    /// Naming `when` and each thing that does not hold.
+    pub fn check_one_committed(&self, when: &str) {
+        let mut wrong = Vec::new();
+        self.check_runs(&mut wrong);
+        self.check_whole(&mut wrong);
+        self.check_leftovers(&mut wrong);
+        assert!(wrong.is_empty(), "{when}: {}\n{}", wrong.join("\n"), self.logs());
+    }
+
+    fn check_runs(&self, wrong: &mut Vec<String>) {
+        wrong.extend(self.runs().into_iter().filter(|line| line.starts_with("overlap")));
+        let mut attempts: BTreeMap<String, usize> = BTreeMap::new();
+        for line in self.runs().iter().filter(|line| line.starts_with("start ")) {
+            *attempts.entry(line.clone()).or_default() += 1;
+        }
+        wrong.extend(attempts.iter().filter(|(_, n)| **n > 1).map(|(line, n)| format!("{line}: {n} times")));
+    }
+
+    /// Every item is published whole by one attempt that ran to its end, and poison is not. Gives the number of poisons.
+    fn check_whole(&self, wrong: &mut Vec<String>) -> usize {
+        let runs = self.runs();
+        let ended: BTreeSet<&str> =
+            runs.iter().filter_map(|l| l.strip_prefix("end ")?.split_once(' ').map(|(_, id)| id)).collect();
+        let mut poisons = 0;
+        for key in &self.keys {
+            let shown = String::from_utf8_lossy(key);
+            let dir = self.path().join("out").join(OsStr::from_bytes(key));
+            if shown.contains("poison") {
+                poisons += 1;
+                if dir.exists() {
+                    wrong.push(format!("{shown:?} failed and was published"));
+                }
+                continue;
+            }
+            match whole(&dir) {
+                Ok(marker) => {
+                    let by = fs::read_to_string(dir.join("sub/attempt")).unwrap_or_default();
+                    if by.trim() != marker.attempt || !ended.contains(marker.attempt.as_str()) {
+                        wrong.push(format!("{shown:?}: made by {by:?}, committed by {:?}", marker.attempt));
+                    }
+                    if !fs::read(dir.join("copy")).is_ok_and(|copy| copy.starts_with(key)) {
+                        wrong.push(format!("{shown:?}: its copy is not its content"));
+                    }
+                }
+                Err(why) => wrong.push(format!("{shown:?}: {why}")),
+            }
+        }
+        poisons
+    }
+
+    /// As [`check_whole`](Self::check_whole), and the dead letter holds exactly the poison, with its reason.
+    fn check_published(&self, wrong: &mut Vec<String>) {
+        let poisons = self.check_whole(wrong);
+        let letters = self.dead();
+        if letters.len() != poisons {
+            wrong.push(format!("{poisons} should be dead, the ledger says {letters:?}"));
+        }
+        wrong.extend(
+            letters.into_iter().filter(|l| !l.contains("poison")).map(|l| format!("dead without its reason: {l}")),
+        );
+    }
+
+    /// The dead letter, a JSON text an item.
+    pub fn dead(&self) -> Vec<String> {
+        let output = self
+            .command("queue-manager", None)
+            .args(["ledger", "list", "--state-is", "dead", "-o", "json", "--state"])
+            .arg(self.path().join("state"))
+            .output()
+            .expect("queue-manager runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        list.get("items").and_then(|items| items.as_array()).expect("a list").iter().map(ToString::to_string).collect()
+    }
+
+    /// Nothing that was in the source is lost: each file is where it was or where settling put it, once.
+    fn check_source(&self, wrong: &mut Vec<String>) {
+        let mut left: Vec<Vec<u8>> = Vec::new();
+        for folder in ["source", "settled"] {
+            let mut files = Vec::new();
+            walk(&self.path().join(folder), &mut files);
+            left.extend(files.iter().map(|f| f.file_name().expect("a name").as_bytes().to_vec()));
+        }
+        left.sort();
+        let mut want: Vec<Vec<u8>> =
+            self.keys.iter().map(|k| k.rsplit(|b| *b == b'/').next().expect("a name").to_vec()).collect();
+        want.sort();
+        if left != want {
+            wrong.push(format!("the source held {} files and {} are left: {left:?}", want.len(), left.len()));
+        }
+    }
+
+    fn check_leftovers(&self, wrong: &mut Vec<String>) {
+        let mut files = Vec::new();
+        walk(&self.path().join("out").join(STAGING_DIR), &mut files);
+        files.retain(|f| {
+            f.file_name() != Some(OsStr::new("lock")) || f.parent() != Some(&self.path().join("out").join(STAGING_DIR))
+        });
+        wrong.extend(files.iter().map(|f| format!("staging was left behind: {}", f.display())));
+        for folder in ["tmp", "state/attempts"] {
+            let entries =
+                fs::read_dir(self.path().join(folder)).map(|d| d.flatten().collect()).unwrap_or_else(|_| Vec::new());
+            wrong.extend(entries.iter().map(|e| format!("left behind: {}", e.path().display())));
+        }
+        for pid in self.processes() {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            wrong.push(format!("process {pid} was left: {}", String::from_utf8_lossy(&command).replace('\0', " ")));
+        }
+    }
+
+    /// Every process of this world that lives.
+    pub fn processes(&self) -> Vec<u32> {
+        let mark = [b"WORLD=", self.path().as_os_str().as_bytes()].concat();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+            let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environ.split(|b| *b == 0).any(|variable| variable == mark) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+
+    /// Kills one process of this world whose command line holds `what`, chosen by chance.
+    pub fn kill_one(&self, what: &str) -> bool {
+        let mut candidates = self.processes();
+        candidates.retain(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).replace('\0', " ").contains(what)
+        });
+        let Some(pid) = fastrand::choice(candidates).and_then(|pid| Pid::from_raw(pid.cast_signed())) else {
+            return false;
+        };
+        rustix::process::kill_process(pid, Signal::KILL).is_ok()
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether an output directory is what its marker says: all of it, and nothing else.
+pub fn whole(dir: &Path) -> Result<Marker, String> {
+    let text = fs::read(dir.join(MARKER_FILE)).map_err(|e| format!("no marker: {e}"))?;
+    let marker: Marker = serde_json::from_slice(&text).map_err(|e| format!("a bad marker: {e}"))?;
+    let mut files = Vec::new();
+    walk(dir, &mut files);
+    if files.len() != marker.outputs.len() + 1 {
+        return Err(format!("{} files stand there and the marker names {}", files.len(), marker.outputs.len()));
+    }
+    for output in &marker.outputs {
+        let path = dir.join(OsStr::from_bytes(&contract::item::decode_path(&output.path)));
+        let bytes = fs::read(&path).map_err(|e| format!("{}: {e}", output.path))?;
+        let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        if bytes.len() as u64 != output.size || sum != output.sha256 {
+            return Err(format!("{} is not what the marker says", output.path));
+        }
+    }
+    Ok(marker)
+}
+
+fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).map(|d| d.flatten().collect::<Vec<_>>()).unwrap_or_default() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            walk(&entry.path(), into);
+        } else {
+            into.push(entry.path());
+        }
+    }
+}
