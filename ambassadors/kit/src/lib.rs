@@ -1,1 +1,9 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+pub mod catalog;
+pub mod serve;
+pub mod source;
+
+pub use catalog::Catalog;
+pub use serve::{ServeArgs, serve};
+pub use source::Source;

@@ -1,0 +1,381 @@
+//! The catalog under its lock: what is listed, what is withheld, and the two indexes over both.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use contract::wire::Withheld;
+use contract::{ItemName, Key, Timestamp};
+use hashbrown::HashTable;
+
+use super::memory::{Gone, Log};
+use super::shelf::{Marks, Shelf, Shelved};
+use super::{Entry, Known, Listing, NAME_COLLISION, Why};
+use crate::source::{Change, Page, Revision, SourceError, Tally};
+
+/// How many entries one step of a sweep looks at.
+const STEP: usize = 4_096;
+
+/// Where an entry lies: sequence numbers are shared by both shelves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Listed(u64),
+    Withheld(u64),
+}
+
+#[derive(Debug)]
+pub(super) struct State<T> {
+    listed: Shelf<T>,
+    /// The name is empty, except for those that collided.
+    withheld: Shelf<Why>,
+    by_key: HashTable<Place>,
+    by_name: HashTable<u64>,
+    /// What is withheld because of a name that another key has too.
+    collided: HashMap<ItemName, HashMap<Box<[u8]>, T>>,
+    reasons: BTreeMap<&'static str, u64>,
+    log: Log,
+    gone: Gone,
+    hasher: RandomState,
+    next: u64,
+    sweep: u32,
+    complete: bool,
+    born: Instant,
+    born_at: SystemTime,
+}
+
+impl<T: Clone> State<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            listed: Shelf::default(),
+            withheld: Shelf::default(),
+            by_key: HashTable::new(),
+            by_name: HashTable::new(),
+            collided: HashMap::new(),
+            reasons: BTreeMap::new(),
+            log: Log::default(),
+            gone: Gone::default(),
+            hasher: RandomState::new(),
+            next: 0,
+            sweep: 0,
+            complete: true,
+            born: Instant::now(),
+            born_at: SystemTime::now(),
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.log.revision()
+    }
+
+    pub(super) fn list(&mut self, key: &[u8], name: &ItemName, payload: T) -> Listing {
+        match self.place(key) {
+            Some(Place::Listed(seq)) if self.listed.get(seq).is_some_and(|entry| entry.name == name.as_str()) => {
+                if let Some((old, marks)) = self.listed.get_mut(seq) {
+                    *old = payload;
+                    marks.seen = self.sweep;
+                }
+                return Listing::Kept;
+            }
+            Some(Place::Withheld(seq)) if self.withheld.get(seq).is_some_and(|entry| entry.name == name.as_str()) => {
+                self.mark_withheld(seq);
+                if let Some(old) = self.collided.get_mut(name).and_then(|all| all.get_mut(key)) {
+                    *old = payload;
+                }
+                return Listing::Collided;
+            }
+            Some(_) => {
+                self.forget(key);
+            }
+            None => {}
+        }
+        if let Some(other) = self.named(name) {
+            let seen = self.listed.get(other).map_or(self.sweep, |entry| entry.marks.seen);
+            if let Some((other_key, other_payload)) = self.unlist(other) {
+                self.collide(&other_key, name, other_payload, seen);
+            }
+        }
+        if self.collided.contains_key(name) {
+            self.collide(key, name, payload, self.sweep);
+            return Listing::Collided;
+        }
+        self.enlist(key, name, payload, self.sweep);
+        Listing::Listed
+    }
+
+    pub(super) fn withhold(&mut self, key: &[u8], why: Why) {
+        if let Some(Place::Withheld(seq)) = self.place(key)
+            && let Some(entry) = self.withheld.get(seq)
+            && entry.name.is_empty()
+            && entry.payload.reason == why.reason
+        {
+            // The same reason still: it keeps its place and since when.
+            if let Some((old, marks)) = self.withheld.get_mut(seq) {
+                *old = why;
+                marks.seen = self.sweep;
+            }
+            return;
+        }
+        self.forget(key);
+        self.shelve(key, "", why, self.sweep);
+    }
+
+    pub(super) fn forget(&mut self, key: &[u8]) -> bool {
+        match self.place(key) {
+            None => return false,
+            Some(Place::Listed(seq)) => {
+                self.unlist(seq);
+            }
+            Some(Place::Withheld(seq)) => {
+                let name = self.withheld.get(seq).and_then(|entry| parse(entry.name));
+                self.unshelve(key, seq);
+                if let Some(name) = name {
+                    self.leave_collision(key, &name);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn confirm(&mut self, key: &[u8], unchanged: impl FnOnce(&T) -> bool) -> bool {
+        let Some(Place::Listed(seq)) = self.place(key) else { return false };
+        let sweep = self.sweep;
+        self.listed.get_mut(seq).is_some_and(|(payload, marks)| {
+            let same = unchanged(payload);
+            if same {
+                marks.seen = sweep;
+            }
+            same
+        })
+    }
+
+    pub(super) fn look(&self, key: &[u8]) -> Option<Known<T>> {
+        match self.place(key)? {
+            Place::Listed(seq) => self.listed.get(seq).map(|entry| Known::Listed(self.entry(&entry))),
+            Place::Withheld(seq) => self.withheld.get(seq).map(|entry| Known::Withheld(entry.payload.clone())),
+        }
+    }
+
+    pub(super) fn find(&self, name: &ItemName) -> Result<Entry<T>, SourceError> {
+        match self.named(name).and_then(|seq| self.listed.get(seq)) {
+            Some(entry) => Ok(self.entry(&entry)),
+            None if self.gone.contains(self.hash(name.as_str().as_bytes())) => Err(SourceError::Gone(name.clone())),
+            None => Err(SourceError::NotFound(name.clone())),
+        }
+    }
+
+    pub(super) fn start_sweep(&mut self) -> u32 {
+        self.sweep = self.sweep.wrapping_add(1);
+        self.sweep
+    }
+
+    pub(super) fn seen(&self, key: &[u8], sweep: u32) -> bool {
+        let marks = match self.place(key) {
+            Some(Place::Listed(seq)) => self.listed.get(seq).map(|entry| entry.marks),
+            Some(Place::Withheld(seq)) => self.withheld.get(seq).map(|entry| entry.marks),
+            None => None,
+        };
+        marks.is_some_and(|marks| marks.seen == sweep)
+    }
+
+    /// The unseen among the next entries, and where to go on; `None` at the end.
+    pub(super) fn unseen(
+        &self,
+        sweep: u32,
+        from: u64,
+        unreadable: &impl Fn(&[u8]) -> bool,
+    ) -> Option<(Vec<Box<[u8]>>, u64)> {
+        let listed = self.listed.from(from).take(STEP).map(|entry| (entry.seq, entry.marks, entry.key));
+        let withheld = self.withheld.from(from).take(STEP).map(|entry| (entry.seq, entry.marks, entry.key));
+        let mut step: Vec<_> = listed.chain(withheld).collect();
+        step.sort_unstable_by_key(|(seq, ..)| *seq);
+        step.truncate(STEP);
+        let next = step.last()?.0 + 1;
+        let unseen = step.into_iter().filter(|(_, marks, key)| marks.seen != sweep && !unreadable(key));
+        Some((unseen.map(|(.., key)| key.into()).collect(), next))
+    }
+
+    pub(super) fn set_complete(&mut self, complete: bool) {
+        self.complete = complete;
+    }
+
+    pub(super) fn page(&self, from: u64, max: usize) -> Page<ItemName, u64> {
+        paged(&self.listed, from, max, self.complete, |entry| parse(entry.name))
+    }
+
+    pub(super) fn withheld(&self, from: u64, max: usize) -> Page<Withheld, u64> {
+        paged(&self.withheld, from, max, self.complete, |entry| {
+            Some(Withheld {
+                key: Key::new(entry.key),
+                reason: entry.payload.reason.to_owned(),
+                message: entry.payload.message.to_string(),
+                pending: entry.payload.pending,
+                since: Some(Timestamp(self.born_at + Duration::from_secs(entry.marks.since.into()))),
+            })
+        })
+    }
+
+    pub(super) fn changes(&self, since: Revision, max: usize) -> Result<Vec<Change>, SourceError> {
+        self.log.after(since, max)
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        Tally {
+            listed: Some(self.listed.len() as u64),
+            withheld: self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect(),
+            oldest: self.listed.from(0).next().map(|entry| self.age(entry.marks)),
+            backlog: None,
+        }
+    }
+
+    fn enlist(&mut self, key: &[u8], name: &ItemName, payload: T, seen: u32) {
+        let (seq, marks) = self.stamp(seen);
+        self.listed.push(seq, name.as_str(), key, marks, payload);
+        let hash = self.hash(name.as_str().as_bytes());
+        self.by_name.insert_unique(hash, seq, |seq| hash_name(&self.hasher, &self.listed, *seq));
+        self.index(key, Place::Listed(seq));
+        self.gone.remove(hash);
+        self.log.record(name.clone(), true);
+    }
+
+    fn unlist(&mut self, seq: u64) -> Option<(Box<[u8]>, T)> {
+        let entry = self.listed.get(seq)?;
+        let (name, key) = (parse(entry.name)?, Box::from(entry.key));
+        let hash = self.hash(name.as_str().as_bytes());
+        if let Ok(found) = self.by_name.find_entry(hash, |other| *other == seq) {
+            found.remove();
+        }
+        self.unindex(&key, Place::Listed(seq));
+        let payload = self.listed.remove(seq)?;
+        self.gone.add(hash);
+        self.log.record(name, false);
+        Some((key, payload))
+    }
+
+    fn shelve(&mut self, key: &[u8], name: &str, why: Why, seen: u32) {
+        *self.reasons.entry(why.reason).or_default() += 1;
+        let (seq, marks) = self.stamp(seen);
+        self.withheld.push(seq, name, key, marks, why);
+        self.index(key, Place::Withheld(seq));
+    }
+
+    fn unshelve(&mut self, key: &[u8], seq: u64) {
+        self.unindex(key, Place::Withheld(seq));
+        if let Some(why) = self.withheld.remove(seq)
+            && let Some(count) = self.reasons.get_mut(why.reason)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.reasons.remove(why.reason);
+            }
+        }
+    }
+
+    fn collide(&mut self, key: &[u8], name: &ItemName, payload: T, seen: u32) {
+        let why = Why {
+            reason: NAME_COLLISION,
+            message: Arc::from(format!("another native item has the name {name} too; rename either of them")),
+            pending: false,
+        };
+        self.shelve(key, name.as_str(), why, seen);
+        self.collided.entry(name.clone()).or_default().insert(key.into(), payload);
+    }
+
+    /// `key` no longer has `name`; if only one other has, that one is listed.
+    fn leave_collision(&mut self, key: &[u8], name: &ItemName) {
+        let Some(all) = self.collided.get_mut(name) else { return };
+        all.remove(key);
+        if all.len() > 1 {
+            return;
+        }
+        for (key, payload) in self.collided.remove(name).unwrap_or_default() {
+            let Some(Place::Withheld(seq)) = self.place(&key) else { continue };
+            let seen = self.withheld.get(seq).map_or(self.sweep, |entry| entry.marks.seen);
+            self.unshelve(&key, seq);
+            self.enlist(&key, name, payload, seen);
+        }
+    }
+
+    fn mark_withheld(&mut self, seq: u64) {
+        if let Some((_, marks)) = self.withheld.get_mut(seq) {
+            marks.seen = self.sweep;
+        }
+    }
+
+    fn stamp(&mut self, seen: u32) -> (u64, Marks) {
+        let seq = self.next;
+        self.next += 1;
+        let since = u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX);
+        (seq, Marks { seen, since })
+    }
+
+    fn age(&self, marks: Marks) -> Duration {
+        Duration::from_secs(self.born.elapsed().as_secs().saturating_sub(marks.since.into()))
+    }
+
+    fn entry(&self, entry: &Shelved<'_, T>) -> Entry<T> {
+        Entry {
+            name: parse(entry.name).expect("only names are listed"),
+            key: entry.key.into(),
+            payload: entry.payload.clone(),
+            age: self.age(entry.marks),
+        }
+    }
+
+    fn hash(&self, text: &[u8]) -> u64 {
+        self.hasher.hash_one(text)
+    }
+
+    fn named(&self, name: &ItemName) -> Option<u64> {
+        let is = |seq: &u64| self.listed.get(*seq).is_some_and(|entry| entry.name == name.as_str());
+        self.by_name.find(self.hash(name.as_str().as_bytes()), is).copied()
+    }
+
+    fn place(&self, key: &[u8]) -> Option<Place> {
+        let is = |place: &Place| key_at(&self.listed, &self.withheld, *place) == Some(key);
+        self.by_key.find(self.hash(key), is).copied()
+    }
+
+    fn index(&mut self, key: &[u8], place: Place) {
+        let hash = self.hash(key);
+        self.by_key.insert_unique(hash, place, |place| {
+            self.hasher.hash_one(key_at(&self.listed, &self.withheld, *place).expect("what is indexed is there"))
+        });
+    }
+
+    fn unindex(&mut self, key: &[u8], place: Place) {
+        let hash = self.hash(key);
+        if let Ok(found) = self.by_key.find_entry(hash, |other| *other == place) {
+            found.remove();
+        }
+    }
+}
+
+fn hash_name<T>(hasher: &RandomState, listed: &Shelf<T>, seq: u64) -> u64 {
+    hasher.hash_one(listed.get(seq).expect("what is indexed is there").name.as_bytes())
+}
+
+fn key_at<'a, T>(listed: &'a Shelf<T>, withheld: &'a Shelf<Why>, place: Place) -> Option<&'a [u8]> {
+    match place {
+        Place::Listed(seq) => listed.get(seq).map(|entry| entry.key),
+        Place::Withheld(seq) => withheld.get(seq).map(|entry| entry.key),
+    }
+}
+
+fn parse(name: &str) -> Option<ItemName> {
+    ItemName::parse(name).ok()
+}
+
+fn paged<P, I>(
+    shelf: &Shelf<P>,
+    from: u64,
+    max: usize,
+    complete: bool,
+    show: impl Fn(&Shelved<'_, P>) -> Option<I>,
+) -> Page<I, u64> {
+    let mut entries = shelf.from(from);
+    let items = entries.by_ref().take(max).filter_map(|entry| show(&entry)).collect();
+    let next = entries.next().map(|entry| entry.seq);
+    let remaining = next.map_or(0, |next| shelf.count_from(next) as u64);
+    Page { items, next, complete, remaining: Some(remaining), backlog: None }
+}
