@@ -1,1 +1,17 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod child;
+mod hunt;
+mod life;
+mod mark;
+mod output;
+mod program;
+mod spec;
+mod table;
+
+pub use child::{Child, Ended, Exit};
+pub use hunt::{Purged, end};
+pub use mark::Mark;
+pub use output::{Kept, Output};
+pub use program::SpawnError;
+pub use spec::Spec;

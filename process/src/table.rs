@@ -1,0 +1,133 @@
+//! The process table, as `/proc` shows it.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+/// A kernel thread, in the flags of `/proc/PID/stat` (`PF_KTHREAD` in `include/linux/sched.h`).
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// One process, as it was when it was read. Pid and start time together name it for ever: pids come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
+    /// Clock ticks since boot.
+    pub(crate) start: u64,
+    /// Ended and not yet reaped.
+    pub(crate) ended: bool,
+    kernel: bool,
+    threads: u64,
+}
+
+/// Every process of this pid namespace.
+pub(crate) fn rows() -> io::Result<Vec<Row>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        if let Some(row) = name.to_str().and_then(|name| name.parse().ok()).and_then(row)
+            && !row.kernel
+        {
+            all.push(row);
+        }
+    }
+    Ok(all)
+}
+
+/// One process; `None` when there is none of this pid.
+pub(crate) fn row(pid: i32) -> Option<Row> {
+    parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Fields of `proc_pid_stat(5)`, counted behind the last parenthesis, since a program's name may hold anything.
+fn parse(pid: i32, stat: &[u8]) -> Option<Row> {
+    let name_end = stat.iter().rposition(|b| *b == b')')?;
+    let fields: Vec<&str> = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let id = |at: usize| fields.get(at)?.parse::<i32>().ok();
+    let threads = number(17)?;
+    Some(Row {
+        pid,
+        parent: id(1)?,
+        group: id(2)?,
+        session: id(3)?,
+        kernel: number(6)? & KERNEL_THREAD != 0,
+        threads,
+        start: number(19)?,
+        // A process whose first thread has ended looks like a zombie while its other threads run on.
+        ended: matches!(*fields.first()?, "Z" | "X" | "x") && threads <= 1,
+    })
+}
+
+impl Row {
+    /// The pid as system calls want it.
+    pub(crate) fn id(&self) -> Option<Pid> {
+        Pid::from_raw(self.pid)
+    }
+
+    /// Whether it was started with `NAME=VALUE` in its environment. Not so for a process of another user, which nobody
+    /// here may read or kill.
+    pub(crate) fn carries(&self, assignment: &[u8]) -> bool {
+        self.environment().split(|b| *b == 0).any(|one| one == assignment)
+    }
+
+    fn environment(&self) -> Vec<u8> {
+        let read = || fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        let first = read();
+        if !first.is_empty() || self.ended {
+            return first;
+        }
+        if self.threads > 1
+            && let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid))
+        {
+            let of = |task: fs::DirEntry| fs::read(task.path().join("environ")).unwrap_or_default();
+            return tasks.flatten().map(of).find(|environment| !environment.is_empty()).unwrap_or_default();
+        }
+        // Within execve the environment is empty for some microseconds.
+        std::thread::sleep(Duration::from_micros(500));
+        read()
+    }
+
+    /// Whether it has the file at `path` open, by the name it was opened under. No descriptor is followed: a stat on a
+    /// dead network file system would hang.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", self.pid)) else { return false };
+        descriptors.flatten().filter_map(|one| fs::read_link(one.path()).ok()).any(|target| {
+            let target = target.as_os_str().as_bytes();
+            target.strip_suffix(b" (deleted)").unwrap_or(target) == path.as_os_str().as_bytes()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_fields_is_no_trap() {
+        let stat = b"42 (a) Z 1 1) S 7 8 9 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 777 1 2";
+        let row = parse(42, stat).expect("parses");
+        assert_eq!((row.parent, row.group, row.session, row.start, row.threads), (7, 8, 9, 777, 3));
+        assert!(!row.ended && !row.kernel);
+    }
+
+    #[test]
+    fn a_dead_first_thread_is_not_a_dead_process() {
+        let zombie = |threads: u32| format!("42 (a) Z 7 8 9 0 -1 0 1 2 3 4 5 6 7 8 20 0 {threads} 0 777 1 2");
+        assert!(parse(42, zombie(1).as_bytes()).expect("parses").ended);
+        assert!(!parse(42, zombie(2).as_bytes()).expect("parses").ended);
+    }
+
+    #[test]
+    fn this_process_is_in_the_table() {
+        let me = i32::try_from(std::process::id()).expect("a pid");
+        let row = rows().expect("reads").into_iter().find(|row| row.pid == me).expect("is there");
+        assert!(!row.ended && row.parent > 0);
+    }
+}

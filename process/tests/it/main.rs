@@ -1,0 +1,3 @@
+//! Real shells and real process trees.
+
+mod life;
