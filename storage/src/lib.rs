@@ -1,1 +1,15 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod file;
+mod place;
+mod store;
+mod uri;
+
+pub use error::Error;
+pub use file::FileStore;
+pub use place::{InvalidPlace, Place};
+pub use store::{
+    Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Standing, Store, Stores,
+};
+pub use uri::{InvalidUri, Uri};

@@ -1,0 +1,94 @@
+//! An output root on a file system.
+
+use std::path::PathBuf;
+
+use rustix::fs::{RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::blocking;
+use super::dir::Dir;
+use super::judge::judge;
+use super::lock::RootLock;
+use super::publication::{FilePublication, sync_place};
+use super::staging::{LOCK, OUT, Staging, area, sweep};
+use crate::uri::file_uri;
+use crate::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing};
+
+/// Outputs in directories below a root.
+#[derive(Debug)]
+pub(super) struct FileOutputs {
+    root: PathBuf,
+}
+
+impl FileOutputs {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    async fn stage(&self, attempt: String) -> Result<Staging, Error> {
+        let area = area(&self.root);
+        let made = area.clone();
+        blocking(move || {
+            std::fs::create_dir_all(&made).map_err(|e| Error::io(format!("create {}", made.display()), e))
+        })
+        .await?;
+        let lock = RootLock::take(area.join(LOCK)).await?;
+        let root = self.root.clone();
+        blocking(move || Staging::create(&root, &attempt, &lock)).await
+    }
+}
+
+impl Outputs for FileOutputs {
+    fn uri(&self, place: &Place) -> String {
+        file_uri(&self.root.join(place.as_path()))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(sweep(self.root.clone()))
+    }
+
+    fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>> {
+        let (root, claim) = (self.root.clone(), claim.clone());
+        Box::pin(blocking(move || {
+            let dir = match Dir::open(&root) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT) => return Ok(Standing::Free),
+                Err(errno) => return Err(Error::io(format!("open {}", root.display()), errno)),
+            };
+            let standing = judge(&dir, &claim)?;
+            if matches!(standing, Standing::Published(_)) {
+                sync_place(&root, &claim.place)?;
+            }
+            Ok(standing)
+        }))
+    }
+
+    fn begin(&self, claim: Claim) -> BoxFuture<'_, Result<Box<dyn Publication>, Error>> {
+        Box::pin(async move {
+            let staging = self.stage(claim.attempt.clone()).await?;
+            Ok(Box::new(FilePublication { root: self.root.clone(), staging, claim }) as Box<dyn Publication>)
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(async {
+            let staging = self.stage("check".to_owned()).await?;
+            let root = self.root.clone();
+            blocking(move || {
+                let other = staging.path().join("other");
+                std::fs::create_dir(&other).map_err(|e| Error::io(format!("create {}", other.display()), e))?;
+                let dir = Dir::open(staging.path())
+                    .map_err(|errno| Error::io(format!("open {}", staging.path().display()), errno))?;
+                Ok(match renameat_with(&dir, OUT, &dir, "other", RenameFlags::EXCHANGE) {
+                    Ok(()) => Vec::new(),
+                    Err(errno) => vec![format!(
+                        "{} cannot exchange two directories ({errno}): where an older version of an output is replaced, \
+                         nothing stands for an instant",
+                        root.display()
+                    )],
+                })
+            })
+            .await
+        })
+    }
+}

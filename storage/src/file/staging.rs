@@ -1,0 +1,206 @@
+//! `<root>/.longshore/<nonce>`: where one run writes, alive as long as its lock is held.
+//!
+//! ```text
+//! .longshore/lock            the root's lock
+//! .longshore/<nonce>/lock    held by the run for its life; free: the run is dead
+//!                    out/    what it writes, and after an exchange what it replaced
+//!                    old/    what stood at the place, while nothing does (no exchange on this file system)
+//!                    place   where old/ stood
+//! ```
+//! Staging directories are made, and found dead, under the root's lock only: no sweeper meets one that is half made.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use contract::STAGING_DIR;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use tracing::{info, warn};
+
+use super::dir::{Dir, open_own, remove_tree, rename};
+use super::lock::{RootLock, try_lock};
+use super::{blocking, fault};
+use crate::{Error, Place};
+
+/// Name of the lock file, of a root and of a staging directory.
+pub(super) const LOCK: &str = "lock";
+/// What a run writes.
+pub(super) const OUT: &str = "out";
+/// What stood at the place before.
+pub(super) const OLD: &str = "old";
+const PLACE: &str = "place";
+
+/// A staging directory of this process.
+#[derive(Debug)]
+pub(super) struct Staging {
+    path: PathBuf,
+    out: PathBuf,
+    _lock: OwnedFd,
+}
+
+/// The staging area of a root.
+pub(super) fn area(root: &Path) -> PathBuf {
+    root.join(STAGING_DIR)
+}
+
+impl Staging {
+    /// Makes one, under the root's lock.
+    pub(super) fn create(root: &Path, attempt: &str, _held: &RootLock) -> Result<Self, Error> {
+        let nonce: String = std::iter::repeat_with(fastrand::alphanumeric).take(8).collect();
+        let path = area(root).join(format!("{attempt}.{nonce}"));
+        let failed = |e: io::Error| Error::io(format!("create {}", path.display()), e);
+        fault!("worker.stage.before");
+        fs::create_dir(&path).map_err(failed)?;
+        let lock = open_own(&path.join(LOCK)).map_err(|errno| failed(errno.into()))?;
+        if !try_lock(&lock).map_err(|errno| failed(errno.into()))? {
+            return Err(Error::Busy(format!("{} was locked by another process as it was made", path.display())));
+        }
+        let out = path.join(OUT);
+        fs::create_dir(&out).map_err(failed)?;
+        fault!("worker.stage.after");
+        Ok(Self { path, out, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Notes durably where `old/` is about to come from, for whoever must put it back.
+    pub(super) fn note_place(&self, place: &Place) -> Result<(), Error> {
+        let path = self.path.join(PLACE);
+        let write = || {
+            let mut file = fs::File::create(&path)?;
+            file.write_all(&place.to_bytes())?;
+            file.sync_all()?;
+            fs::File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|e| Error::io(format!("write {}", path.display()), e))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = remove_stubborn(&self.path) {
+            warn!(path = %self.path.display(), error = %error, "cannot remove staging; a later worker will");
+        }
+    }
+}
+
+/// Removes the staging directories of dead runs, and puts back what one of them had moved aside.
+pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
+    let seen = root.clone();
+    if blocking(move || candidates(&seen)).await?.is_empty() {
+        return Ok(());
+    }
+    let lock = RootLock::take(area(&root).join(LOCK)).await?;
+    let dead = blocking(move || {
+        let mut dead = Vec::new();
+        for path in candidates(&root)? {
+            if let Some(held) = claim_dead(&path)? {
+                recover(&root, &path)?;
+                dead.push((path, held));
+            }
+        }
+        Ok(dead)
+    })
+    .await?;
+    drop(lock);
+    blocking(move || {
+        for (path, _held) in dead {
+            fault!("worker.sweep.before");
+            remove_stubborn(&path).map_err(|e| Error::io(format!("remove {}", path.display()), e))?;
+            fault!("worker.sweep.after");
+            info!(path = %path.display(), "removed what a dead run had left");
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn candidates(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let area = area(root);
+    let failed = |e| Error::io(format!("list {}", area.display()), e);
+    let entries = match fs::read_dir(&area) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.push(entry.path()),
+            // The root's lock; or gone since.
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The lock of a staging directory whose run is dead; `None` while it lives.
+fn claim_dead(path: &Path) -> Result<Option<Option<OwnedFd>>, Error> {
+    let file = path.join(LOCK);
+    let failed = |errno| Error::io(format!("lock {}", file.display()), errno);
+    match openat(CWD, &file, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
+        Ok(fd) => Ok(try_lock(&fd).map_err(failed)?.then_some(Some(fd))),
+        // Killed between making the directory and making its lock, or while removing it.
+        Err(Errno::NOENT) => Ok(Some(None)),
+        // Another user's: theirs to clear away.
+        Err(Errno::ACCESS | Errno::PERM) => Ok(None),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+/// Puts back what a run had moved aside when it died before its own output took the place.
+fn recover(root: &Path, staging: &Path) -> Result<(), Error> {
+    let failed = |e: io::Error| Error::io(format!("put back {}", staging.join(OLD).display()), e);
+    if !staging.join(OLD).try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let place = Place::from_bytes(fs::read(staging.join(PLACE)).map_err(failed)?)
+        .ok_or_else(|| failed(io::Error::other("its note of where it stood is damaged")))?;
+    let (parents, last) = place.split();
+    let mut dir = Dir::open(root).map_err(|errno| failed(errno.into()))?;
+    for name in parents {
+        dir = dir.child_or_create(name).map_err(|errno| failed(errno.into()))?.0;
+    }
+    if dir.stat(last).map_err(|errno| failed(errno.into()))?.is_some() {
+        return Ok(());
+    }
+    fault!("worker.restore.before");
+    let from = Dir::open(staging).map_err(|errno| failed(errno.into()))?;
+    rename(&from, OsStr::new(OLD), &dir, last).map_err(|errno| failed(errno.into()))?;
+    fault!("worker.restore.after");
+    dir.sync()?;
+    info!(place = %place, "put back the output that a dead run had moved aside");
+    Ok(())
+}
+
+/// Removes a tree, even where a command took away its own right to write to a directory of it.
+fn remove_stubborn(path: &Path) -> io::Result<()> {
+    match remove_tree(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path)?;
+            remove_tree(path)
+        }
+        result => result,
+    }
+}
+
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What a run wrote: every file measured and made durable, everything that is no file refused.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use contract::item::encode_path;
+use contract::marker::Output;
+use contract::{MARKER_FILE, STAGING_DIR};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::dir::{Dir, kind, kind_name};
+use crate::Error;
+
+/// Every file below `out`, sorted by path, synced to disk with the directories that name it.
+pub(super) fn measure(out: &Path) -> Result<Vec<Output>, Error> {
+    let mut outputs = Vec::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut todo = vec![PathBuf::new()];
+    while let Some(relative) = todo.pop() {
+        let path = out.join(&relative);
+        let dir = Dir::open(&path).map_err(|errno| refused(&path, errno))?;
+        let failed = |e| Error::io(format!("list {}", path.display()), e);
+        for entry in std::fs::read_dir(&path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let relative = relative.join(&name);
+            if name == MARKER_FILE || name == STAGING_DIR {
+                return Err(Error::Unpublishable(format!(
+                    "the output holds {}, and {MARKER_FILE} and {STAGING_DIR} are names of the commit's own",
+                    relative.display()
+                )));
+            }
+            let failed = |errno| Error::io(format!("look at {}", path.join(&name).display()), errno);
+            let Some(stat) = dir.stat(&name).map_err(failed)? else { continue };
+            match kind(&stat) {
+                FileType::Directory => todo.push(relative),
+                FileType::RegularFile => outputs.push(file(out, &relative, &mut buffer)?),
+                _ => {
+                    return Err(Error::Unpublishable(format!(
+                        "the output holds {}, which is {}; only regular files can be published",
+                        relative.display(),
+                        kind_name(&stat)
+                    )));
+                }
+            }
+        }
+        dir.sync()?;
+    }
+    outputs.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(outputs)
+}
+
+fn file(out: &Path, relative: &Path, buffer: &mut [u8]) -> Result<Output, Error> {
+    let path = out.join(relative);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = openat(CWD, &path, flags, Mode::empty()).map_err(|errno| refused(&path, errno))?;
+    let failed = |e: std::io::Error| Error::io(format!("read {}", path.display()), e);
+    let mut file = File::from(fd);
+    let mut hasher = Sha256::new();
+    let mut size = 0_u64;
+    loop {
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                hasher.update(buffer.get(..n).unwrap_or_default());
+                size += n as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    // A delayed write that failed (a full NFS server, a quota) is told here or never.
+    file.sync_all().map_err(|e| Error::io(format!("sync {}", path.display()), e))?;
+    let end = fstat(&file).map_err(|errno| failed(errno.into()))?;
+    if u64::try_from(end.st_size) != Ok(size) {
+        return Err(Error::Unpublishable(format!(
+            "{} changed while it was read: something the command started is still writing to it",
+            relative.display()
+        )));
+    }
+    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Output { path: encode_path(relative.as_os_str().as_bytes()), size, sha256 })
+}
+
+fn refused(path: &Path, errno: Errno) -> Error {
+    match errno {
+        Errno::ACCESS | Errno::PERM => {
+            Error::Unpublishable(format!("{} was written so that it cannot be read: check its mode", path.display()))
+        }
+        errno => Error::io(format!("open {}", path.display()), errno),
+    }
+}

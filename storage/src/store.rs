@@ -1,0 +1,222 @@
+//! The seam: what a store of one URI scheme offers to workers, and the set of stores a program has.
+
+use std::fmt;
+use std::path::Path;
+use std::pin::Pin;
+
+use contract::marker::MarkedItem;
+use contract::{Key, Marker};
+
+use crate::{Error, FileStore, Place, Uri};
+
+/// A future behind a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A kind of store, by URI scheme.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// In lower case, without the colon.
+    fn scheme(&self) -> &'static str;
+
+    /// Inputs below `root`, and nothing beside it. Does no I/O.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Unsupported`] when `root` cannot be one.
+    fn inputs(&self, root: &Uri) -> Result<Box<dyn Inputs>, Error>;
+
+    /// Outputs below `root`. Does no I/O.
+    ///
+    /// # Errors
+    /// As [`inputs`](Self::inputs).
+    fn outputs(&self, root: &Uri) -> Result<Box<dyn Outputs>, Error>;
+}
+
+/// What may be read: everything below one root.
+pub trait Inputs: fmt::Debug + Send + Sync {
+    /// The key of `uri` relative to the root; `None` when it lies outside. Says nothing about whether it exists.
+    fn key(&self, uri: &Uri) -> Option<Key>;
+
+    /// Makes an object readable as a local file: where it lies, if that is a local file; otherwise fetched into `scratch`.
+    fn fetch<'a>(&'a self, object: &'a Object, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Input>, Error>>;
+
+    /// Whether the root can be reached and read now.
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// What to fetch.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Where it is.
+    pub uri: Uri,
+    /// The version the item stands for; any, without one.
+    pub version: Option<String>,
+    /// Its size, where the item says it.
+    pub size: Option<u64>,
+}
+
+/// An input that lies ready.
+pub trait Input: fmt::Debug + Send + Sync {
+    /// The local file.
+    fn path(&self) -> &Path;
+
+    /// Looks again: [`Error::Changed`] when the store no longer has the version that was fetched, [`Error::NotFound`] when
+    /// it has none any more.
+    fn verify(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Where output goes: one root, below which every item has a [`Place`].
+pub trait Outputs: fmt::Debug + Send + Sync {
+    /// The place as a URI.
+    fn uri(&self, place: &Place) -> String;
+
+    /// Clears away what runs that died have left below this root. Costs next to nothing when there is nothing.
+    fn sweep(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// What stands at the claim's place now.
+    fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>>;
+
+    /// A fresh place to write into, which nobody sees until it is committed. Dropped without a commit it is removed.
+    fn begin(&self, claim: Claim) -> BoxFuture<'_, Result<Box<dyn Publication>, Error>>;
+
+    /// Whether the root can be written, and what people should know about how commits work there.
+    fn check(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
+}
+
+/// Output in the making.
+pub trait Publication: fmt::Debug + Send {
+    /// Where to write: what lies here is published. A local directory, empty at first.
+    fn dir(&self) -> &Path;
+
+    /// Publishes all or nothing: everything is made durable, `verify` is awaited as late as can be, the marker standing
+    /// there is looked at, and the place is taken in one step.
+    ///
+    /// # Errors
+    /// What `verify` says; [`Error::Unpublishable`]; [`Error::Taken`]; and those of any I/O. Nothing is visible then.
+    fn commit<'a>(
+        self: Box<Self>,
+        draft: Draft,
+        verify: BoxFuture<'a, Result<(), Error>>,
+    ) -> BoxFuture<'a, Result<Committed, Error>>;
+}
+
+/// Who wants a place, and as what.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Which place.
+    pub place: Place,
+    /// For which item.
+    pub item: MarkedItem,
+    /// Under which revision.
+    pub revision: u64,
+    /// The attempt's nonce.
+    pub attempt: String,
+}
+
+/// What only the end of the work tells.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// For the marker's `result`.
+    pub result: Option<serde_json::Value>,
+    /// Whether no file at all is an output too.
+    pub allow_empty: bool,
+}
+
+/// What stands at a place, seen with a claim's eyes. A place taken by something else is [`Error::Taken`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// Nothing.
+    Free,
+    /// The same key's output, of another version, of a lower revision, or no longer whole: to be replaced.
+    Replaceable,
+    /// This item's output of this revision, whole.
+    Published(Box<Marker>),
+    /// The same key's output of a higher revision.
+    Superseded {
+        /// Which.
+        revision: u64,
+    },
+}
+
+/// How a commit ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Committed {
+    /// By this publication.
+    Published(Box<Marker>),
+    /// Another attempt had committed the same item and revision before.
+    Already(Box<Marker>),
+    /// A higher revision stands there; nothing was changed.
+    Superseded {
+        /// Which.
+        revision: u64,
+    },
+}
+
+/// The stores a program has.
+#[derive(Debug)]
+pub struct Stores(Vec<Box<dyn Store>>);
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self(vec![Box::new(FileStore)])
+    }
+}
+
+impl Stores {
+    /// One store more.
+    #[must_use]
+    pub fn with(mut self, store: impl Store + 'static) -> Self {
+        self.0.push(Box::new(store));
+        self
+    }
+
+    /// Inputs below any of `roots`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a scheme without a store.
+    pub fn allow(&self, roots: &[Uri]) -> Result<Allowed, Error> {
+        let roots = roots.iter().map(|root| Ok((root.clone(), self.of(root)?.inputs(root)?)));
+        Ok(Allowed(roots.collect::<Result<_, Error>>()?))
+    }
+
+    /// Outputs below `root`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a scheme without a store.
+    pub fn outputs(&self, root: &Uri) -> Result<Box<dyn Outputs>, Error> {
+        self.of(root)?.outputs(root)
+    }
+
+    fn of(&self, uri: &Uri) -> Result<&dyn Store, Error> {
+        let store = self.0.iter().find(|store| store.scheme() == uri.scheme());
+        store.map(AsRef::as_ref).ok_or_else(|| {
+            let known: Vec<_> = self.0.iter().map(|store| format!("{}:", store.scheme())).collect();
+            Error::Unsupported(format!("this build cannot reach {uri}: it has stores for {} only", known.join(" ")))
+        })
+    }
+}
+
+/// The roots that inputs may come from.
+#[derive(Debug)]
+pub struct Allowed(Vec<(Uri, Box<dyn Inputs>)>);
+
+impl Allowed {
+    /// The root that holds `uri`, and the key of `uri` there.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when there is none.
+    pub fn find(&self, uri: &Uri) -> Result<(&dyn Inputs, Key), Error> {
+        let mut roots = self.0.iter().filter_map(|(_, inputs)| Some((inputs.as_ref(), inputs.key(uri)?)));
+        roots.next().ok_or_else(|| {
+            let allowed: Vec<_> = self.0.iter().map(|(root, _)| root.to_string()).collect();
+            Error::Forbidden(if allowed.is_empty() {
+                format!("no input may be read: {uri} needs an --allow-input that holds it")
+            } else {
+                format!("{uri} lies outside of --allow-input {}", allowed.join(" "))
+            })
+        })
+    }
+
+    /// The roots and how to reach each.
+    pub fn roots(&self) -> impl Iterator<Item = (&Uri, &dyn Inputs)> {
+        self.0.iter().map(|(uri, inputs)| (uri, inputs.as_ref()))
+    }
+}
