@@ -43,7 +43,7 @@ pub enum ClientError {
     #[error("{url}: not found: {message}")]
     NotFound {
         /// What was asked.
-        url: Url,
+        url: String,
         /// What the source said.
         message: String,
     },
@@ -51,7 +51,7 @@ pub enum ClientError {
     #[error("{url}: gone: {message}")]
     Gone {
         /// What was asked.
-        url: Url,
+        url: String,
         /// What the source said.
         message: String,
     },
@@ -59,7 +59,7 @@ pub enum ClientError {
     #[error("{url}: not offered: {message}")]
     Unsupported {
         /// What was asked.
-        url: Url,
+        url: String,
         /// What the source said.
         message: String,
     },
@@ -67,7 +67,7 @@ pub enum ClientError {
     #[error("{url}: unavailable: {message}")]
     Unavailable {
         /// What was asked.
-        url: Url,
+        url: String,
         /// What went wrong.
         message: String,
         /// `Retry-After`, where given in seconds.
@@ -77,7 +77,7 @@ pub enum ClientError {
     #[error("{url}: {message}")]
     Broken {
         /// What was asked.
-        url: Url,
+        url: String,
         /// What is wrong with it.
         message: String,
     },
@@ -238,6 +238,7 @@ impl Client {
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
         let body = read(&url, response, 64 << 10).await.unwrap_or_default();
+        let url = url.to_string();
         let message = match serde_json::from_slice::<Status>(&body) {
             Ok(said) => format!("{status}: {}", printable(&said.message)),
             Err(_) => format!("{status}: {}", printable(&String::from_utf8_lossy(&body))),
@@ -295,7 +296,7 @@ fn printable(text: &str) -> String {
 }
 
 fn broken(url: &Url, message: String) -> ClientError {
-    ClientError::Broken { url: url.clone(), message }
+    ClientError::Broken { url: url.to_string(), message }
 }
 
 fn unreachable(url: &Url, error: &reqwest::Error) -> ClientError {
@@ -306,5 +307,5 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> ClientError {
         message = format!("{message}: {cause}");
         source = cause.source();
     }
-    ClientError::Unavailable { url: url.clone(), message, retry_after: None }
+    ClientError::Unavailable { url: url.to_string(), message, retry_after: None }
 }
