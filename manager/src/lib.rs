@@ -1,3 +1,5 @@
 #![doc = include_str!("../README.md")]
 
+pub mod clock;
 pub mod executor;
+pub mod ledger;

@@ -1,1 +1,2 @@
+//! Runs one worker per item of a source.
 fn main() {}
