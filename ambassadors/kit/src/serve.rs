@@ -1,15 +1,24 @@
 //! From a source to a running ambassador: listeners, readiness, metrics, draining; or `--check`.
 
+mod check;
+mod listener;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
 use sidecar::{Failure, FailureExt, ProbeArgs, Shutdown};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
 
-use crate::source::Source;
+use crate::metrics::{Metrics, SourceMetrics};
+use crate::router::{Options, router};
+use crate::source::{Health, Source};
 
 /// Flags every ambassador has beside those of its source.
 #[derive(Clone, Debug, Args)]
@@ -18,11 +27,11 @@ pub struct ServeArgs {
     /// Address of the contract, /v1/items; port 0 chooses a free one and logs it.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// How long a request may take, and each part of a long list.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s", value_name = "DURATION")]
+    /// How long a request may take; for a streamed list, how long each of its parts may.
+    #[arg(long, value_parser = positive, default_value = "30s", value_name = "DURATION")]
     pub request_timeout: Duration,
-    /// Connect, list once, say on stdout what would be listed and what is withheld and why, and exit: 0 when all could be
-    /// seen, 69 when the backend could not, 78 when the configuration is wrong.
+    /// Connect, list once, say on stdout what would be listed and what is withheld and why, and exit: 0 when everything
+    /// could be seen, 69 when it could not, 78 when the configuration is wrong.
     #[arg(long)]
     pub check: bool,
     /// Probes and metrics.
@@ -30,31 +39,85 @@ pub struct ServeArgs {
     pub probes: ProbeArgs,
 }
 
-/// Runs the source that `open` makes, until it is told to stop.
+fn positive(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("it must be longer than nothing".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write 30s or 2m")),
+    }
+}
+
+/// Runs the source that `open` makes, until it is told to stop; or checks it, with `--check`.
 ///
 /// Both listeners are bound before `open` is called, so that a busy port is found before the backend is touched. `open`
 /// checks its configuration ([`Failure::config`]) and returns without waiting for a backend that may hang: the first look at
-/// it belongs to a task, and [`Health::Starting`](crate::source::Health::Starting) says that it is not over. What it registers is named `longshore_…` by
+/// it belongs to a task, and [`Health::Starting`] says that it is not over. What `open` registers is named `longshore_…` by
 /// the registry's prefix.
 ///
+/// On the first signal no connection is taken any more, requests under way are answered, and the source is drained; the
+/// grace period bounds all of it.
+///
 /// # Errors
-/// Exit 78 when a port is taken, and what `open` fails with.
+/// Exit 78 when a port is taken, and whatever `open` fails with.
 pub async fn serve<S: Source>(
     args: ServeArgs,
     shutdown: Shutdown,
     open: impl AsyncFnOnce(&mut Registry) -> Result<S, Failure>,
 ) -> Result<ExitCode, Failure> {
     let mut registry = Registry::with_prefix("longshore");
+    if args.check {
+        let source = open(&mut registry).await?;
+        return check::run(&source, args.request_timeout, &shutdown, &mut std::io::stdout()).await;
+    }
     let listener = TcpListener::bind(args.listen)
         .await
         .or_exit(78, format!("listen on {} (choose another address with --listen)", args.listen))?;
     let probes = args.probes.bind().await?;
-    let source = open(&mut registry).await?;
+    let source = Arc::new(open(&mut registry).await?);
+
+    let settling = TaskTracker::new();
+    let metrics = Metrics::register(&mut registry);
+    registry.register_collector(Box::new(SourceMetrics(Arc::clone(&source))));
     let health = sidecar::Health::default();
-    let serving = probes.serve(health, registry, shutdown.clone());
-    shutdown.draining().await;
-    drop(listener);
-    source.drain().await;
-    serving.abort();
+    let following = tokio::spawn(follow(source.health(), health.clone()));
+    let probing = probes.serve(health, registry, shutdown.clone());
+
+    let about = source.about();
+    info!(
+        address = %listener.local_addr()?,
+        ambassador = about.ambassador, version = about.version, source_id = about.source_id, settle = ?about.settle,
+        "serving /v1/items"
+    );
+    let options = Options { deadline: args.request_timeout, metrics, settling: settling.clone() };
+    listener::run(listener, router(Arc::clone(&source), options), args.request_timeout, &shutdown).await;
+
+    settling.close();
+    let drained = async {
+        settling.wait().await;
+        source.drain().await;
+    };
+    tokio::select! {
+        () = drained => info!("drained"),
+        () = shutdown.aborting() => warn!("aborted before the source was drained"),
+    }
+    following.abort();
+    probing.abort();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the probes how the source is.
+async fn follow(mut source: watch::Receiver<Health>, probes: sidecar::Health) {
+    loop {
+        match &*source.borrow_and_update() {
+            Health::Live => probes.ready("source"),
+            Health::Starting => probes.not_ready("source", "the first look at it is not finished"),
+            Health::Indexing { why } | Health::Stale { why } | Health::Lost { why } => {
+                probes.not_ready("source", why.clone());
+            }
+        }
+        if source.changed().await.is_err() {
+            probes.not_ready("source", "it ended by itself");
+            return;
+        }
+    }
 }

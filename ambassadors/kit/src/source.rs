@@ -10,8 +10,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 /// A source of work: dumb and honest. Reading never consumes; "I cannot see" is an error, never an empty page.
+///
+/// Every future may be dropped half-way, when a deadline is over or the asker has left, except that of
+/// [`settle`](Self::settle) and [`drain`](Self::drain): those run to their end.
 pub trait Source: Send + Sync + 'static {
     /// A position in the list. Whatever is listed throughout a walk from the start, page by page, is met exactly once.
+    /// It travels through the hands of the asker, who may have changed it: any value must be safe to ask for.
     type Cursor: Clone + Serialize + DeserializeOwned + Send + Sync;
 
     /// Who this is and what it offers. Cheap; may be asked on every request.
@@ -27,7 +31,8 @@ pub trait Source: Send + Sync + 'static {
     /// walk, so that [`changes`](Self::changes) since then tell of everything the walk may have missed.
     fn revision(&self) -> Option<Revision>;
 
-    /// At most `max` names (at least one, if any is left) from `from` on; from the start without it.
+    /// At most `max` names (which is at least 1) from `from` on; from the start without it. A page may be empty and not the
+    /// last, where much was read of which nothing is listed: so no call need be long.
     ///
     /// # Errors
     /// [`SourceError::Expired`] for a position that means nothing any more.

@@ -1,0 +1,182 @@
+//! The source contract over HTTP: any [`Source`] as a router. It does no I/O of its own.
+
+mod answer;
+mod list;
+mod request;
+mod token;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use contract::ItemName;
+use contract::wire;
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, StatusCode, header};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error};
+
+use self::answer::{Refusal, json};
+use self::list::{Items, Walk, Withheld};
+use self::request::{ListQuery, Route};
+use crate::metrics::Metrics;
+use crate::source::{Health, Outcome, Source};
+
+/// How a router answers, beside what its source says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a request may take; for a streamed list, how long each of its parts may.
+    pub deadline: Duration,
+    /// Where requests are counted.
+    pub metrics: Metrics,
+    /// Holds every settlement under way: one that has begun runs to its end, whether or not the asker still waits.
+    pub settling: TaskTracker,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(30), metrics: Metrics::default(), settling: TaskTracker::new() }
+    }
+}
+
+/// The contract, answered by `source`.
+pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
+    let served = Arc::new(Served { source, options });
+    Router::new().fallback(move |request: Request| {
+        let served = Arc::clone(&served);
+        async move { served.answer(request).await }
+    })
+}
+
+/// A source and how it is served.
+#[derive(Debug)]
+struct Served<S> {
+    source: Arc<S>,
+    options: Options,
+}
+
+impl<S: Source> Served<S> {
+    /// Answers whatever comes: errors, panics and delays become statuses.
+    async fn answer(&self, request: Request) -> Response {
+        let started = Instant::now();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let route = Route::of(uri.path());
+        let label = route.as_ref().map_or("unknown", Route::label);
+        let work = async { self.dispatch(&method, route?, uri.query()).await };
+        let work = tokio::time::timeout(self.options.deadline, AssertUnwindSafe(work).catch_unwind());
+        let response = match work.await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(refusal))) => refusal.into_response(),
+            Ok(Err(_panic)) => {
+                error!(%method, path = uri.path(), "a request handler panicked");
+                Refusal::internal().into_response()
+            }
+            Err(_elapsed) => Refusal::timeout(self.options.deadline).into_response(),
+        };
+        self.options.metrics.answered(label, &method, response.status(), started.elapsed());
+        debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
+        if method == Method::HEAD { without_body(response) } else { response }
+    }
+
+    async fn dispatch(&self, method: &Method, route: Route, query: Option<&str>) -> Result<Response, Refusal> {
+        let settles = matches!(route, Route::Item(_)) && self.source.about().settle != wire::Settle::None;
+        match (method, route) {
+            (&Method::GET | &Method::HEAD, route) => self.read(route, query).await,
+            (&Method::DELETE, Route::Item(name)) if settles => {
+                self.settle(name?, request::outcome(query)?).await?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            (&Method::DELETE, Route::Item(_)) => {
+                Err(Refusal::method("this source was started without a settle policy", false))
+            }
+            (method, _) => Err(Refusal::method(format!("{method} is not offered here"), settles)),
+        }
+    }
+
+    async fn read(&self, route: Route, query: Option<&str>) -> Result<Response, Refusal> {
+        match route {
+            Route::About => Ok(json(StatusCode::OK, &self.about())),
+            Route::Items => {
+                let query = ListQuery::parse(query)?;
+                self.gate(query.limit.is_none())?;
+                self.walk::<Items>(query).await
+            }
+            Route::Withheld => {
+                let query = ListQuery::parse(query)?;
+                self.gate(query.limit.is_none())?;
+                self.walk::<Withheld>(query).await
+            }
+            Route::Item(name) => {
+                let name = name?;
+                self.gate(false)?;
+                Ok(json(StatusCode::OK, &self.source.get(&name).await?))
+            }
+        }
+    }
+
+    async fn walk<L: list::List>(&self, query: ListQuery) -> Result<Response, Refusal> {
+        let walk = Walk::<S, L>::start(Arc::clone(&self.source), &self.options, query.continue_token.as_deref())?;
+        match query.limit {
+            Some(limit) => walk.page(limit).await,
+            None => walk.whole().await,
+        }
+    }
+
+    async fn settle(&self, name: ItemName, outcome: Outcome) -> Result<(), Refusal> {
+        self.gate(false)?;
+        let source = Arc::clone(&self.source);
+        let settlement = self.options.settling.spawn(async move { source.settle(&name, &outcome).await });
+        match settlement.await {
+            Ok(settled) => Ok(settled?),
+            Err(died) => {
+                error!(%died, "a settlement panicked");
+                Err(Refusal::internal())
+            }
+        }
+    }
+
+    /// Whether anything may be answered now, and whether the whole list may.
+    fn gate(&self, whole: bool) -> Result<(), Refusal> {
+        match &*self.source.health().borrow() {
+            Health::Live | Health::Stale { .. } => Ok(()),
+            Health::Indexing { .. } if !whole => Ok(()),
+            Health::Indexing { why } => Err(Refusal::unavailable(
+                format!("the first reading of the source is not finished ({why}); pages are served as far as it is"),
+                Duration::from_secs(5),
+            )),
+            Health::Starting => Err(Refusal::unavailable(
+                "the first look at the source is not finished".to_owned(),
+                Duration::from_secs(1),
+            )),
+            Health::Lost { why } => {
+                Err(Refusal::unavailable(format!("the source cannot be seen: {why}"), Duration::from_secs(5)))
+            }
+        }
+    }
+
+    fn about(&self) -> wire::About {
+        let about = self.source.about();
+        wire::About {
+            kind: "Source".into(),
+            api_version: "v1".into(),
+            ambassador: about.ambassador.into(),
+            version: about.version.into(),
+            source_id: about.source_id,
+            order: about.order.as_str().into(),
+            incarnation: about.incarnation,
+            capabilities: wire::Capabilities { paging: true, watch: false, withheld: true, settle: about.settle },
+        }
+    }
+}
+
+/// The answer to a HEAD: the same, with the length the body would have where that is known.
+fn without_body(mut response: Response) -> Response {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| Body::empty())
+}

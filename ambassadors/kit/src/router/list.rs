@@ -1,0 +1,218 @@
+//! Lists: a page at a time, or whole, as pages joined into one stream.
+
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use contract::ItemName;
+use contract::wire::{self, ListMeta};
+use futures_util::stream;
+use http::{StatusCode, header};
+use serde::Serialize;
+use tracing::warn;
+
+use super::Options;
+use super::answer::{JSON, Refusal, json};
+use super::token::Token;
+use crate::metrics::Metrics;
+use crate::source::{Health, Page, Revision, Source, SourceError};
+
+/// Names a stream takes from the source at once: what it holds in memory, and what travels as one chunk.
+const CHUNK: usize = 2_000;
+
+/// One of the lists a source has.
+pub(super) trait List: Send + 'static {
+    /// What it lists.
+    type Part: Serialize + Send;
+    /// Its `kind`.
+    const KIND: &'static str;
+    /// Its word in tokens and metrics.
+    const WORD: &'static str;
+
+    /// A page of it.
+    fn page<S: Source>(
+        source: &S,
+        from: Option<S::Cursor>,
+        max: usize,
+    ) -> impl Future<Output = Result<Page<Self::Part, S::Cursor>, SourceError>> + Send;
+}
+
+/// What is listed.
+#[derive(Debug)]
+pub(super) struct Items;
+
+/// What is not.
+#[derive(Debug)]
+pub(super) struct Withheld;
+
+impl List for Items {
+    type Part = ItemName;
+    const KIND: &'static str = "ItemList";
+    const WORD: &'static str = "items";
+
+    fn page<S: Source>(
+        source: &S,
+        from: Option<S::Cursor>,
+        max: usize,
+    ) -> impl Future<Output = Result<Page<ItemName, S::Cursor>, SourceError>> + Send {
+        source.page(from, max)
+    }
+}
+
+impl List for Withheld {
+    type Part = wire::Withheld;
+    const KIND: &'static str = "WithheldList";
+    const WORD: &'static str = "withheld";
+
+    fn page<S: Source>(
+        source: &S,
+        from: Option<S::Cursor>,
+        max: usize,
+    ) -> impl Future<Output = Result<Page<wire::Withheld, S::Cursor>, SourceError>> + Send {
+        source.withheld(from, max)
+    }
+}
+
+/// The answer to `GET` of a list, as it goes out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, T> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: ListMeta,
+    items: &'a [T],
+}
+
+/// A walk through one of the lists.
+pub(super) struct Walk<S: Source, L> {
+    source: Arc<S>,
+    metrics: Metrics,
+    deadline: Duration,
+    incarnation: String,
+    revision: Option<Revision>,
+    from: Option<S::Cursor>,
+    list: PhantomData<fn() -> L>,
+}
+
+impl<S: Source, L: List> Walk<S, L> {
+    /// From the start, or from where a token says.
+    pub(super) fn start(source: Arc<S>, options: &Options, token: Option<&str>) -> Result<Self, Refusal> {
+        let incarnation = source.about().incarnation;
+        let (revision, from) = match token {
+            None => (source.revision(), None),
+            Some(text) => {
+                let token = Token::<S::Cursor>::decode(text, L::WORD, &incarnation)?;
+                (token.revision, Some(token.cursor))
+            }
+        };
+        let (metrics, deadline) = (options.metrics.clone(), options.deadline);
+        Ok(Self { source, metrics, deadline, incarnation, revision, from, list: PhantomData })
+    }
+
+    /// One page, with the token of the next.
+    pub(super) async fn page(mut self, limit: usize) -> Result<Response, Refusal> {
+        let page = self.next(limit).await?;
+        let continue_token = match page.next {
+            None => None,
+            Some(cursor) => {
+                let (list, incarnation) = (L::WORD.to_owned(), self.incarnation.clone());
+                let token = Token { list, incarnation, revision: self.revision, cursor }.encode();
+                Some(token.map_err(|error| SourceError::Internal(Box::new(error)))?)
+            }
+        };
+        let metadata = ListMeta {
+            continue_token,
+            remaining_item_count: page.remaining,
+            ..self.metadata(page.complete, page.backlog)
+        };
+        Ok(json(StatusCode::OK, &Envelope { kind: L::KIND, api_version: "v1", metadata, items: &page.items }))
+    }
+
+    /// Everything from here on, however much that is. The first page is awaited, so that a source that cannot be seen is
+    /// told by the status; a failure after that breaks the connection, and the JSON is never closed as if whole.
+    pub(super) async fn whole(mut self) -> Result<Response, Refusal> {
+        let page = self.next(CHUNK).await?;
+        let metadata = self.metadata(page.complete, page.backlog);
+        let opening = Envelope::<L::Part> { kind: L::KIND, api_version: "v1", metadata, items: &[] };
+        let mut opening = serde_json::to_vec(&opening).map_err(|error| SourceError::Internal(Box::new(error)))?;
+        // Reopen the list that was closed empty: `…"items":[`.
+        opening.truncate(opening.len() - 2);
+        let claimed = page.complete;
+        let writer = Writer { walk: self, buffer: opening, page: Some(page), claimed, empty: true };
+        let chunks = stream::try_unfold(writer, |mut writer| async move {
+            let chunk = writer.chunk().await?;
+            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, writer)))
+        });
+        Ok(([(header::CONTENT_TYPE, JSON)], Body::from_stream(chunks)).into_response())
+    }
+
+    async fn next(&mut self, max: usize) -> Result<Page<L::Part, S::Cursor>, SourceError> {
+        let started = Instant::now();
+        let page = L::page(&*self.source, self.from.clone(), max).await?;
+        self.metrics.page(L::WORD, started.elapsed());
+        self.from.clone_from(&page.next);
+        Ok(page)
+    }
+
+    fn metadata(&self, complete: bool, backlog: Option<u64>) -> ListMeta {
+        let resource_version = self.revision.map(|revision| format!("{}.{revision}", self.incarnation));
+        ListMeta { complete, resource_version, backlog, ..ListMeta::default() }
+    }
+}
+
+/// A whole list being written.
+struct Writer<S: Source, L: List> {
+    walk: Walk<S, L>,
+    buffer: Vec<u8>,
+    /// The page that was read and is not written yet.
+    page: Option<Page<L::Part, S::Cursor>>,
+    /// What the metadata said of completeness.
+    claimed: bool,
+    /// Whether nothing has been listed yet.
+    empty: bool,
+}
+
+impl<S: Source, L: List> Writer<S, L> {
+    /// The next chunk; `None` after the last.
+    async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let page = match self.page.take() {
+            Some(page) => page,
+            None if self.walk.from.is_none() => return Ok(None),
+            None => self.read().await.inspect_err(|error| {
+                self.walk.metrics.aborted(L::WORD);
+                warn!(list = L::WORD, %error, "a list was cut off half-way");
+            })?,
+        };
+        for part in &page.items {
+            if !std::mem::take(&mut self.empty) {
+                self.buffer.push(b',');
+            }
+            serde_json::to_writer(&mut self.buffer, part)?;
+        }
+        if page.next.is_none() {
+            self.buffer.extend_from_slice(b"]}\n");
+        } else if self.buffer.is_empty() {
+            // Nothing to say yet; white space keeps the connection from looking dead.
+            self.buffer.push(b'\n');
+        }
+        Ok(Some(std::mem::take(&mut self.buffer).into()))
+    }
+
+    async fn read(&mut self) -> io::Result<Page<L::Part, S::Cursor>> {
+        if let Health::Lost { why } = &*self.walk.source.health().borrow() {
+            return Err(io::Error::other(format!("the source was lost: {why}")));
+        }
+        let deadline = self.walk.deadline;
+        match tokio::time::timeout(deadline, self.walk.next(CHUNK)).await {
+            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "the source did not answer in time")),
+            Ok(Err(error)) => Err(io::Error::other(super::answer::chain(&error))),
+            Ok(Ok(page)) if self.claimed && !page.complete => {
+                Err(io::Error::other("the list was said to be complete, and no longer is"))
+            }
+            Ok(Ok(page)) => Ok(page),
+        }
+    }
+}
