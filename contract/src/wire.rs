@@ -179,7 +179,7 @@ pub struct Status {
     /// `Failure`.
     pub status: String,
     /// One word: `BadRequest`, `Unauthorized`, `NotFound`, `MethodNotAllowed`, `Gone`, `Expired`, `ServiceUnavailable`,
-    /// `Timeout`, `InternalError`.
+    /// `Timeout`, `NotImplemented`, `InternalError`.
     pub reason: String,
     /// One line for people.
     pub message: String,
