@@ -5,6 +5,8 @@ use std::time::Duration;
 use contract::{ItemName, Report};
 use futures_util::stream::BoxStream;
 
+pub mod simulated;
+
 /// Runs attempts. Every call may be repeated; what it says may be late, except where it says otherwise.
 pub trait Executor: Send + Sync + 'static {
     /// Starts an attempt. Starting the same attempt again is [`StartError::Conflict`], never a second run.
