@@ -31,25 +31,46 @@ fn scan(path: &Path, into: &mut BTreeSet<String>) {
             scan(&path, into);
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = fs::read_to_string(&path).expect("a source file");
-            for rest in text.split("fault::point(\"").skip(1) {
-                into.insert(rest.split('"').next().expect("the string ends").to_owned());
+            for call in ["fault::point(\"", "fault!(\""] {
+                for rest in text.split(call).skip(1) {
+                    into.insert(rest.split('"').next().expect("the string ends").to_owned());
+                }
             }
         }
     }
 }
 
-/// The faults of a trip that is killed at `point`. Recovery has points of its own, which only a start after an earlier
-/// kill passes: so each program is first killed in the middle of its work, then at `point`.
-fn faults(point: &str) -> Faults {
-    let at = |first: &str| vec![format!("{first}=kill"), format!("{point}=kill")];
-    let mut faults = Faults::default();
-    match point.split('.').next().expect("a family") {
-        "manager" | "executor" => faults.manager = at("executor.spawn.after"),
-        "worker" | "storage" => faults.worker = at("worker.rename.before"),
-        "files" => faults.ambassador = at("files.settle.aside.after"),
-        family => panic!("fault point {point:?} is of no family this test knows: {family}"),
+/// What happens to an item's life when it is killed at `point`. Recovery has points of its own, which only a start after
+/// an earlier kill passes: so each program is first killed in the middle of its work, then at `point`.
+///
+/// Gives the world after its trips.
+fn survive(point: &str) -> World {
+    let kill = |first: &str| vec![format!("{first}=kill"), format!("{point}=kill")];
+    let family = point.split('.').next().expect("a family");
+    let mut world = match family {
+        "worker" => World::that_keeps_its_source(),
+        _ => World::new(),
+    };
+    world.add_usual_files();
+    let trip = |faults: Faults, revision: u64| {
+        assert_eq!(world.trip(&faults, 2, revision), SOME_DEAD, "{}", world.logs());
+        world.check();
+    };
+    match family {
+        "manager" | "executor" => trip(Faults { manager: kill("executor.spawn.after"), ..Faults::default() }, 0),
+        "files" => trip(Faults { ambassador: kill("files.settle.aside.after"), ..Faults::default() }, 0),
+        "worker" => {
+            trip(Faults { worker: kill("worker.rename.before"), ..Faults::default() }, 0);
+            // Everything again over what stands there, first on a file system that can exchange two directories, then
+            // on one that cannot.
+            trip(Faults { worker: kill("worker.exchange.before"), ..Faults::default() }, 1);
+            let without_exchange = |fault: String| format!("worker.exchange.before=fail,{fault}");
+            let worker = kill("worker.aside.after").into_iter().map(without_exchange).collect();
+            trip(Faults { worker, ..Faults::default() }, 2);
+        }
+        _ => panic!("fault point {point:?} is of no family that this test knows"),
     }
-    faults
+    world
 }
 
 #[test]
@@ -61,15 +82,7 @@ fn every_fault_point_is_passed_and_survived() {
         for _ in 0..3 {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = std::panic::catch_unwind(|| {
-                        let mut world = World::new();
-                        world.add_usual_files();
-                        let code = world.trip(&faults(point), 2);
-                        assert_eq!(code, SOME_DEAD, "{}", world.logs());
-                        world.check();
-                        world.hits()
-                    });
-                    match result {
+                    match std::panic::catch_unwind(|| survive(point).hits()) {
                         Ok(seen) => {
                             let mut hits = hits.lock().expect("no panic holds it");
                             seen.into_iter().for_each(|hit| *hits.entry(hit).or_insert(0) += 1);
@@ -95,7 +108,7 @@ fn a_killed_script_runs_again() {
     let mut world = World::new();
     world.add_usual_files();
     fs::create_dir_all(world.path().join("kill-script/once")).expect("a token");
-    assert_eq!(world.trip(&Faults::default(), 2), SOME_DEAD);
+    assert_eq!(world.trip(&Faults::default(), 2, 0), SOME_DEAD);
     assert!(!world.path().join("kill-script/once").exists(), "no script was killed");
     world.check();
 }
@@ -121,7 +134,7 @@ fn random_kills_over_five_hundred_items_lose_and_double_nothing() {
                 }
             }
         });
-        let code = world.trip(&Faults::default(), 4);
+        let code = world.trip(&Faults::default(), 4, 0);
         done.store(true, Ordering::Relaxed);
         code
     });

@@ -66,12 +66,22 @@ exec "$@"
 pub struct World {
     dir: tempfile::TempDir,
     port: u16,
+    settles: bool,
     keys: BTreeSet<Vec<u8>>,
 }
 
 impl World {
-    /// A world with an empty source.
+    /// A world with an empty source, whose files are moved away once their item is settled.
     pub fn new() -> Self {
+        Self::make(true)
+    }
+
+    /// A world with an empty source, whose files stay where they are.
+    pub fn that_keeps_its_source() -> Self {
+        Self::make(false)
+    }
+
+    fn make(settles: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("longshore-world-").tempdir().expect("a directory");
         for folder in ["source", "out", "state", "tmp", "locks", "settled", "worker-faults", "taken"] {
             fs::create_dir(dir.path().join(folder)).expect("a folder");
@@ -83,7 +93,7 @@ impl World {
         fs::write(dir.path().join("runs"), "").expect("a log");
         fs::write(dir.path().join("hits"), "").expect("a log");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        Self { dir, port, keys: BTreeSet::new() }
+        Self { dir, port, settles, keys: BTreeSet::new() }
     }
 
     /// The world's own folder.
@@ -143,19 +153,22 @@ impl World {
             .arg("--root")
             .arg(self.path().join("source"))
             .args(["--listen", &format!("127.0.0.1:{}", self.port), "--probe-listen", "127.0.0.1:0"])
-            .args(["--rescan", "200ms", "--stable-for", "50ms", "--on-settle"])
-            .arg(format!("move:{}", self.path().join("settled").display()));
+            .args(["--rescan", "200ms", "--stable-for", "50ms"]);
+        if self.settles {
+            command.arg("--on-settle").arg(format!("move:{}", self.path().join("settled").display()));
+        }
         Daemon::start(&mut command, &self.path().join("ambassador.log"))
     }
 
     /// Starts the manager, over script-workers that run the script.
-    pub fn manager(&self, fault: Option<&String>, parallelism: usize) -> Daemon {
+    pub fn manager(&self, fault: Option<&String>, parallelism: usize, revision: u64) -> Daemon {
         let mut command = self.command("queue-manager", fault);
         command
             .args(["local", "--until-empty", "--source", &self.url(), "--probe-listen", "127.0.0.1:0"])
             .arg("--state")
             .arg(self.path().join("state"))
-            .args(["--poll", "100ms", "--backoff", "20ms..200ms", "--parallelism", &parallelism.to_string(), "--"])
+            .args(["--poll", "100ms", "--backoff", "20ms..200ms", "--parallelism", &parallelism.to_string()])
+            .args(["--revision", &revision.to_string(), "--"])
             .arg(self.path().join("wrapper"))
             .arg(program("script-worker"))
             .args(["--permanent-exit", "3", "--allow-input"])
@@ -168,24 +181,28 @@ impl World {
     }
 
     /// One trip of everything in the source, each program killed as `faults` says and started again, until the manager
-    /// ends by itself. Gives the manager's exit code.
-    pub fn trip(&self, faults: &Faults, parallelism: usize) -> i32 {
+    /// ends by itself, under `revision`. Gives the manager's exit code.
+    pub fn trip(&self, faults: &Faults, parallelism: usize, revision: u64) -> i32 {
+        let trip = fs::read_dir(self.path().join("taken")).map_or(0, Iterator::count);
         for (n, fault) in faults.worker.iter().enumerate() {
+            let n = trip + n;
             fs::write(self.path().join(format!("worker-faults/{n:04}")), fault).expect("a fault");
         }
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| self.keep_ambassador(&faults.ambassador, &done));
-            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run_manager(faults, parallelism)));
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.run_manager(faults, parallelism, revision)
+            }));
             done.store(true, Ordering::Relaxed);
             code.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
-    fn run_manager(&self, faults: &Faults, parallelism: usize) -> i32 {
+    fn run_manager(&self, faults: &Faults, parallelism: usize, revision: u64) -> i32 {
         let mut faults = faults.manager.iter();
         loop {
-            match self.manager(faults.next(), parallelism).wait() {
+            match self.manager(faults.next(), parallelism, revision).wait() {
                 Ended::Code(code) => return code,
                 Ended::Signal(9) => {}
                 Ended::Signal(other) => panic!("the manager ended by signal {other}:\n{}", self.logs()),
