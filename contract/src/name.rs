@@ -19,8 +19,8 @@ const DOMAIN: &[u8] = b"longshore item name v1";
 ///
 /// A name made by [`ItemName::derive`] is a DNS-1123 label of at most [`MAX_DERIVED`] bytes. A foreign source may use any
 /// text: 1 to [`MAX_NAME`] bytes without control characters is accepted, and [`ItemName::is_label`] tells the two apart.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ItemName(Box<str>);
 
 impl ItemName {
@@ -93,6 +93,12 @@ fn slug(key: &[u8]) -> String {
     }
     slug.truncate(slug.trim_end_matches('-').len());
     if slug.is_empty() { "item".to_owned() } else { slug }
+}
+
+impl Serialize for ItemName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
 }
 
 impl fmt::Display for ItemName {
