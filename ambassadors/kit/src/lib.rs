@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod catalog;
+pub mod conformance;
 pub mod metrics;
 pub mod router;
 pub mod serve;

@@ -1,7 +1,7 @@
 //! `--check`: what a source would list, said once on stdout.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -140,6 +140,9 @@ async fn within<T>(deadline: Duration, answer: impl Future<Output = Result<T, So
     match tokio::time::timeout(deadline, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Failure::unavailable(error)),
-        Err(_elapsed) => Err(Failure::unavailable(io::Error::from(io::ErrorKind::TimedOut))),
+        Err(_elapsed) => {
+            let deadline = humantime::format_duration(deadline);
+            Err(Failure::unavailable(anyhow::anyhow!("the source did not answer within {deadline}")))
+        }
     }
 }

@@ -1,0 +1,9 @@
+//! The kit over in-memory sources of the three shapes, and over one that misbehaves.
+
+mod asking;
+mod contract_kept;
+mod endless;
+mod refusals;
+mod serving;
+mod sources;
+mod walks;

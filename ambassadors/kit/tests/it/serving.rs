@@ -1,0 +1,1 @@
+//! The whole ambassador: listeners, probes, metrics, draining, `--check`.
