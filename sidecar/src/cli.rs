@@ -11,12 +11,26 @@ use crate::install;
 
 /// Parses the process's arguments and hands them to `run`; `--help`, wrong usage (64) and `install` end here.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> ExitCode) -> ExitCode {
+    main_or(run, |_, _| ())
+}
+
+/// As [`main`], for programs that owe somebody an account of wrong usage too: `misused` gets the error, which has been
+/// printed, and whatever could be made of the arguments all the same.
+pub fn main_or<A: Parser>(
+    run: impl FnOnce(A) -> ExitCode,
+    misused: impl FnOnce(&clap::Error, Option<&ArgMatches>),
+) -> ExitCode {
     match parse::<A>(std::env::args_os()) {
         Ok(Parsed::Run(args)) => run(args),
         Ok(Parsed::Install(dir)) => install::main(&dir),
         Err(error) => {
             let printed = error.print();
-            ExitCode::from(if error.use_stderr() || printed.is_err() { 64 } else { 0 })
+            if !error.use_stderr() {
+                return ExitCode::from(if printed.is_err() { 64 } else { 0 });
+            }
+            let lenient = command::<A>().ignore_errors(true).try_get_matches_from(std::env::args_os());
+            misused(&error, lenient.ok().as_ref());
+            ExitCode::from(64)
         }
     }
 }
