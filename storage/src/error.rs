@@ -60,6 +60,11 @@ impl Error {
         let (doing, source) = (doing.into(), source.into());
         if is_away(&source) { Self::Unavailable { doing, source } } else { Self::Io { doing, source } }
     }
+
+    /// What a fault point told to fail answers.
+    pub(crate) fn fault(source: io::Error) -> Self {
+        Self::Io { doing: "pass a fault point".to_owned(), source }
+    }
 }
 
 /// Whether a file system says by this error that its server or device does not answer.

@@ -11,6 +11,8 @@ mod walk;
 
 use std::path::PathBuf;
 
+pub use dir::remove_tree;
+
 use crate::{Error, Inputs, Outputs, Store, Uri};
 
 /// Files of this machine and whatever is mounted on it.
@@ -48,11 +50,3 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
         },
     }
 }
-
-/// A fault point, told as an error of the step it stands at.
-macro_rules! fault {
-    ($name:literal) => {
-        sidecar::fault::point($name).map_err(|e| $crate::Error::io(concat!("pass ", $name), e))?
-    };
-}
-use fault;

@@ -84,11 +84,13 @@ impl Inputs for FileInputs {
                 .relative(&object.uri)
                 .ok_or_else(|| Error::Forbidden(format!("{} lies outside of {}", object.uri, self.root.display())))?;
             let found = look(self.clone(), relative.clone()).await?;
-            if let Some(wanted) = object.version.as_deref().filter(|text| is_file_version(text)) {
+            let wanted = object.version.as_deref().filter(|text| is_file_version(text));
+            if let Some(wanted) = wanted {
                 expect(&object.uri.to_string(), wanted, found)?;
             }
+            let pinned = wanted.is_some();
             let path = if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(&relative) };
-            Ok(Box::new(FileInput { inputs: self.clone(), relative, path, version: found }) as Box<dyn Input>)
+            Ok(Box::new(FileInput { inputs: self.clone(), relative, path, version: found, pinned }) as Box<dyn Input>)
         })
     }
 
@@ -112,6 +114,9 @@ struct FileInput {
     relative: PathBuf,
     path: PathBuf,
     version: FileVersion,
+    /// Whether the item named this version. If it did, another version is another item; if not, nobody else will come
+    /// for it.
+    pinned: bool,
 }
 
 impl Input for FileInput {
@@ -122,7 +127,11 @@ impl Input for FileInput {
     fn verify(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
             let found = look(self.inputs.clone(), self.relative.clone()).await?;
-            expect(&file_uri(&self.path), &self.version.to_string(), found)
+            let uri = file_uri(&self.path);
+            if !self.pinned && found != self.version {
+                return Err(Error::Busy(format!("{uri} changed while it was being worked on; run the item again")));
+            }
+            expect(&uri, &self.version.to_string(), found)
         })
     }
 }

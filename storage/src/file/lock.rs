@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use sidecar::fault;
 
+use super::blocking;
 use super::dir::open_own;
-use super::{blocking, fault};
 use crate::Error;
 
 /// Held while what stands below an output root is judged and changed. Falls with the process.
@@ -22,7 +23,7 @@ impl RootLock {
     /// Waits for the lock of an output root, `<root>/.longshore/lock`. A file and not the directory itself, which NFS
     /// cannot lock.
     pub(super) async fn take(path: PathBuf) -> Result<Self, Error> {
-        fault!("worker.lock.before");
+        fault::point("worker.lock.before").map_err(Error::fault)?;
         let file = path.clone();
         // When patience ends before the wait does, the lock is dropped the moment it is had.
         let wait = blocking(move || {
@@ -38,7 +39,7 @@ impl RootLock {
                 PATIENCE.as_secs()
             )))
         })?;
-        fault!("worker.lock.after");
+        fault::point("worker.lock.after").map_err(Error::fault)?;
         Ok(lock)
     }
 }

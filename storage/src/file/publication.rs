@@ -9,12 +9,13 @@ use contract::marker::{ApiV1, MarkerKind};
 use contract::{MARKER_FILE, Marker, Timestamp};
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
+use sidecar::fault;
 
 use super::dir::{Dir, rename};
 use super::judge::judge;
 use super::lock::RootLock;
 use super::staging::{LOCK, OLD, OUT, Staging, area};
-use super::{blocking, fault, walk};
+use super::{blocking, walk};
 use crate::{BoxFuture, Claim, Committed, Draft, Error, Place, Publication, Standing};
 
 /// A run's output, not visible yet.
@@ -96,7 +97,7 @@ impl FilePublication {
             outputs,
             result: draft.result,
         };
-        fault!("worker.marker.before");
+        fault::point("worker.marker.before").map_err(Error::fault)?;
         let path = self.staging.out().join(MARKER_FILE);
         let write = || {
             let mut json = serde_json::to_vec_pretty(&marker)?;
@@ -107,7 +108,7 @@ impl FilePublication {
             File::open(self.staging.out())?.sync_all()
         };
         write().map_err(|e| Error::io(format!("write {}", path.display()), e))?;
-        fault!("worker.marker.after");
+        fault::point("worker.marker.after").map_err(Error::fault)?;
         Ok((self, marker))
     }
 
@@ -131,19 +132,19 @@ impl FilePublication {
     /// in which nothing stands there.
     fn exchange(&self, staging: &Dir, parent: &Dir, last: &OsStr) -> Result<(), Error> {
         // Told to fail, this point plays a file system that cannot exchange.
-        let offered = sidecar::fault::point("worker.exchange.before").is_ok();
+        let offered = fault::point("worker.exchange.before").is_ok();
         let exchanged =
             if offered { renameat_with(staging, OUT, parent, last, RenameFlags::EXCHANGE) } else { Err(Errno::INVAL) };
         match exchanged {
             Ok(()) => {
-                fault!("worker.exchange.after");
+                fault::point("worker.exchange.after").map_err(Error::fault)?;
                 Ok(())
             }
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 self.staging.note_place(&self.claim.place)?;
-                fault!("worker.aside.before");
+                fault::point("worker.aside.before").map_err(Error::fault)?;
                 rename(parent, last, staging, OsStr::new(OLD)).map_err(|errno| renaming(parent, last, errno))?;
-                fault!("worker.aside.after");
+                fault::point("worker.aside.after").map_err(Error::fault)?;
                 let moved = move_in(staging, parent, last);
                 if moved.is_err() {
                     rename(staging, OsStr::new(OLD), parent, last).map_err(|errno| renaming(parent, last, errno))?;
@@ -156,20 +157,20 @@ impl FilePublication {
 
     /// Removes the staging directory, with whatever was replaced.
     fn clean(self: Box<Self>) {
-        if sidecar::fault::point("worker.clean.before").is_ok() {
+        if fault::point("worker.clean.before").is_ok() {
             drop(self);
         }
         // Nothing is left to go wrong here: the output is committed.
-        let _ = sidecar::fault::point("worker.clean.after");
+        let _ = fault::point("worker.clean.after");
     }
 }
 
 /// A rename onto nothing or onto an empty directory. It needs no `RENAME_NOREPLACE`, which NFS lacks: rename(2) itself
 /// replaces a directory by a directory only when that is empty.
 fn move_in(staging: &Dir, parent: &Dir, last: &OsStr) -> Result<(), Error> {
-    fault!("worker.rename.before");
+    fault::point("worker.rename.before").map_err(Error::fault)?;
     rename(staging, OsStr::new(OUT), parent, last).map_err(|errno| renaming(parent, last, errno))?;
-    fault!("worker.rename.after");
+    fault::point("worker.rename.after").map_err(Error::fault)?;
     Ok(())
 }
 

@@ -13,17 +13,17 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use contract::STAGING_DIR;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use sidecar::fault;
 use tracing::{info, warn};
 
+use super::blocking;
 use super::dir::{Dir, open_own, remove_tree, rename};
 use super::lock::{RootLock, try_lock};
-use super::{blocking, fault};
 use crate::{Error, Place};
 
 /// Name of the lock file, of a root and of a staging directory.
@@ -53,7 +53,7 @@ impl Staging {
         let nonce: String = std::iter::repeat_with(fastrand::alphanumeric).take(8).collect();
         let path = area(root).join(format!("{attempt}.{nonce}"));
         let failed = |e: io::Error| Error::io(format!("create {}", path.display()), e);
-        fault!("worker.stage.before");
+        fault::point("worker.stage.before").map_err(Error::fault)?;
         fs::create_dir(&path).map_err(failed)?;
         let lock = open_own(&path.join(LOCK)).map_err(|errno| failed(errno.into()))?;
         if !try_lock(&lock).map_err(|errno| failed(errno.into()))? {
@@ -61,7 +61,7 @@ impl Staging {
         }
         let out = path.join(OUT);
         fs::create_dir(&out).map_err(failed)?;
-        fault!("worker.stage.after");
+        fault::point("worker.stage.after").map_err(Error::fault)?;
         Ok(Self { path, out, _lock: lock })
     }
 
@@ -88,7 +88,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if let Err(error) = remove_stubborn(&self.path) {
+        if let Err(error) = remove_tree(&self.path) {
             warn!(path = %self.path.display(), error = %error, "cannot remove staging; a later worker will");
         }
     }
@@ -115,10 +115,13 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
     drop(lock);
     blocking(move || {
         for (path, _held) in dead {
-            fault!("worker.sweep.before");
-            remove_stubborn(&path).map_err(|e| Error::io(format!("remove {}", path.display()), e))?;
-            fault!("worker.sweep.after");
-            info!(path = %path.display(), "removed what a dead run had left");
+            fault::point("worker.sweep.before").map_err(Error::fault)?;
+            // Something the dead run had started may still be writing there: no reason not to do this item.
+            match remove_tree(&path) {
+                Ok(()) => info!(path = %path.display(), "removed what a dead run had left"),
+                Err(error) => warn!(path = %path.display(), %error, "cannot remove what a dead run has left"),
+            }
+            fault::point("worker.sweep.after").map_err(Error::fault)?;
         }
         Ok(())
     })
@@ -174,33 +177,11 @@ fn recover(root: &Path, staging: &Path) -> Result<(), Error> {
     if dir.stat(last).map_err(|errno| failed(errno.into()))?.is_some() {
         return Ok(());
     }
-    fault!("worker.restore.before");
+    fault::point("worker.restore.before").map_err(Error::fault)?;
     let from = Dir::open(staging).map_err(|errno| failed(errno.into()))?;
     rename(&from, OsStr::new(OLD), &dir, last).map_err(|errno| failed(errno.into()))?;
-    fault!("worker.restore.after");
+    fault::point("worker.restore.after").map_err(Error::fault)?;
     dir.sync()?;
     info!(place = %place, "put back the output that a dead run had moved aside");
-    Ok(())
-}
-
-/// Removes a tree, even where a command took away its own right to write to a directory of it.
-fn remove_stubborn(path: &Path) -> io::Result<()> {
-    match remove_tree(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(path)?;
-            remove_tree(path)
-        }
-        result => result,
-    }
-}
-
-fn make_writable(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
     Ok(())
 }

@@ -95,24 +95,35 @@ impl Exit {
     /// Nothing when it ended with 0.
     ///
     /// # Errors
-    /// Otherwise what the worker's contract makes of it: 1–63 as they are, 64 and above as 1, a signal as 128 + n.
+    /// Otherwise what the worker's contract makes of it: 1–63 as they are, 64 and above as 1, a signal as 128 + n, and 65 for
+    /// those that `--permanent-exit` names.
     pub fn ok(self) -> Result<(), JobError> {
         use contract::exit;
         match (self.code, self.signal) {
             (Some(0), _) => Ok(()),
             (Some(code), _) => {
                 let own = u8::try_from(code).ok().filter(|code| *code <= exit::USER_MAX);
-                Err(JobError::new(
-                    own.unwrap_or(exit::USER_OTHER),
-                    "CommandFailed",
-                    format!("the command ended with exit code {code}"),
-                ))
+                let message = format!("the command ended with exit code {code}{}", last_line(&self.stderr_tail));
+                Err(JobError::new(own.unwrap_or(exit::USER_OTHER), "CommandFailed", message).with_command_code(code))
             }
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
                 let code = u8::try_from(signal).unwrap_or_default().saturating_add(exit::SIGNAL_BASE);
-                Err(JobError::new(code, "CommandKilled", format!("the command was killed by signal {signal}")))
+                let oom = if signal == 9 { " (was it out of memory?)" } else { "" };
+                Err(JobError::new(code, "CommandKilled", format!("the command was killed by signal {signal}{oom}")))
             }
+        }
+    }
+}
+
+/// What the command said last, which is mostly why it failed.
+fn last_line(stderr: &str) -> String {
+    const LONGEST: usize = 300;
+    match stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+        None => String::new(),
+        Some(line) => {
+            let text: String = line.trim().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+            format!("; its last words: {text}")
         }
     }
 }

@@ -1,20 +1,57 @@
 //! What a job gets to work with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use contract::exit;
 use contract::wire::Item;
+use process::{Ended, Output, SpawnError, Spec};
+use sidecar::{Shutdown, fault};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
 
+use crate::command::Stdout;
+use crate::environment::Environment;
+use crate::scratch::RUN_VARIABLE;
 use crate::{Command, Exit, JobError, Progress};
+
+/// Longest line that goes to [`Command::stdout_lines`].
+const LONGEST_LINE: usize = 64 * 1024;
 
 /// One item, made ready: where its inputs lie, where its output goes, and the way to run commands.
 #[derive(Debug)]
 pub struct Context {
-    item: Item,
-    inputs: Vec<PathBuf>,
-    output_dir: PathBuf,
-    scratch_dir: PathBuf,
-    result_file: PathBuf,
-    progress: Progress,
+    pub(crate) item: Item,
+    pub(crate) inputs: Vec<PathBuf>,
+    pub(crate) output_dir: PathBuf,
+    pub(crate) scratch_dir: PathBuf,
+    pub(crate) result_file: PathBuf,
+    pub(crate) progress: Progress,
+    pub(crate) runner: Runner,
+}
+
+/// How commands of one item are run, and what became of the last one.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pub(crate) environment: Environment,
+    /// Unique to this run of the worker.
+    pub(crate) nonce: String,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) timeout: Option<Duration>,
+    /// When the timeout is over; set by the first command.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) tail: usize,
+    pub(crate) last: LastCommand,
+}
+
+/// What the report says about commands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastCommand {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout_tail: String,
+    pub(crate) stderr_tail: String,
 }
 
 impl Context {
@@ -28,7 +65,7 @@ impl Context {
         self.inputs.first().map(PathBuf::as_path)
     }
 
-    /// All inputs, in the item's order.
+    /// All inputs, in the item's order; none for a message, which is all in the item.
     pub fn inputs(&self) -> &[PathBuf] {
         &self.inputs
     }
@@ -60,6 +97,148 @@ impl Context {
     /// 127 or 126 when it cannot be started, 124 after `--timeout` (which counts from the first command's start), 143 when
     /// the worker was told to stop.
     pub async fn run(&mut self, command: Command) -> Result<Exit, JobError> {
-        Err(JobError::new(contract::exit::BUG, "Bug", format!("{command:?} cannot be run yet")))
+        self.runner.run(command).await
+    }
+}
+
+/// Why a command was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stop {
+    Timeout,
+    Shutdown,
+}
+
+impl Runner {
+    async fn run(&mut self, command: Command) -> Result<Exit, JobError> {
+        let Command { program, args, envs, stdout } = command;
+        if self.shutdown.is_draining() {
+            return Err(self.stopped(Stop::Shutdown));
+        }
+        let shown = Path::new(&program).display().to_string();
+        let (stdout, lines) = self.stdout(stdout);
+        let captures = matches!(stdout, Output::Head { .. });
+        let spec = Spec::new(program)
+            .args(args)
+            .envs(self.environment.iter())
+            .envs(envs)
+            .mark(RUN_VARIABLE, &self.nonce)
+            .stdout(stdout)
+            .stderr(Output::Tee { keep: self.tail });
+        fault::point("worker.spawn.before").map_err(passing)?;
+        let child = spec.spawn().map_err(|error| unspawned(&error))?;
+        fault::point("worker.spawn.after").map_err(passing)?;
+        info!(command = shown, pid = child.id(), "command started");
+        let started = Instant::now();
+        if self.deadline.is_none() {
+            self.deadline = self.timeout.map(|timeout| started + timeout);
+        }
+        let (waited, ()) = tokio::join!(self.wait(&child), lines);
+        let (ended, stop) =
+            waited.map_err(|e| JobError::new(exit::BUG, "Bug", format!("cannot wait for the command: {e}")))?;
+        fault::point("worker.exit.after").map_err(passing)?;
+        debug!(exit = ?ended.exit, leftovers = ended.leftovers, elapsed = ?started.elapsed(), "command ended");
+        if !ended.survivors.is_empty() {
+            tracing::warn!(pids = ?ended.survivors, "processes the command left behind hang in the kernel");
+        }
+        let exit = self.note(ended, captures);
+        match stop {
+            None => Ok(exit),
+            Some(stop) => Err(self.stopped(stop)),
+        }
+    }
+
+    /// Waits until the command is over, and sees to it that it will be: TERM, the grace period, KILL.
+    async fn wait(&self, child: &process::Child) -> std::io::Result<(Ended, Option<Stop>)> {
+        let timeout = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stop = tokio::select! {
+            ended = child.wait() => return Ok((ended?, None)),
+            () = timeout => Stop::Timeout,
+            () = self.shutdown.draining() => Stop::Shutdown,
+        };
+        child.ask_to_stop(self.shutdown.grace());
+        let ended = tokio::select! {
+            ended = child.wait() => ended?,
+            () = self.shutdown.aborting() => child.stop(Duration::ZERO).await?,
+        };
+        Ok((ended, Some(stop)))
+    }
+
+    fn stdout(&self, stdout: Stdout) -> (Output, impl Future<Output = ()> + Send + use<>) {
+        let (to, mut from) = mpsc::channel::<Vec<u8>>(64);
+        let (output, each) = match stdout {
+            Stdout::Pass => (Output::Tee { keep: self.tail }, None),
+            Stdout::Capture { max } => (Output::Head { keep: max }, None),
+            Stdout::Lines(each) => (Output::Lines { to, longest: LONGEST_LINE }, Some(each)),
+        };
+        let follow = async move {
+            let Some(mut each) = each else { return };
+            while let Some(line) = from.recv().await {
+                each(&line);
+            }
+        };
+        (output, follow)
+    }
+
+    fn note(&mut self, ended: Ended, captures: bool) -> Exit {
+        let (code, signal) = match ended.exit {
+            process::Exit::Code(code) => (Some(i32::from(code)), None),
+            process::Exit::Signal(signal) => (None, Some(signal)),
+        };
+        let stderr_tail = tail(&ended.stderr);
+        let (stdout, stdout_tail) =
+            if captures { (ended.stdout.bytes, String::new()) } else { (Vec::new(), tail(&ended.stdout)) };
+        self.last = LastCommand { code, signal, stdout_tail, stderr_tail: stderr_tail.clone() };
+        Exit { code, signal, stdout, stderr_tail }
+    }
+
+    fn stopped(&self, stop: Stop) -> JobError {
+        match stop {
+            Stop::Timeout => {
+                let timeout = humantime::format_duration(self.timeout.unwrap_or_default());
+                JobError::new(
+                    exit::TIMEOUT,
+                    "Timeout",
+                    format!("the command ran longer than --timeout {timeout} and was stopped"),
+                )
+            }
+            Stop::Shutdown => cancelled(),
+        }
+    }
+}
+
+/// The worker was told to stop before the item was done.
+pub(crate) fn cancelled() -> JobError {
+    const SIGTERM: u8 = 15;
+    JobError::new(exit::SIGNAL_BASE + SIGTERM, "Cancelled", "the worker was told to stop before the item was done")
+}
+
+/// What a fault point told to fail is to a worker.
+pub(crate) fn passing(error: std::io::Error) -> JobError {
+    JobError::new(exit::IO, "IoError", error.to_string())
+}
+
+fn unspawned(error: &SpawnError) -> JobError {
+    let (code, reason) = match error {
+        SpawnError::NotFound { .. } => (exit::NOT_FOUND, "CommandNotFound"),
+        SpawnError::NotExecutable { .. } => (exit::NOT_EXECUTABLE, "CommandNotExecutable"),
+        SpawnError::Directory { .. } | SpawnError::Arguments { .. } => (exit::CONFIG, "CommandUnusable"),
+        SpawnError::Exhausted { .. } => (exit::TEMPORARY, "Exhausted"),
+        SpawnError::Other { .. } => (exit::IO, "SpawnFailed"),
+    };
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    JobError::new(code, reason, format!("{error}{source}"))
+}
+
+/// The end of an output as text, from the beginning of a line where it was cut.
+fn tail(kept: &process::Kept) -> String {
+    let text = String::from_utf8_lossy(&kept.bytes);
+    match text.split_once('\n') {
+        Some((_, whole)) if !kept.is_whole() => whole.to_owned(),
+        _ => text.into_owned(),
     }
 }

@@ -1,15 +1,13 @@
-//! The door of this crate: what a worker implements, and how it is started.
+//! What a worker implements.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
-use clap::Parser;
-
-use crate::{Context, WorkerArgs};
+use crate::Context;
 
 /// What one kind of worker does with one item.
 pub trait Job: Send {
     /// The programs it starts, for `--check`: each must be found and be executable.
-    fn programs(&self) -> Vec<std::ffi::OsString>;
+    fn programs(&self) -> Vec<OsString>;
 
     /// Makes the item's output from its inputs, in the directories the context names. Commands are started through the
     /// context only, so that group, timeout, signals and tails are one mechanism. `Ok` publishes what lies in
@@ -20,28 +18,39 @@ pub trait Job: Send {
     fn run(self, context: &mut Context) -> impl Future<Output = Result<(), JobError>> + Send;
 }
 
-/// Why a job did not make its output, and what the worker exits with.
+/// Why an item was not done, and what the worker exits with.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct JobError {
     pub(crate) code: u8,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
+    /// The command's own exit code, where that is what failed.
+    pub(crate) command_code: Option<i32>,
 }
 
 impl JobError {
     /// An exit code of [`contract::exit`], a word for metrics in camel case (`CorruptVideo`), and one line for people that
     /// names the thing and the next step.
     pub fn new(code: u8, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into() }
+        Self { code, reason, message: message.into(), command_code: None }
     }
-}
 
-/// Runs a worker's whole life: parses `A`, splits it into the shared flags and the job, does one item, reports, exits.
-pub fn main<A: Parser, J: Job>(split: impl FnOnce(A) -> (WorkerArgs, J)) -> ExitCode {
-    sidecar::cli::main(|args| {
-        let (worker, job) = split(args);
-        drop((worker, job));
-        ExitCode::from(contract::exit::BUG)
-    })
+    /// What the worker exits with.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The same, with more for people to go by.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(hint);
+        self
+    }
+
+    pub(crate) fn with_command_code(mut self, code: i32) -> Self {
+        self.command_code = Some(code);
+        self
+    }
 }

@@ -1,13 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+mod account;
 mod args;
+mod check;
 mod command;
 mod context;
+mod environment;
+mod item;
 mod job;
+mod life;
 mod progress;
+mod scratch;
+mod template;
+mod trip;
+mod verdict;
 
 pub use args::WorkerArgs;
 pub use command::{Command, Exit};
 pub use context::Context;
-pub use job::{Job, JobError, main};
+pub use job::{Job, JobError};
+pub use life::main;
 pub use progress::Progress;

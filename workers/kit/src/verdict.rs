@@ -1,0 +1,75 @@
+//! What errors are to a worker: an exit code, a word, a line.
+
+use std::path::Path;
+
+use contract::exit;
+use rustix::fs::statvfs;
+use storage::{Error, InvalidPlace, Uri};
+
+use crate::JobError;
+
+/// Less room than this on a disk that something failed on, in bytes, is why it failed.
+const NO_ROOM: u64 = 64 * 1024;
+
+/// What a store's error is. [`Error::Changed`] is an outcome and not an error; where nobody made it one it is temporary.
+pub(crate) fn storage(error: Error) -> JobError {
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+    let message = format!("{error}{source}");
+    let (code, reason) = match &error {
+        Error::Invalid(_) => (exit::BAD_ITEM, "BadItem"),
+        Error::Forbidden(_) => (exit::FORBIDDEN, "Forbidden"),
+        Error::NotFound(_) => (exit::NO_INPUT, "InputMissing"),
+        Error::Changed { .. } => (exit::TEMPORARY, "InputChanged"),
+        Error::Taken(_) => (exit::CANT_CREATE, "OutputTaken"),
+        Error::Unpublishable(_) => (exit::CANT_CREATE, "OutputInvalid"),
+        Error::Unavailable { .. } => (exit::UNAVAILABLE, "StorageUnavailable"),
+        Error::Busy(_) => (exit::TEMPORARY, "Busy"),
+        Error::Io { doing, source } => return JobError::io(doing, source, ""),
+        Error::Unsupported(_) => (exit::CONFIG, "Unsupported"),
+    };
+    JobError::new(code, reason, message)
+}
+
+/// What a place that cannot be is: the item asks for something it may not touch, or for something that cannot exist.
+pub(crate) fn place(error: &InvalidPlace, root: &Uri) -> JobError {
+    let code = match error {
+        InvalidPlace::LeadsOut { .. } | InvalidPlace::Reserved { .. } => (exit::FORBIDDEN, "Forbidden"),
+        InvalidPlace::Nul { .. } => (exit::BAD_ITEM, "BadItem"),
+        InvalidPlace::TooLong { .. } | InvalidPlace::Empty => (exit::CANT_CREATE, "OutputInvalid"),
+    };
+    JobError::new(code.0, code.1, format!("the item can have no output below {root}: {error}"))
+}
+
+/// What a job's error is, once it is known which codes mean "hopeless" and whether a disk is full.
+pub(crate) fn job(mut error: JobError, permanent: &[u8], disks: &[&Path]) -> JobError {
+    if let Some(code) = error.command_code
+        && permanent.iter().any(|hopeless| i32::from(*hopeless) == code)
+    {
+        error.code = exit::BAD_ITEM;
+        error.reason = "CommandGaveUp";
+        error.message.push_str(", which --permanent-exit names: this item is hopeless");
+        return error;
+    }
+    // A command that was told to stop, or never ran, did not fail for want of room.
+    if error.command_code.is_none() && error.code != exit::BAD_ITEM && error.code != exit::CANT_CREATE {
+        return error;
+    }
+    match disks.iter().find(|disk| is_full(disk)) {
+        Some(disk) => {
+            error.code = exit::IO;
+            error.reason = "DiskFull";
+            error.message.push_str(&format!("; {} lies on a disk that is full", disk.display()));
+            error
+        }
+        None => error,
+    }
+}
+
+fn is_full(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|disk| {
+        let room = disk.f_bavail.saturating_mul(disk.f_frsize) < NO_ROOM;
+        // Some file systems make inodes as they need them, and count none.
+        let inodes = disk.f_files > 0 && disk.f_favail == 0;
+        room || inodes
+    })
+}
