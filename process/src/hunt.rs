@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::child::{reap_adopted, self_and_ancestors};
 use crate::life::Life;
 use crate::mark::Mark;
 use crate::table;
@@ -35,15 +36,31 @@ pub struct Purged {
 pub async fn end(marks: &[Mark], grace: Duration) -> io::Result<Purged> {
     let marks = marks.to_vec();
     let (_never, stop) = watch::channel(None);
-    let find = move || {
-        let rows = table::rows()?;
-        let spared = crate::child::self_and_ancestors(&rows);
-        let marked = rows.iter().filter(|row| !row.ended && !spared.contains(&row.pid));
-        let found = marked.filter(|row| marks.iter().any(|mark| mark.is_on(row))).filter_map(Life::of).collect();
-        crate::child::reap_adopted(&rows, &HashSet::new());
-        Ok(Found { alive: found, unreaped: false })
-    };
+    let find = move || Ok(Found { alive: marked(&marks)?, unreaped: false });
     purge(find, stop, Instant::now() + grace).await
+}
+
+/// Sends TERM (and CONT) once to every process that carries one of `marks`, this one and its ancestors apart, and says to
+/// how many.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub async fn terminate(marks: &[Mark]) -> io::Result<usize> {
+    let marks = marks.to_vec();
+    let found = tokio::task::spawn_blocking(move || marked(&marks)).await.map_err(io::Error::other)??;
+    for life in &found {
+        life.signal(Signal::TERM);
+        life.signal(Signal::CONT);
+    }
+    Ok(found.len())
+}
+
+fn marked(marks: &[Mark]) -> io::Result<Vec<Life>> {
+    let rows = table::rows()?;
+    reap_adopted(&rows, &HashSet::new());
+    let spared = self_and_ancestors(&rows);
+    let others = rows.iter().filter(|row| !row.ended && !spared.contains(&row.pid));
+    Ok(others.filter(|row| marks.iter().any(|mark| mark.is_on(row))).filter_map(Life::of).collect())
 }
 
 /// What one look at the process table found.

@@ -10,7 +10,7 @@ mod spec;
 mod table;
 
 pub use child::{Child, Ended, Exit};
-pub use hunt::{Purged, end};
+pub use hunt::{Purged, end, terminate};
 pub use mark::Mark;
 pub use output::{Kept, Output};
 pub use program::SpawnError;
