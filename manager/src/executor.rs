@@ -5,6 +5,7 @@ use std::time::Duration;
 use contract::{ItemName, Report};
 use futures_util::stream::BoxStream;
 
+pub mod local;
 pub mod simulated;
 
 /// Runs attempts. Every call may be repeated; what it says may be late, except where it says otherwise.

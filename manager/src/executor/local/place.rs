@@ -1,0 +1,314 @@
+//! The directory of one attempt, and how it is made, read and given up.
+//!
+//! ```text
+//! <state>/attempts/<id>/item.json    what WORK_ITEM_FILE names, 0600
+//!                       lock         flocked from before the spawn to the end; the child's stdin
+//!                       report.json  the worker's, written by rename
+//!                       exit         the exit code a live manager saw
+//!                       stdout.log stderr.log
+//!                       tmp/         the child's TMPDIR
+//! <state>/trash/<id>/                forgotten, about to be removed
+//! <state>/logs/<id>.stderr.log       what is kept of it
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use contract::Report;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use sidecar::fault;
+use tracing::warn;
+
+use super::logs::{self, KeepLogs, Logs};
+use super::trash;
+use crate::executor::{AttemptId, Ended};
+
+/// The largest report that is read, in bytes.
+const REPORT_CAP: u64 = 8 << 20;
+
+/// The state directory.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    attempts: PathBuf,
+    trash: PathBuf,
+    logs: Logs,
+}
+
+/// One attempt's directory.
+#[derive(Clone, Debug)]
+pub(super) struct AttemptDir(PathBuf);
+
+/// What a spawn needs.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Locked, for reading only: what reads it finds nothing.
+    pub(super) lock: OwnedFd,
+    pub(super) stdout: File,
+    pub(super) stderr: File,
+}
+
+/// A lock file somebody may hold.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Place {
+    /// Makes the directories, and removes what a former manager had begun to remove.
+    pub(super) fn open(state: &Path, keep: KeepLogs) -> io::Result<Self> {
+        let attempts = make_dir(&state.join("attempts"))?;
+        let trash = make_dir(&state.join("trash"))?;
+        let logs = Logs::open(&make_dir(&state.join("logs"))?, keep)?;
+        let place = Self { attempts, trash, logs };
+        place.empty_trash()?;
+        Ok(place)
+    }
+
+    /// The attempts that have a directory.
+    pub(super) fn attempts(&self) -> io::Result<Vec<AttemptId>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.attempts)? {
+            let entry = entry?;
+            match entry.file_name().into_string() {
+                Ok(name) if entry.file_type()?.is_dir() && is_plain(&name) => all.push(AttemptId(name)),
+                _ => warn!(path = %entry.path().display(), "this is no attempt of ours and is left alone"),
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    pub(super) fn attempt(&self, id: &AttemptId) -> AttemptDir {
+        AttemptDir(self.attempts.join(&id.0))
+    }
+
+    /// Makes the directory of a new attempt and takes its lock. The lock file comes last: without one, nothing was ever
+    /// spawned.
+    pub(super) fn prepare(&self, id: &AttemptId, data: &str) -> io::Result<Prepared> {
+        if !is_plain(&id.0) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{:?} is no attempt id", id.0)));
+        }
+        fault::point("executor.prepare.before")?;
+        let dir = self.attempt(id);
+        fs::DirBuilder::new().mode(0o700).create(&dir.0)?;
+        private(&dir.item())?.write_all(data.as_bytes()).map_err(|error| naming(&dir.item(), &error))?;
+        let (stdout, stderr) = (private(&dir.0.join("stdout.log"))?, private(&dir.0.join("stderr.log"))?);
+        fs::DirBuilder::new().mode(0o700).create(dir.tmp())?;
+        fault::point("executor.prepare.after")?;
+        fault::point("executor.lock.before")?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(dir.lock(), flags, Mode::RUSR | Mode::WUSR)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        fault::point("executor.lock.after")?;
+        Ok(Prepared { lock, stdout, stderr })
+    }
+
+    /// The lock of an attempt that was there before. A directory without one is of an attempt that was never spawned: it
+    /// goes away.
+    pub(super) fn lock_left(&self, id: &AttemptId) -> io::Result<Option<Lock>> {
+        if !is_plain(&id.0) {
+            return Ok(None);
+        }
+        let dir = self.attempt(id);
+        let opened = File::open(dir.lock()).or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => trash::loosen(&dir.0).and_then(|()| File::open(dir.lock())),
+            _ => Err(error),
+        });
+        match opened {
+            Ok(file) => Ok(Some(Lock(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.abandon(id);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the directory of an attempt that was not spawned.
+    pub(super) fn abandon(&self, id: &AttemptId) {
+        match self.discard(id) {
+            Ok(discarded) => discarded.remove(),
+            Err(error) => warn!(attempt = id.0, %error, "cannot clear away an attempt that was not started"),
+        }
+    }
+
+    /// Keeps the logs of an attempt.
+    pub(super) fn keep_logs(&self, id: &AttemptId) {
+        self.logs.keep(&self.attempt(id).0, &id.0);
+    }
+
+    /// Takes the directory of an attempt out of sight, in one step.
+    pub(super) fn discard(&self, id: &AttemptId) -> io::Result<Discarded> {
+        // Unique, since an attempt that was not spawned may come back under the same id.
+        let (from, away) = (self.attempt(id).0, self.trash.join(format!("{}.{:016x}", id.0, fastrand::u64(..))));
+        let renamed = fs::rename(&from, &away).or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => trash::loosen(&from).and_then(|()| fs::rename(&from, &away)),
+            _ => Err(error),
+        });
+        match renamed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Discarded(None)),
+            renamed => renamed.map(|()| Discarded(Some(away))),
+        }
+    }
+
+    /// Removes what a former manager had discarded.
+    fn empty_trash(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.trash)? {
+            Discarded(Some(entry?.path())).remove();
+        }
+        Ok(())
+    }
+
+    /// How an attempt ended of which nothing runs any more: by its report, else by the exit code that was seen, now or by
+    /// the manager before. `None`: nobody saw.
+    pub(super) fn ended(&self, id: &AttemptId, seen: Option<u8>) -> io::Result<Option<Ended>> {
+        let dir = self.attempt(id);
+        let report = dir.read_report(id);
+        let exit = match (&report, seen) {
+            (Some(report), _) => Some(report.exit_code),
+            (None, Some(seen)) => {
+                // So that a plain command is not run again only because this manager dies before it has recorded it.
+                if let Err(error) = dir.write_exit(seen) {
+                    warn!(attempt = id.0, %error, "cannot note an exit code");
+                }
+                Some(seen)
+            }
+            (None, None) => dir.read_exit(),
+        };
+        let log_tail = logs::tail(&dir.0);
+        Ok(exit.map(|exit| Ended { exit, report: report.map(Box::new), log_tail }))
+    }
+}
+
+/// A directory nobody looks at any more.
+#[derive(Debug)]
+pub(super) struct Discarded(Option<PathBuf>);
+
+impl Discarded {
+    /// Removes it, as far as that is possible; the rest is tried again when the next manager starts.
+    pub(super) fn remove(self) {
+        if let Some(path) = self.0
+            && let Err(error) = trash::remove(&path)
+        {
+            warn!(path = %path.display(), %error, "cannot remove what an attempt left behind");
+        }
+    }
+}
+
+impl AttemptDir {
+    pub(super) fn item(&self) -> PathBuf {
+        self.0.join("item.json")
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    pub(super) fn report(&self) -> PathBuf {
+        self.0.join("report.json")
+    }
+
+    pub(super) fn tmp(&self) -> PathBuf {
+        self.0.join("tmp")
+    }
+
+    /// The report, when it is this attempt's and whole.
+    fn read_report(&self, id: &AttemptId) -> Option<Report> {
+        let path = self.report();
+        let read = || -> io::Result<Report> {
+            let bytes = read_capped(&path, REPORT_CAP)?;
+            let report: Report = serde_json::from_slice(&bytes)?;
+            if report.attempt != id.0 {
+                return Err(io::Error::other(format!("it is of another attempt, {:?}", report.attempt)));
+            }
+            Ok(report)
+        };
+        match read() {
+            Ok(report) => Some(report),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                warn!(attempt = id.0, %error, "a report is not used");
+                None
+            }
+        }
+    }
+
+    fn write_exit(&self, exit: u8) -> io::Result<()> {
+        let part = self.0.join("exit.part");
+        fs::write(&part, exit.to_string())?;
+        fs::rename(part, self.0.join("exit"))
+    }
+
+    fn read_exit(&self) -> Option<u8> {
+        let text = read_capped(&self.0.join("exit"), 16).ok()?;
+        std::str::from_utf8(&text).ok()?.parse().ok()
+    }
+}
+
+impl Lock {
+    /// Whether nobody holds it now.
+    pub(super) fn is_free_now(&self) -> bool {
+        let free = flock(&self.0, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if free {
+            let _ = flock(&self.0, FlockOperation::Unlock);
+        }
+        free
+    }
+
+    /// Resolves when nobody holds it: a thread of its own waits in the kernel, so that it is known at once and no runtime
+    /// has to wait for the thread.
+    pub(super) async fn freed(self) -> io::Result<()> {
+        if self.is_free_now() {
+            return Ok(());
+        }
+        let (done, seen) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new().name("attempt-lock".to_owned()).stack_size(64 << 10).spawn(move || {
+            let locked = loop {
+                match flock(&self.0, FlockOperation::LockExclusive) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    other => break other,
+                }
+            };
+            drop(self);
+            let _ = done.send(locked.map_err(io::Error::from));
+        })?;
+        seen.await.map_err(io::Error::other)?
+    }
+}
+
+/// Whether this is one path component, and not hidden.
+fn is_plain(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= 200
+        && !id.starts_with('.')
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+fn make_dir(path: &Path) -> io::Result<PathBuf> {
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(|error| naming(path, &error))?;
+    path.canonicalize()
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().create_new(true).append(true).mode(0o600).open(path).map_err(|error| naming(path, &error))
+}
+
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
+    // Not blocking: the attempt may have put a pipe there.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(cap + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > cap {
+        return Err(io::Error::other(format!("it is larger than the {cap} bytes that are read")));
+    }
+    Ok(bytes)
+}
