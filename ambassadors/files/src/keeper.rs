@@ -1,0 +1,287 @@
+//! The one thread that reads the folder and keeps the catalog: whole scans as the truth, events and timers as hints. It
+//! may hang with its file system; nothing else does.
+
+mod look;
+mod scan;
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use ambassador_kit::Catalog;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, info, warn};
+
+use crate::args::Settings;
+use crate::jail::{Jail, Root, RootError};
+use crate::metrics::Metrics;
+use crate::reason::Whys;
+use crate::rest::Resting;
+use crate::settle::Remembered;
+use crate::stamp::Stamp;
+use crate::vitals::Vitals;
+use crate::watch::{Event, Watch};
+
+use self::look::Cause;
+
+/// How soon a lost root is looked for again.
+const RETRY: Duration = Duration::from_secs(1);
+/// A pause after a batch of nothing but writes, so that a busy writer does not keep this thread as busy.
+const WRITE_PAUSE: Duration = Duration::from_millis(5);
+
+/// What may be asked of the keeper.
+#[derive(Debug)]
+enum Ask {
+    Look(Box<[u8]>),
+    Scan,
+    Stop,
+}
+
+/// Asks the keeper; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    asks: mpsc::Sender<Ask>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Door {
+    /// Have a look at this file soon.
+    pub(crate) fn look(&self, key: &[u8]) {
+        self.ask(Ask::Look(key.into()));
+    }
+
+    /// Read the whole folder soon.
+    pub(crate) fn scan(&self) {
+        self.ask(Ask::Scan);
+    }
+
+    /// End, as soon as the file system lets you.
+    pub(crate) fn stop(&self) {
+        self.ask(Ask::Stop);
+    }
+
+    fn ask(&self, ask: Ask) {
+        // Fails only when the keeper has ended, and then nobody needs it.
+        if self.asks.send(ask).is_ok() {
+            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// What the keeper shares with those who answer requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) root: Arc<Root>,
+    pub(crate) catalog: Arc<Catalog<Stamp>>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) remembered: Arc<Remembered>,
+    pub(crate) metrics: Metrics,
+}
+
+/// The thread's own state.
+pub(crate) struct Keeper {
+    shared: Shared,
+    asks: mpsc::Receiver<Ask>,
+    wake: Arc<OwnedFd>,
+    watch: Option<Watch>,
+    whys: Whys,
+    resting: Resting,
+    /// Files listed on evidence instead of rest, and when: a write soon after disproves it.
+    fast: HashMap<Box<[u8]>, Instant>,
+    /// Directories to be read again.
+    refresh: BTreeSet<Box<[u8]>>,
+    /// What was mounted where below the root.
+    mounts: HashMap<Box<[u8]>, u64>,
+    locality: HashMap<(u32, u32), bool>,
+    /// Items that turned up after they were settled.
+    late: UnboundedSender<contract::ItemName>,
+    next_scan: Instant,
+    tally: scan::Tally,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the system has no thread or descriptor left.
+pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -> std::io::Result<Door> {
+    let (asks, receiver) = mpsc::channel();
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let door = Door { asks, wake: Arc::clone(&wake) };
+    let watch = if shared.settings.when.no_inotify {
+        None
+    } else {
+        Watch::new().inspect_err(|error| warn!(%error, "no inotify: files are found by scans only")).ok()
+    };
+    let keeper = Keeper {
+        whys: Whys::new(shared.settings.filter.globs()),
+        resting: Resting::new(shared.settings.when.stable_for),
+        asks: receiver,
+        wake,
+        watch,
+        fast: HashMap::new(),
+        refresh: BTreeSet::new(),
+        mounts: HashMap::new(),
+        locality: HashMap::new(),
+        late,
+        next_scan: Instant::now(),
+        tally: scan::Tally::default(),
+        shared,
+    };
+    std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run())?;
+    Ok(door)
+}
+
+impl Keeper {
+    fn run(mut self) {
+        loop {
+            if Instant::now() >= self.next_scan {
+                self.scan();
+            }
+            if self.asked() {
+                return;
+            }
+            self.work_off();
+            if self.shared.vitals.take_stalled() {
+                self.next_scan = Instant::now();
+            }
+            self.sleep();
+        }
+    }
+
+    /// Takes what was asked; whether that was to stop.
+    fn asked(&mut self) -> bool {
+        let mut counter = [0; 8];
+        // Nothing to read is the usual case.
+        let _ = rustix::io::read(&*self.wake, &mut counter);
+        let mut keys = Vec::new();
+        loop {
+            match self.asks.try_recv() {
+                Ok(Ask::Look(key)) => keys.push(Event::Changed(key)),
+                Ok(Ask::Scan) => self.next_scan = Instant::now(),
+                Ok(Ask::Stop) | Err(mpsc::TryRecvError::Disconnected) => return true,
+                Err(mpsc::TryRecvError::Empty) => break,
+            }
+        }
+        if !keys.is_empty()
+            && let Some(jail) = self.open()
+        {
+            self.take(&jail, keys);
+        }
+        false
+    }
+
+    /// Does what events and timers ask for.
+    fn work_off(&mut self) {
+        let events = self.events();
+        if !events.is_empty()
+            && let Some(jail) = self.open()
+        {
+            let only_writes = events.iter().all(|event| matches!(event, Event::Written(_)));
+            self.take(&jail, events);
+            if only_writes {
+                std::thread::sleep(WRITE_PAUSE);
+            }
+        }
+        let now = Instant::now();
+        if self.resting.wake().is_some_and(|due| due <= now)
+            && let Some(jail) = self.open()
+        {
+            let vitals = Arc::clone(&self.shared.vitals);
+            let _working = vitals.work();
+            while let Some(key) = self.resting.next_due(now) {
+                self.look_by_key(&jail, &key, Cause::Due);
+            }
+        }
+        if !self.refresh.is_empty()
+            && let Some(jail) = self.open()
+        {
+            self.refresh(&jail);
+        }
+        let stable_for = self.shared.settings.when.stable_for;
+        self.fast.retain(|_, listed| listed.elapsed() < stable_for);
+        if let Some(watch) = &self.watch {
+            self.shared.metrics.watches.set(watch.len().try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        let mut events = self.watch.as_mut().map(Watch::drain).unwrap_or_default();
+        self.shared.metrics.events.inc_by(events.len() as u64);
+        events.dedup();
+        events
+    }
+
+    /// Follows hints. Those about directories are noted only, since a scan may be under way.
+    fn take(&mut self, jail: &Jail, events: Vec<Event>) {
+        let vitals = Arc::clone(&self.shared.vitals);
+        let _working = vitals.work();
+        for event in events {
+            match event {
+                Event::Finished(key) => self.look_by_key(jail, &key, Cause::Finished),
+                Event::Written(key) => self.look_by_key(jail, &key, Cause::Written),
+                Event::Changed(key) => self.look_by_key(jail, &key, Cause::Hint),
+                Event::Directory(key) => {
+                    if !crate::settle::is_aside(&key) {
+                        self.refresh.insert(key);
+                    }
+                }
+                Event::Root => self.next_scan = Instant::now(),
+                Event::Overflow => {
+                    self.shared.metrics.overflows.inc();
+                    debug!("inotify lost events: scanning");
+                    self.next_scan = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// The root, or the loss of it told to everybody.
+    fn open(&mut self) -> Option<Jail> {
+        let vitals = Arc::clone(&self.shared.vitals);
+        let _working = vitals.work();
+        let had_items = self.shared.catalog.tally().listed.is_some_and(|listed| listed > 0);
+        match self.shared.root.open(had_items) {
+            // A root that comes back is believed once it was scanned.
+            Ok(jail) => Some(jail),
+            Err(error) => {
+                self.lose(&error);
+                None
+            }
+        }
+    }
+
+    fn lose(&mut self, error: &RootError) {
+        if !self.shared.vitals.is_lost() {
+            warn!(root = %self.shared.root.path().display(), %error, "the folder cannot be seen: its list is kept, not served");
+        }
+        self.shared.metrics.lost.inc();
+        self.shared.vitals.lost(error.to_string());
+        self.next_scan = Instant::now() + RETRY.min(self.shared.settings.when.rescan);
+    }
+
+    fn found(&self) {
+        if self.shared.vitals.is_lost() {
+            info!(root = %self.shared.root.path().display(), "the folder is back");
+        }
+        self.shared.vitals.live();
+    }
+
+    /// Until something happens or something is due.
+    fn sleep(&self) {
+        let due = self.resting.wake().map_or(self.next_scan, |due| due.min(self.next_scan));
+        let timeout = due.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let mut fds = vec![PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN)];
+        if let Some(watch) = &self.watch {
+            fds.push(PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN));
+        }
+        // An interrupted wait is one that ends early.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+}

@@ -1,0 +1,91 @@
+//! Positive evidence that nobody is writing a file: a read lease, which the kernel grants only while no one has the file
+//! open for writing. Where it cannot be had, nothing is known.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::fstatfs;
+
+/// Who has a file open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// Nobody on this machine.
+    None,
+    /// Somebody.
+    Some,
+    /// It cannot be told: not our file, or a file system without leases.
+    Unknown,
+}
+
+/// `fcntl(2)` as asm-generic/fcntl.h has it for every architecture we build for; libc leaves it out.
+const F_SETSIG: libc::c_int = 10;
+
+/// Asks the kernel, without keeping anybody waiting: the lease is given back at once.
+///
+/// A writer that comes in between breaks the lease; the kernel then tells us by a signal, which is set to SIGURG since
+/// that is ignored by default.
+pub(crate) fn writers(file: BorrowedFd<'_>) -> Writers {
+    if fcntl(file, F_SETSIG, libc::SIGURG).is_err() {
+        return Writers::Unknown;
+    }
+    match fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) {
+        Ok(()) => {
+            // Cannot fail on a lease just taken; and closing the file gives it back anyway.
+            let _ = fcntl(file, libc::F_SETLEASE, libc::F_UNLCK);
+            Writers::None
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
+        Err(_) => Writers::Unknown,
+    }
+}
+
+#[expect(unsafe_code, reason = "neither std nor rustix has leases")]
+fn fcntl(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> std::io::Result<()> {
+    // SAFETY: the descriptor is open as long as it is borrowed, and these commands take an integer, no pointer.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
+    if result == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether every writer of this file system is on this machine, so that inotify sees and leases stop them all, and the
+/// file system's clock is ours. Only kinds known to be so count.
+pub(crate) fn is_local(file: impl AsFd) -> bool {
+    // linux/magic.h; bcachefs from its own header, ZFS from OpenZFS.
+    const LOCAL: [u32; 12] = [
+        0xEF53,      // ext2, ext3, ext4
+        0x5846_5342, // XFS
+        0x9123_683E, // Btrfs
+        0x0102_1994, // tmpfs
+        0x8584_58F6, // ramfs
+        0xF2F5_2010, // F2FS
+        0xCA45_1A4E, // bcachefs
+        0x2FC1_2FC1, // ZFS
+        0x3153_464A, // JFS
+        0x4D44,      // FAT
+        0x2011_BAB0, // exFAT
+        0x7366_746E, // ntfs3
+    ];
+    fstatfs(file).is_ok_and(|fs| LOCAL.iter().any(|magic| i64::from(*magic) == fs.f_type & 0xFFFF_FFFF))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+
+    use super::*;
+
+    #[test]
+    fn a_lease_tells_whether_somebody_writes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("f");
+        std::fs::write(&path, "x").expect("written");
+        let file = File::open(&path).expect("opens");
+        assert!(is_local(&file), "the tests' own directory is on a local file system");
+        assert_eq!(writers(file.as_fd()), Writers::None);
+        let writer = OpenOptions::new().append(true).open(&path).expect("opens");
+        assert_eq!(writers(file.as_fd()), Writers::Some);
+        drop(writer);
+        assert_eq!(writers(file.as_fd()), Writers::None);
+        let reader = File::open(&path).expect("opens");
+        assert_eq!(writers(file.as_fd()), Writers::None, "readers do not count");
+        drop(reader);
+    }
+}
