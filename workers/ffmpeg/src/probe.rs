@@ -6,7 +6,7 @@ use contract::exit;
 use serde::Deserialize;
 use worker_kit::{Context, JobError};
 
-use crate::tools::{MAX_PIXELS, Tools, open_only};
+use crate::tools::{MAX_PIXELS, Tools, open_only, run};
 use crate::verdict;
 
 /// What is asked of ffprobe: no tags and no names, so that what a file says of itself cannot make the answer long.
@@ -46,7 +46,12 @@ impl Video {
             return Err(JobError::new(exit::BAD_ITEM, "EmptyFile", format!("{name} is empty: 0 bytes")));
         }
         let command = tools.ffprobe().args(["-of", "json=c=1", "-show_entries", ENTRIES]).args(open_only(input));
-        let exit = context.run(command.capture_stdout(ANSWER_MAX)).await?;
+        let limit = tools.ffprobe_timeout;
+        let Ok(exit) = tokio::time::timeout(limit, run(context, command.capture_stdout(ANSWER_MAX))).await else {
+            let message = format!("ffprobe was not done with {name} after {limit:?}: does its store answer?");
+            return Err(JobError::new(exit::TIMEOUT, "ProbeTimeout", message));
+        };
+        let exit = exit?;
         if !exit.success() {
             return Err(verdict::on("ffprobe", &exit, input, name));
         }

@@ -16,7 +16,7 @@ use worker_kit::{Command, Context, Job, JobError};
 use crate::image::Encoding;
 use crate::probe::Video;
 use crate::progress::Told;
-use crate::tools::{MAX_PIXELS, Tools, file_url, open_only};
+use crate::tools::{MAX_PIXELS, Tools, file_url, open_only, run};
 use crate::verdict;
 
 /// Makes thumbnails of the item's video.
@@ -69,11 +69,11 @@ impl Job for Thumbnails {
 
         let told = Arc::new(Mutex::new(Told::default()));
         let command = self.command(&video, &input, context.output_dir()).stdout_lines(follow(&told, &video, context));
-        let exit = context.run(command).await?;
+        let exit = run(context, command).await?;
         if !exit.success() {
             return Err(verdict::on("ffmpeg", &exit, &input, &name));
         }
-        if let Some(error) = verdict::cut_short(&exit, &input, &name) {
+        if let Some(error) = verdict::damaged(&exit, &input, &name) {
             return Err(error);
         }
         let told = *told.lock().unwrap_or_else(PoisonError::into_inner);

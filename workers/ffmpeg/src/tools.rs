@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
-use worker_kit::Command;
+use contract::exit;
+use worker_kit::{Command, Context, Exit, JobError};
 
 /// Containers that hold a whole video in themselves. Playlists (hls, dash, concat, imf, sdp), devices, generators and
 /// patterns over many files are not among them, so that a file cannot make ffmpeg open another. The common audio files
@@ -26,6 +28,9 @@ pub(crate) struct Tools {
     /// The ffprobe to run, of the same version.
     #[arg(long, default_value = "ffprobe", value_name = "PROGRAM")]
     pub(crate) ffprobe: OsString,
+    /// How long ffprobe may take to look at a file; what it reads of one is bounded, so longer means a store that hangs.
+    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) ffprobe_timeout: Duration,
 }
 
 impl Tools {
@@ -38,6 +43,14 @@ impl Tools {
     pub(crate) fn ffprobe(&self) -> Command {
         quiet(&self.ffprobe)
     }
+}
+
+/// Runs one of them; where it is not installed, the error says where to get it.
+pub(crate) async fn run(context: &mut Context, command: Command) -> Result<Exit, JobError> {
+    context.run(command).await.map_err(|error| match error.code() {
+        exit::NOT_FOUND => error.with_hint("apt-get install ffmpeg, or name it with --ffmpeg and --ffprobe"),
+        _ => error,
+    })
 }
 
 fn quiet(program: &OsString) -> Command {

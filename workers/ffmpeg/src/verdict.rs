@@ -29,8 +29,12 @@ const UNSUITABLE: [&str; 5] = [
     "Unknown decoder",
 ];
 
-/// What a demuxer says when the file ends, or goes wrong, in the middle, and ffmpeg then ends as if all were well.
-const CUT_SHORT: [&str; 3] = ["File ended prematurely", "exceeds containing master element", "Packet mismatch"];
+/// Demuxers that go on, and end as if all were well, where a file is damaged or cut off; they do complain of it. (The one
+/// of MP4 does not go on; its complaints are about edit lists, and mean nothing.)
+const GOES_ON: [&str; 5] = ["[matroska,webm @", "[flv @", "[avi @", "[asf @", "[ogg @"];
+
+/// What ffmpeg says, as a failure, of a video without a frame.
+const NO_FRAME: &str = "Cannot determine format of input stream";
 
 /// What `tool` ending badly on `input`, which people know as `name`, means for the item.
 pub(crate) fn on(tool: &str, exit: &Exit, input: &Path, name: &str) -> JobError {
@@ -63,16 +67,24 @@ pub(crate) fn on(tool: &str, exit: &Exit, input: &Path, name: &str) -> JobError 
             format!("{name} is not a video but {format:?}, which can name other files: only whole videos are read");
         return JobError::new(exit::BAD_ITEM, "NotAVideo", message);
     }
+    if said.lines().any(|line| line.contains(NO_FRAME)) {
+        return no_image(name);
+    }
     let why = said.best().unwrap_or_else(|| format!("{tool} does not say why"));
     JobError::new(exit::BAD_ITEM, "CorruptVideo", format!("{name} is damaged or not a video: {why}"))
 }
 
 /// Why a video is not whole although ffmpeg ended well.
-pub(crate) fn cut_short(exit: &Exit, input: &Path, name: &str) -> Option<JobError> {
+pub(crate) fn damaged(exit: &Exit, input: &Path, name: &str) -> Option<JobError> {
     let said = Said::new(&exit.stderr_tail, input);
-    let line = said.lines().find(|line| CUT_SHORT.iter().any(|words| line.contains(words)))?;
+    let line = said.lines().find(|line| GOES_ON.iter().any(|demuxer| line.starts_with(demuxer)))?;
     let message = format!("{name} is damaged or was never finished: {}", plain(line));
     Some(JobError::new(exit::BAD_ITEM, "CorruptVideo", message))
+}
+
+/// The output that was asked for is not there, and could not be.
+pub(crate) fn no_image(name: &str) -> JobError {
+    JobError::new(exit::CANT_CREATE, "NoImages", format!("{name} gave no image: there is not one frame in it"))
 }
 
 /// The signals a program raises against itself, on what it read.
@@ -173,6 +185,18 @@ mod tests {
         assert!(crash.contains("code: 65") && crash.contains("SIGABRT") && crash.contains("Assertion"), "{crash}");
         assert!(on(9, "").contains("code: 137"));
         assert!(on(15, "").contains("code: 143"));
+    }
+
+    #[test]
+    fn a_demuxer_that_goes_on_is_not_believed() {
+        let damaged =
+            |said: &str| damaged(&ended(Some(0), None, said), Path::new("/v"), "it").map(|error| error.to_string());
+        let why = damaged("[matroska,webm @ 0x5] [error] File ended prematurely\n").expect("is damaged");
+        assert_eq!(why, "it is damaged or was never finished: File ended prematurely");
+        assert!(
+            damaged("[mov,mp4,m4a,3gp,3g2,mj2 @ 0x5] [error] st: 0 edit list 1 Cannot find an index entry\n").is_none()
+        );
+        assert!(damaged("").is_none());
     }
 
     #[test]
