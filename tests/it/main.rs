@@ -3,4 +3,5 @@
 #![expect(clippy::print_stdout, reason = "a matrix prints what it met")]
 
 mod edges;
+mod get_only;
 mod kill_matrix;

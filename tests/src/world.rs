@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -102,8 +102,13 @@ impl World {
     }
 
     /// Where the ambassador serves.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// The same, as a URL.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
     }
 
     /// Puts a file of these bytes into the source, whole from the start.
@@ -152,7 +157,7 @@ impl World {
         command
             .arg("--root")
             .arg(self.path().join("source"))
-            .args(["--listen", &format!("127.0.0.1:{}", self.port), "--probe-listen", "127.0.0.1:0"])
+            .args(["--listen", &self.address().to_string(), "--probe-listen", "127.0.0.1:0"])
             .args(["--rescan", "200ms", "--stable-for", "50ms"]);
         if self.settles {
             command.arg("--on-settle").arg(format!("move:{}", self.path().join("settled").display()));
