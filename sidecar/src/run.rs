@@ -1,6 +1,8 @@
 //! The life of a process: logs, signals, draining, and how it ends.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -129,7 +131,7 @@ impl ProcessArgs {
         let filter = EnvFilter::try_new(&self.log).map_err(|e| {
             Failure::config(anyhow::Error::from(e).context(format!("read the log filter {:?}", self.log)))
         })?;
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter);
         let installed = match self.log_format {
             LogFormat::Plain => {
                 use std::io::IsTerminal;
@@ -138,6 +140,36 @@ impl ProcessArgs {
             LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         };
         installed.map_err(|e| Failure::from(anyhow::anyhow!("set up logging: {e}")))
+    }
+}
+
+/// Does something around the writing of each log line.
+type Around = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+static AROUND: OnceLock<Around> = OnceLock::new();
+
+/// From now on `around` writes the log lines, by calling what it is given, so that a progress bar on the same terminal
+/// can make way. The first caller is the one who does.
+pub fn around_log_lines(around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+    let _ = AROUND.set(Box::new(around));
+}
+
+/// Where log lines go: stderr, a line at a time.
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut written = Ok(());
+        let mut write = || written = io::stderr().lock().write_all(line);
+        match AROUND.get() {
+            Some(around) => around(&mut write),
+            None => write(),
+        }
+        written.map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
