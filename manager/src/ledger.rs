@@ -69,6 +69,9 @@ pub trait Ledger: Clone + Send + Sync + 'static {
     /// The executor has cleared away what the attempt left.
     fn cleared(&self, nonce: AttemptId) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
+    /// What an item's latest attempt ended with, in words: the reason a source is given for a dead one.
+    fn last_words(&self, item: ItemId) -> impl Future<Output = Result<Option<String>, LedgerError>> + Send;
+
     /// The source has taken note of what became of an item.
     fn settled(&self, item: ItemId, now: Time) -> impl Future<Output = Result<(), LedgerError>> + Send;
 

@@ -1,5 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod attempt;
+pub mod breaker;
 pub mod clock;
 pub mod executor;
 pub mod ledger;
+pub mod metrics;
+pub mod plan;
+pub mod presence;
+pub mod progress;
+pub mod run;
+mod shared;
+pub mod source;
+pub mod verdict;
+mod walk;

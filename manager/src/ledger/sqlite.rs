@@ -246,6 +246,10 @@ impl Ledger for SqliteLedger {
         self.call(move |store| store.cleared(&nonce)).await
     }
 
+    async fn last_words(&self, item: ItemId) -> Result<Option<String>, LedgerError> {
+        self.call(move |store| store.last_words(item)).await
+    }
+
     async fn settled(&self, item: ItemId, now: Time) -> Result<(), LedgerError> {
         self.call(move |store| store.settled(item, now)).await
     }

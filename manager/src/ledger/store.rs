@@ -233,6 +233,16 @@ impl Store<'_> {
         Ok(())
     }
 
+    pub(super) fn last_words(&self, item: ItemId) -> Result<Option<String>> {
+        self.db
+            .prepare_cached(
+                "SELECT reason || ': ' || message FROM attempt WHERE item = ? AND over_at IS NOT NULL
+                 ORDER BY n DESC LIMIT 1",
+            )?
+            .query_row([item.0], |sql| sql.get(0))
+            .optional()
+    }
+
     pub(super) fn settled(&self, item: ItemId, now: Time) -> Result<()> {
         self.db
             .prepare_cached("UPDATE item SET settled = ? WHERE id = ? AND state IN ('done', 'dead')")?

@@ -1,0 +1,459 @@
+//! The run loop: list, plan, act, record.
+//!
+//! One task decides; attempts, walks and settlements run beside it and come back with what they found. What is under way
+//! is never counted: it is the set of tasks that have not come back, and after a restart what the ledger says.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contract::ItemName;
+use sidecar::{Health, Shutdown};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinHandle, JoinSet};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{info, warn};
+
+use crate::attempt::{self, Landing};
+use crate::breaker::{Breaker, Change};
+use crate::clock::{Clock, Time};
+use crate::executor::Executor;
+use crate::ledger::{Beginning, ItemId, Ledger, Next, Row, Tally};
+use crate::metrics::Meters;
+use crate::plan::{Act, Budget, Decision, Hold, Now, plan};
+use crate::presence::Presence;
+use crate::progress::Progress;
+pub use crate::shared::RunError;
+use crate::shared::{Backoff, Orders, Pulse, Shared};
+use crate::source::{SOURCE_BACKOFF, Source};
+use crate::verdict::{Judge, RetryPolicy};
+use crate::walk::Walked;
+
+mod ending;
+mod listing;
+mod settling;
+
+pub use ending::{Ending, Summary};
+
+/// How often the ledger is asked whether an operator has changed something.
+const CONTROL_EVERY: Duration = Duration::from_millis(500);
+/// An abort waits this long for what was killed to be recorded.
+const ABORT_WAIT: Duration = Duration::from_secs(3);
+
+/// How a run goes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The most attempts at a time.
+    pub parallelism: usize,
+    /// The most items this process starts.
+    pub limit: Option<usize>,
+    /// Whether what is listed when a queue is run for the first time is left alone.
+    pub skip_first: bool,
+    /// Whether to end when everything is done.
+    pub until_empty: bool,
+    /// From the end of one listing to the next.
+    pub poll: Duration,
+    /// How long an item must be absent from complete lists before it is forgotten.
+    pub forget_after: Duration,
+    /// How long an attempt that is stopped has before it is killed.
+    pub stop_grace: Duration,
+    /// How often and how patiently is tried again.
+    pub retry: RetryPolicy,
+    /// How many first items must fail alike for the breaker to open; 0: never.
+    pub breaker: usize,
+}
+
+/// What a manager works with.
+#[derive(Debug)]
+pub struct Parts<S, E, L> {
+    /// Where work comes from.
+    pub source: S,
+    /// What does it.
+    pub executor: E,
+    /// What is remembered.
+    pub ledger: L,
+    /// What time it is.
+    pub clock: Clock,
+    /// Chance, seeded by tests.
+    pub random: fastrand::Rng,
+    /// Who asks whether it is ready.
+    pub health: Health,
+    /// What it counts.
+    pub meters: Meters,
+    /// Who watches it.
+    pub progress: Progress,
+    /// Who ends it.
+    pub shutdown: Shutdown,
+}
+
+/// Works through a source until there is a reason to end.
+///
+/// # Errors
+/// When the ledger cannot be used any more. Attempts that run then are left to the next manager, which finds them.
+pub async fn run<S: Source, E: Executor, L: Ledger>(
+    parts: Parts<S, E, L>,
+    settings: Settings,
+) -> Result<Ending, RunError> {
+    let mut manager = Manager::begin(parts, settings).await?;
+    let ending = manager.work().await;
+    if let Some(walk) = manager.walk.take() {
+        walk.task.abort();
+    }
+    manager.progress.finish();
+    ending
+}
+
+struct Manager<S, E, L> {
+    shared: Arc<Shared<S, E, L>>,
+    settings: Settings,
+    shutdown: Shutdown,
+    progress: Progress,
+
+    /// Attempts under way, and the items they are at, and whether they used up some of the limit.
+    attempts: JoinSet<Result<Landing, RunError>>,
+    items: HashMap<Id, (ItemName, bool)>,
+    /// Clearing away what former managers left.
+    chores: JoinSet<Result<(), RunError>>,
+    settlements: JoinSet<Result<settling::Settled, RunError>>,
+    settling: HashSet<ItemId>,
+    unsettled: VecDeque<settling::Settlement>,
+    settle_failing: bool,
+
+    /// Items this process has started, where that is limited.
+    started: HashSet<ItemName>,
+    presence: Presence,
+    walk: Option<listing::Walk>,
+    next_walk: Instant,
+    last_walk: Option<(Instant, Walked)>,
+    complete_at: Option<Instant>,
+    empty_lists: u32,
+    source_up: Option<bool>,
+    source_backoff: Backoff,
+    source_hold: Option<Instant>,
+    walked_ever: bool,
+
+    control: crate::ledger::Control,
+    control_tick: Interval,
+    /// Whether something has changed that may let an item be started.
+    stale: bool,
+    /// When an item that waits becomes ready, or a hold ends.
+    wake: Option<Instant>,
+    /// When what still runs is stopped; known once it drains.
+    stop_at: Option<Instant>,
+    stopping: bool,
+    /// When an item's state last changed, so that a list from before proves nothing.
+    changed: Instant,
+    tally: Tally,
+    next_tally: Instant,
+    summary: Summary,
+}
+
+impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
+    async fn begin(parts: Parts<S, E, L>, settings: Settings) -> Result<Self, RunError> {
+        let Parts { source, executor, ledger, clock, random, health, meters, progress, shutdown } = parts;
+        let judge = Judge::new(settings.retry.clone(), Breaker::new(settings.breaker), random);
+        let shared = Arc::new(Shared {
+            source,
+            executor,
+            ledger,
+            clock,
+            judge: Mutex::new(judge),
+            pulse: Pulse::default(),
+            orders: watch::Sender::new(Orders::Work),
+            health,
+            meters,
+            put_off: settings.poll.max(Duration::from_secs(1)) * 2,
+        });
+        shared.health.not_ready("source", "not listed yet");
+        let Beginning { epoch, walked, unconcluded, uncleared, listed } = shared.keep(|ledger| ledger.begin()).await?;
+        info!(epoch, left_running = unconcluded.len(), listed = listed.len(), "the ledger is open");
+        let control = shared.keep(|ledger| ledger.control()).await?;
+        let mut control_tick = tokio::time::interval(CONTROL_EVERY);
+        control_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
+        let mut manager = Self {
+            settings,
+            shutdown,
+            progress,
+            attempts: JoinSet::new(),
+            items: HashMap::new(),
+            chores: JoinSet::new(),
+            settlements: JoinSet::new(),
+            settling: HashSet::new(),
+            unsettled: VecDeque::new(),
+            settle_failing: false,
+            started: HashSet::new(),
+            presence: Presence::new(listed),
+            walk: None,
+            next_walk: now,
+            last_walk: None,
+            complete_at: None,
+            empty_lists: 0,
+            source_up: None,
+            source_backoff: Backoff::new(SOURCE_BACKOFF.0, SOURCE_BACKOFF.1),
+            source_hold: None,
+            walked_ever: walked,
+            control,
+            control_tick,
+            stale: true,
+            wake: None,
+            stop_at: None,
+            stopping: false,
+            changed: now,
+            tally: Tally::default(),
+            next_tally: now,
+            summary: Summary::new(now),
+            shared,
+        };
+        if control.paused {
+            info!("the queue is paused: `queue-manager resume` goes on");
+        }
+        for left in unconcluded {
+            info!(item = %left.name, attempt = left.intent.number, id = left.intent.nonce.0, "looking after an attempt left open");
+            let name = left.name.clone();
+            let task = manager.attempts.spawn(attempt::resume(Arc::clone(&manager.shared), left));
+            manager.items.insert(task.id(), (name, false));
+        }
+        for id in uncleared {
+            manager.chores.spawn(attempt::clear(Arc::clone(&manager.shared), id));
+        }
+        Ok(manager)
+    }
+
+    async fn work(&mut self) -> Result<Ending, RunError> {
+        let snapshots = self.shared.executor.observe();
+        let pulse = tokio::spawn(self.shared.pulse.clone().follow(snapshots));
+        let _pulse = AbortOnDrop(pulse);
+        let shutdown = self.shutdown.clone();
+        loop {
+            self.refill().await?;
+            if let Some(ending) = self.ending().await? {
+                return Ok(ending);
+            }
+            let walking = self.walk.is_some();
+            let (draining, stopping) = (self.stop_at.is_some(), self.stopping);
+            tokio::select! {
+                // A second signal is heard before everything else.
+                biased;
+                () = shutdown.aborting() => return self.abort().await,
+                () = shutdown.draining(), if !draining => self.drain(),
+                () = until(self.stop_at), if !stopping => self.stop(),
+                Some(landed) = self.attempts.join_next_with_id() => self.landed(landed).await?,
+                Some(chore) = self.chores.join_next() => chore??,
+                Some(settled) = self.settlements.join_next() => self.settled(settled??),
+                page = listing::next(&mut self.walk), if walking => self.listed(page).await?,
+                () = tokio::time::sleep_until(self.next_walk), if !walking && !draining => self.start_walk(),
+                () = until(self.wake) => { self.wake = None; self.stale = true; }
+                _ = self.control_tick.tick() => self.look_around().await?,
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    /// Why nothing may be started, and how much may be.
+    fn budget(&mut self) -> Budget {
+        let running = self.attempts.len();
+        let free = self.settings.parallelism.saturating_sub(running);
+        let held_by_source = self.source_hold.is_some_and(|until| until > Instant::now());
+        let (slots, breaker_open) = {
+            let judge = self.shared.judge();
+            let breaker = judge.breaker();
+            (breaker.slots(free, running, self.now()), breaker.open().is_some())
+        };
+        let hold = if self.shutdown.is_draining() {
+            Some(Hold::Draining)
+        } else if self.control.paused {
+            Some(Hold::Paused)
+        } else if breaker_open && (slots == 0 || self.settings.until_empty) {
+            Some(Hold::Breaker)
+        } else if held_by_source {
+            Some(Hold::Source)
+        } else {
+            None
+        };
+        Budget { slots, fresh: self.settings.limit.map(|limit| limit.saturating_sub(self.started.len())), hold }
+    }
+
+    /// Fills free slots with what the ledger says is ready, without asking the source what it lists.
+    async fn refill(&mut self) -> Result<(), RunError> {
+        if !std::mem::take(&mut self.stale) {
+            return Ok(());
+        }
+        let mut budget = self.budget();
+        let now = self.now();
+        if budget.slots > 0 && budget.hold.is_none() {
+            let (names, rows) = self.candidates(&budget, now).await?;
+            let decisions = self.decide(&names, &rows, &mut budget, false);
+            self.start(decisions, &HashMap::new());
+        }
+        self.wake = self.next_wake(&budget, now).await?;
+        Ok(())
+    }
+
+    async fn candidates(
+        &self,
+        budget: &Budget,
+        now: Time,
+    ) -> Result<(Vec<ItemName>, HashMap<ItemName, Row>), RunError> {
+        if budget.fresh == Some(0) {
+            let mut names: Vec<_> = self.started.iter().cloned().collect();
+            names.sort();
+            let mut rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
+            rows.retain(|_, row| row.absent_since.is_none());
+            names.retain(|name| rows.contains_key(name));
+            return Ok((names, rows));
+        }
+        // Those about to be started are still to be done as far as the ledger knows.
+        let max = budget.slots + self.attempts.len();
+        let ready = self.shared.keep(|ledger| ledger.ready(now, max)).await?;
+        let names = ready.iter().map(|(name, _)| name.clone()).collect();
+        Ok((names, ready.into_iter().collect()))
+    }
+
+    fn decide(
+        &self,
+        names: &[ItemName],
+        rows: &HashMap<ItemName, Row>,
+        budget: &mut Budget,
+        skip_new: bool,
+    ) -> Vec<Decision> {
+        let running = self.items.values().map(|(name, _)| name.clone()).collect();
+        let now = Now {
+            at: self.now(),
+            running: &running,
+            started: &self.started,
+            settles: self.shared.source.settles(),
+            skip_new,
+        };
+        plan(names, rows, now, budget)
+    }
+
+    /// Starts what is decided; `noted` holds the rows of what was new.
+    fn start(&mut self, decisions: Vec<Decision>, noted: &HashMap<ItemName, Row>) {
+        for decision in decisions {
+            if decision.act != Act::Start {
+                continue;
+            }
+            let Some(row) = decision.row.or_else(|| noted.get(&decision.name).cloned()) else { continue };
+            let fresh = self.settings.limit.is_some() && self.started.insert(decision.name.clone());
+            let task = self.attempts.spawn(attempt::attempt(Arc::clone(&self.shared), decision.name.clone(), row));
+            self.items.insert(task.id(), (decision.name, fresh));
+        }
+    }
+
+    /// When something may be started that may not be now, without any other event.
+    async fn next_wake(&self, budget: &Budget, now: Time) -> Result<Option<Instant>, RunError> {
+        let after = |time: Time| Instant::now() + time.since(now) + Duration::from_millis(1);
+        match budget.hold {
+            Some(Hold::Source) => Ok(self.source_hold),
+            Some(Hold::Breaker) => {
+                let probe = self.shared.judge().breaker().probe_at();
+                Ok(probe.filter(|at| *at > now).map(after))
+            }
+            Some(Hold::Paused | Hold::Draining) => Ok(None),
+            None if budget.slots == 0 => Ok(None),
+            None => Ok(self.shared.keep(|ledger| ledger.next_due(now)).await?.map(after)),
+        }
+    }
+
+    async fn landed(
+        &mut self,
+        landed: Result<(Id, Result<Landing, RunError>), tokio::task::JoinError>,
+    ) -> Result<(), RunError> {
+        let (id, landing) = landed?;
+        let name = self.items.remove(&id);
+        self.stale = true;
+        let landing = landing?;
+        let Some((name, fresh)) = name else { return Ok(()) };
+        if fresh && !matches!(landing, Landing::Concluded { .. }) {
+            self.started.remove(&name);
+        }
+        match landing {
+            Landing::Concluded { conclusion, change } => {
+                self.changed = Instant::now();
+                self.announce(&change);
+                let dead = match conclusion.next {
+                    Next::Again { .. } => return Ok(()),
+                    Next::Done => false,
+                    Next::Dead => true,
+                };
+                self.summary.count(dead);
+                if dead {
+                    self.shared.meters.dead()
+                } else {
+                    self.shared.meters.done()
+                }
+                if self.shared.source.settles() {
+                    let rows = self.shared.keep(|ledger| ledger.rows(vec![name.clone()])).await?;
+                    if let Some(row) = rows.get(&name) {
+                        self.settle(name.clone(), row.id, dead);
+                    }
+                }
+            }
+            Landing::Withdrawn => {}
+            Landing::Vanished => self.changed = Instant::now(),
+            Landing::Unreachable { error } => self.source_failed(&error),
+        }
+        Ok(())
+    }
+
+    fn announce(&self, change: &Change) {
+        let alike = self.shared.judge().breaker().open().map(ToString::to_string);
+        match (change, alike) {
+            (Change::Opened, Some(alike)) => warn!(
+                alike,
+                items = self.settings.breaker,
+                "the first items all failed alike, so the fault is hardly theirs: nothing more is started. Look at one with \
+                 `queue-manager ledger show`, mend the worker or its settings, and have the dead done again with \
+                 `queue-manager ledger retry --dead`; --breaker 0 switches this off"
+            ),
+            (Change::Closed, _) => info!("an attempt ended differently: the breaker is closed again"),
+            (Change::None | Change::Opened, _) => {}
+        }
+    }
+
+    /// What an operator did, and what those who watch want to know.
+    async fn look_around(&mut self) -> Result<(), RunError> {
+        let before = std::mem::replace(&mut self.control, self.shared.keep(|ledger| ledger.control()).await?);
+        if before != self.control {
+            self.stale = true;
+            self.changed = Instant::now();
+            match (before.paused, self.control.paused) {
+                (false, true) => info!("paused: what runs goes on, nothing is started"),
+                (true, false) => info!("resumed"),
+                _ => {}
+            }
+        }
+        let now = Instant::now();
+        if now >= self.next_tally {
+            self.tally = self.shared.keep(|ledger| ledger.tally()).await?;
+            // Counting a long ledger takes its time, and shall not take most of it.
+            self.next_tally = Instant::now() + (now.elapsed() * 20).max(CONTROL_EVERY);
+        }
+        let backlog = self.last_walk.map_or(0, |(_, walked)| walked.backlog);
+        let breaker_open = self.shared.judge().breaker().open().is_some();
+        self.shared.meters.tally(&self.tally, backlog);
+        self.shared.meters.held(breaker_open, self.control.paused);
+        self.shared.meters.source(self.source_up == Some(true), self.complete_at.map(|at| at.elapsed()));
+        self.progress.show(&self.tally, backlog);
+        Ok(())
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,190 @@
+//! Why and how a run ends.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::{ABORT_WAIT, Manager, RunError};
+use crate::executor::Executor;
+use crate::ledger::Ledger;
+use crate::shared::Orders;
+use crate::source::Source;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The source is empty, or as many items as allowed are through.
+    Finished(Summary),
+    /// The first attempts all failed alike.
+    Broken(Summary),
+    /// It was told to end: before the source was empty, where it was to go on until then.
+    Drained {
+        /// What it did.
+        summary: Summary,
+        /// Whether there was an end it did not reach.
+        early: bool,
+    },
+}
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    began: Instant,
+    /// Items done.
+    pub done: u64,
+    /// Items given up.
+    pub dead: u64,
+    /// Items given up that an earlier run gave up and that are listed still.
+    pub dead_before: u64,
+    /// Items that are not to be done.
+    pub skipped: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Ending {
+    /// What the process exits with: 0 all done, 3 some are dead, 4 the breaker is open, 75 ended early.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Finished(summary) if summary.dead + summary.dead_before == 0 => 0,
+            Self::Finished(_) => 3,
+            Self::Broken(_) => 4,
+            Self::Drained { early: true, .. } => 75,
+            Self::Drained { early: false, .. } => 0,
+        }
+    }
+
+    /// What the run did.
+    pub fn summary(&self) -> &Summary {
+        match self {
+            Self::Finished(summary) | Self::Broken(summary) | Self::Drained { summary, .. } => summary,
+        }
+    }
+}
+
+impl Summary {
+    pub(super) fn new(began: Instant) -> Self {
+        Self { began, done: 0, dead: 0, dead_before: 0, skipped: 0, took: Duration::ZERO }
+    }
+
+    pub(super) fn count(&mut self, dead: bool) {
+        if dead {
+            self.dead += 1;
+        } else {
+            self.done += 1;
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} done, {} failed", self.done, self.dead + self.dead_before)?;
+        if self.dead_before > 0 {
+            write!(f, " ({} of them earlier)", self.dead_before)?;
+        }
+        let took = Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX));
+        write!(f, ", {} skipped, in {}", self.skipped, humantime::format_duration(took))
+    }
+}
+
+impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
+    /// Whether the run is at its end.
+    pub(super) async fn ending(&mut self) -> Result<Option<Ending>, RunError> {
+        let settling = !self.settlements.is_empty() || !self.unsettled.is_empty();
+        if !self.attempts.is_empty() || !self.chores.is_empty() || settling {
+            return Ok(None);
+        }
+        if self.shutdown.is_draining() {
+            return Ok(Some(self.drained().await));
+        }
+        if !self.settings.until_empty || self.control.paused {
+            return Ok(None);
+        }
+        if self.shared.judge().breaker().open().is_some() {
+            return Ok(Some(Ending::Broken(self.summed_up().await?)));
+        }
+        let finished = self.limit_is_through().await? || self.source_is_empty().await?;
+        Ok(if finished { Some(Ending::Finished(self.summed_up().await?)) } else { None })
+    }
+
+    async fn limit_is_through(&self) -> Result<bool, RunError> {
+        if self.settings.limit.is_none_or(|limit| self.started.len() < limit) {
+            return Ok(false);
+        }
+        let names: Vec<_> = self.started.iter().cloned().collect();
+        let rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
+        Ok(rows.values().all(|row| row.state != crate::ledger::State::Todo || row.absent_since.is_some()))
+    }
+
+    /// Only a list that was begun after the last change says that nothing is left.
+    async fn source_is_empty(&mut self) -> Result<bool, RunError> {
+        let Some((began, walked)) = self.last_walk else { return Ok(false) };
+        if !walked.complete || walked.backlog > 0 || walked.pending > 0 {
+            return Ok(false);
+        }
+        let tally = self.shared.keep(|ledger| ledger.tally()).await?;
+        let unsettled = if self.shared.source.settles() { tally.unsettled } else { 0 };
+        if tally.todo > 0 || tally.running > 0 || unsettled > 0 {
+            return Ok(false);
+        }
+        if began <= self.changed {
+            self.next_walk = self.next_walk.min(Instant::now());
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    async fn summed_up(&self) -> Result<Summary, RunError> {
+        let tally = self.shared.keep(|ledger| ledger.tally()).await?;
+        let mut summary = self.summary.clone();
+        summary.skipped = tally.skipped;
+        summary.dead_before = tally.dead_listed.saturating_sub(summary.dead);
+        summary.took = summary.began.elapsed();
+        Ok(summary)
+    }
+
+    async fn drained(&self) -> Ending {
+        let summary = match self.summed_up().await {
+            Ok(summary) => summary,
+            Err(_) => Summary { took: self.summary.began.elapsed(), ..self.summary.clone() },
+        };
+        Ending::Drained { summary, early: self.settings.until_empty }
+    }
+
+    /// Starts nothing more; what runs may end by itself, as long as there is time to stop it afterwards.
+    pub(super) fn drain(&mut self) {
+        let patience = self.shutdown.grace().saturating_sub(self.settings.stop_grace);
+        self.stop_at = Some(Instant::now() + patience);
+        self.shared.orders.send_replace(Orders::Drain);
+        if let Some(walk) = self.walk.take() {
+            walk.task.abort();
+        }
+        info!(running = self.attempts.len(), ?patience, "nothing more is started");
+    }
+
+    /// Ends what still runs.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        if !self.attempts.is_empty() {
+            warn!(running = self.attempts.len(), grace = ?self.settings.stop_grace, "stopping what still runs");
+        }
+        self.shared.orders.send_replace(Orders::Stop(self.settings.stop_grace));
+    }
+
+    /// Kills what still runs, and waits no longer than it takes to record that.
+    pub(super) async fn abort(&mut self) -> Result<Ending, RunError> {
+        self.shared.orders.send_replace(Orders::Stop(Duration::ZERO));
+        let deadline = Instant::now() + ABORT_WAIT;
+        while let Ok(Some(landed)) = timeout_at(deadline, self.attempts.join_next_with_id()).await {
+            if let Err(error) = self.landed(landed).await {
+                warn!(%error, "an end could not be recorded; the next start finds it");
+            }
+        }
+        if !self.attempts.is_empty() {
+            warn!(attempts = self.attempts.len(), "left to the next start");
+        }
+        Ok(self.drained().await)
+    }
+}

@@ -1,0 +1,94 @@
+//! Settling: a source that wants to know is told what became of its items, until it lists them no more.
+
+use std::sync::Arc;
+
+use contract::ItemName;
+use contract::client::ClientError;
+use sidecar::fault;
+use tracing::{debug, info, warn};
+
+use super::{Manager, RunError};
+use crate::executor::Executor;
+use crate::ledger::{ItemId, Ledger};
+use crate::shared::Shared;
+use crate::source::Source;
+
+/// How many are under way at a time.
+const AT_ONCE: usize = 8;
+
+/// One to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Settlement {
+    name: ItemName,
+    id: ItemId,
+    dead: bool,
+}
+
+/// One that was tried.
+#[derive(Debug)]
+pub(super) struct Settled {
+    id: ItemId,
+    failed: Option<ClientError>,
+}
+
+async fn settle<S: Source, E: Executor, L: Ledger>(
+    shared: Arc<Shared<S, E, L>>,
+    what: Settlement,
+) -> Result<Settled, RunError> {
+    let Settlement { name, id, dead } = what;
+    let reason = match dead {
+        true => Some(shared.keep(|ledger| ledger.last_words(id)).await?.unwrap_or_else(|| "failed".into())),
+        false => None,
+    };
+    fault::point("manager.settle.before")?;
+    let settled = shared.source.settle(&name, reason.as_deref()).await;
+    match settled {
+        // It may be gone already: then there is nothing to settle.
+        Ok(()) | Err(ClientError::NotFound { .. } | ClientError::Gone { .. }) => {
+            fault::point("manager.settle.after")?;
+            let now = shared.clock.now();
+            shared.keep(|ledger| ledger.settled(id, now)).await?;
+            fault::point("manager.settled.after")?;
+            debug!(item = %name, dead, "settled");
+            Ok(Settled { id, failed: None })
+        }
+        Err(error) => Ok(Settled { id, failed: Some(error) }),
+    }
+}
+
+impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
+    /// Has an item settled, now or as soon as fewer others are.
+    pub(super) fn settle(&mut self, name: ItemName, id: ItemId, dead: bool) {
+        if self.settling.insert(id) {
+            self.unsettled.push_back(Settlement { name, id, dead });
+            self.settle_more();
+        }
+    }
+
+    fn settle_more(&mut self) {
+        while self.settlements.len() < AT_ONCE
+            && let Some(what) = self.unsettled.pop_front()
+        {
+            self.settlements.spawn(settle(Arc::clone(&self.shared), what));
+        }
+    }
+
+    /// What failed is tried again when it is next listed.
+    pub(super) fn settled(&mut self, settled: Settled) {
+        self.settling.remove(&settled.id);
+        match settled.failed {
+            None => self.settle_failing = false,
+            Some(ClientError::Unsupported { .. }) => {
+                info!("the source does not want to know what became of its items, and is not told again");
+                self.settling.clear();
+                self.unsettled.clear();
+            }
+            Some(error) => {
+                if !std::mem::replace(&mut self.settle_failing, true) {
+                    warn!(%error, "an item could not be settled; it is tried again as long as it is listed");
+                }
+            }
+        }
+        self.settle_more();
+    }
+}
