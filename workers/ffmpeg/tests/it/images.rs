@@ -89,5 +89,7 @@ fn the_same_video_gives_the_same_bytes_and_is_done_once() {
     assert_eq!(bench.marker("a.mp4"), first);
     let again = bench.run("a.mp4", &["--revision", "1"]).expect(exit::OK).report;
     assert_eq!(again.outcome, Outcome::Published);
+    let image = std::fs::read(&bench.images("a.mp4")[0]).expect("is there");
+    assert!(!image.windows(4).any(|four| four == b"Lavc"), "an image names the version of its encoder");
     assert_eq!(bench.marker("a.mp4").outputs, first.outputs, "a new revision of the same video has the same images");
 }
