@@ -1,27 +1,22 @@
 //! A child and all its descendants, from the spawn until nothing of it is left.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, getsid, kill_process_group, set_child_subreaper, waitid,
-};
+use rustix::process::{Pid, Signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::claim::Claim;
 use crate::hunt::{Found, purge};
-use crate::life::Life;
+use crate::leader::{Leader, adopt_orphans};
 use crate::mark::Mark;
 use crate::output::{Kept, Pump, Source};
-use crate::table::{self, Row};
 
 /// How long the pipes may stay open once every process that is known to hold them has ended.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How long somebody who is writing the program's file is waited for, in all about 60 ms.
-const BUSY_RETRIES: [u64; 5] = [1, 3, 8, 16, 32];
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,7 +87,7 @@ impl Child {
         let pid = leader.life.pid;
         let (kill_at, stop) = watch::channel(None);
         let (outcome_to, outcome) = watch::channel(None);
-        let claim = Claim { leader: pid.as_raw_nonzero().get(), mark, seen: HashSet::new() };
+        let claim = Claim::new(pid, mark);
         tokio::spawn(async move {
             let ended = supervise(leader, claim, pumps, stop, leftover_grace).await;
             let _ = outcome_to.send(Some(ended.map_err(Arc::new)));
@@ -156,84 +151,6 @@ fn gone() -> io::Error {
     io::Error::other("the runtime that supervised this child has ended")
 }
 
-/// The children of this process that are waited for by their own supervisors, by pid.
-static LEADERS: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
-
-fn leaders() -> MutexGuard<'static, HashSet<i32>> {
-    LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn adopt_orphans() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if let Err(error) = set_child_subreaper(Some(getpid())) {
-            tracing::warn!(%error, "cannot become a child subreaper: orphans of children may stay behind");
-        }
-    });
-}
-
-/// The child itself. Until it is reaped, its pid and so its group's id cannot pass to anybody else.
-#[derive(Debug)]
-struct Leader {
-    life: Life,
-    reaped: bool,
-    outlives_us: bool,
-}
-
-impl Leader {
-    fn spawn(command: &mut Command, outlives_us: bool) -> io::Result<Self> {
-        let mut retries = BUSY_RETRIES.into_iter();
-        loop {
-            match command.spawn() {
-                Ok(child) => {
-                    let pid = Pid::from_child(&child);
-                    leaders().insert(pid.as_raw_nonzero().get());
-                    return Ok(Self { life: Life::child(pid), reaped: false, outlives_us });
-                }
-                // Another thread that is between fork and exec holds a copy of every descriptor, for a moment also of
-                // one by which the program was just written.
-                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => match retries.next() {
-                    Some(millis) => std::thread::sleep(Duration::from_millis(millis)),
-                    None => return Err(error),
-                },
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn signal_group(&self, signal: Signal) {
-        if let Err(error) = kill_process_group(self.life.pid, signal) {
-            tracing::debug!(group = %self.life.pid, ?signal, %error, "cannot signal the group");
-        }
-    }
-
-    fn reap(&mut self) -> io::Result<Exit> {
-        // Under one lock, so that a new child with the same pid cannot be entered in between.
-        let mut leaders = leaders();
-        leaders.remove(&self.life.pid.as_raw_nonzero().get());
-        self.reaped = true;
-        let status = waitid(WaitId::Pid(self.life.pid), WaitIdOptions::EXITED)?;
-        let status = status.ok_or_else(|| io::Error::other("a child that ended has no status"))?;
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
-            (None, Some(signal)) => Ok(Exit::Signal(signal)),
-            (None, None) => Err(io::Error::other("a child ended neither by itself nor by a signal")),
-        }
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        if self.reaped {
-            return;
-        }
-        if !self.outlives_us {
-            self.signal_group(Signal::KILL);
-        }
-        leaders().remove(&self.life.pid.as_raw_nonzero().get());
-    }
-}
-
 struct Pumps {
     stdout: Option<Pump>,
     stderr: Option<Pump>,
@@ -261,6 +178,8 @@ async fn supervise(
     loop {
         let kill_at = *stop.borrow_and_update();
         if kill_at.is_some() && !asked {
+            // Whom it leaves behind may be known by descent alone, which ends with it: they are noted before.
+            (claim, _) = look(claim).await?;
             leader.signal_group(Signal::TERM);
             leader.signal_group(Signal::CONT);
             asked = true;
@@ -279,7 +198,7 @@ async fn supervise(
                 killed = true;
                 let found;
                 (claim, found) = look(claim).await?;
-                for life in found?.alive {
+                for life in found.map(|found| found.alive).unwrap_or_default() {
                     life.signal(Signal::KILL);
                 }
             }
@@ -304,85 +223,4 @@ async fn look(mut claim: Claim) -> io::Result<(Claim, io::Result<Found>)> {
         (claim, found)
     });
     looked.await.map_err(io::Error::other)
-}
-
-/// By what a child's descendants are known: its group, its mark, being descended from one that was known, and, when
-/// there is no other child they could be of, having been adopted by this process from another session.
-struct Claim {
-    leader: i32,
-    mark: Option<Mark>,
-    seen: HashSet<(i32, u64)>,
-}
-
-impl Claim {
-    /// The descendants that are alive, the child itself apart; reaps those that have ended.
-    fn find(&mut self) -> io::Result<Found> {
-        let rows = table::rows()?;
-        let spared = self_and_ancestors(&rows);
-        let others = leaders().clone();
-        let only_child = others.len() == 1 && others.contains(&self.leader);
-        let me = own_pid();
-        let session = own_session();
-        let mut ours: HashSet<i32> = HashSet::from([self.leader]);
-        let candidates: Vec<&Row> =
-            rows.iter().filter(|row| !spared.contains(&row.pid) && !others.contains(&row.pid)).collect();
-        for row in &candidates {
-            let strayed = only_child && row.parent == me && row.session != session;
-            let known = row.group == self.leader || strayed || self.seen.contains(&(row.pid, row.start));
-            if known || self.mark.as_ref().is_some_and(|mark| mark.is_on(row)) {
-                ours.insert(row.pid);
-            }
-        }
-        loop {
-            let born: Vec<i32> = candidates
-                .iter()
-                .filter(|row| ours.contains(&row.parent) && !ours.contains(&row.pid))
-                .map(|row| row.pid)
-                .collect();
-            if born.is_empty() {
-                break;
-            }
-            ours.extend(born);
-        }
-        let known: Vec<&Row> = candidates.into_iter().filter(|row| ours.contains(&row.pid)).collect();
-        self.seen.extend(known.iter().map(|row| (row.pid, row.start)));
-        reap_adopted(&rows, &self.seen);
-        let unreaped = known.iter().any(|row| row.ended && row.parent != me && ours.contains(&row.parent));
-        let alive = known.into_iter().filter(|row| !row.ended).filter_map(Life::of).collect();
-        Ok(Found { alive, unreaped })
-    }
-}
-
-fn own_pid() -> i32 {
-    getpid().as_raw_nonzero().get()
-}
-
-fn own_session() -> i32 {
-    getsid(None).map_or(0, |session| session.as_raw_nonzero().get())
-}
-
-/// Those that are never killed, whatever they carry.
-pub(crate) fn self_and_ancestors(rows: &[Row]) -> HashSet<i32> {
-    let parents: HashMap<i32, i32> = rows.iter().map(|row| (row.pid, row.parent)).collect();
-    let mut all = HashSet::new();
-    let mut next = Some(own_pid());
-    while let Some(pid) = next.filter(|pid| all.insert(*pid)) {
-        next = parents.get(&pid).copied();
-    }
-    all
-}
-
-/// Reaps what this process has adopted and what has ended, and nothing that another part of the program may be waiting
-/// for: only those that were `seen` as somebody's descendants, belong to a child's group, or to another session (which a
-/// direct child is not).
-pub(crate) fn reap_adopted(rows: &[Row], seen: &HashSet<(i32, u64)>) {
-    let me = own_pid();
-    let session = own_session();
-    let leaders = leaders();
-    for row in rows.iter().filter(|row| row.ended && row.parent == me && !leaders.contains(&row.pid)) {
-        let adopted = seen.contains(&(row.pid, row.start)) || leaders.contains(&row.group) || row.session != session;
-        if adopted && let Some(pid) = row.id() {
-            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        }
-    }
 }

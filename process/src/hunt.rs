@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::child::{reap_adopted, self_and_ancestors};
+use crate::claim::{reap_adopted, self_and_ancestors};
 use crate::life::Life;
 use crate::mark::Mark;
 use crate::table;

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod child;
+mod claim;
 mod hunt;
+mod leader;
 mod life;
 mod mark;
 mod output;

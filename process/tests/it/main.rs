@@ -1,3 +1,8 @@
 //! Real shells and real process trees.
 
+mod alone;
+mod end;
 mod life;
+mod output;
+mod program;
+mod tools;

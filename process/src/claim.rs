@@ -1,0 +1,102 @@
+//! Which processes belong to a child.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, getsid, waitid};
+
+use crate::hunt::Found;
+use crate::leader::leaders;
+use crate::life::Life;
+use crate::mark::Mark;
+use crate::table::{self, Row};
+
+/// By what a child's descendants are known: its group, its mark, being descended from one that was known, and, when
+/// there is no other child they could be of, having been adopted by this process from another session.
+pub(crate) struct Claim {
+    leader: i32,
+    /// When the child started: what descends from it cannot be older, which saves reading most environments.
+    since: u64,
+    mark: Option<Mark>,
+    seen: HashSet<(i32, u64)>,
+}
+
+impl Claim {
+    pub(crate) fn new(leader: Pid, mark: Option<Mark>) -> Self {
+        let leader = leader.as_raw_nonzero().get();
+        let since = table::row(leader).map_or(0, |row| row.start);
+        Self { leader, since, mark, seen: HashSet::new() }
+    }
+
+    /// The descendants that are alive, the child itself apart; reaps those that have ended.
+    pub(crate) fn find(&mut self) -> io::Result<Found> {
+        let rows = table::rows()?;
+        let spared = self_and_ancestors(&rows);
+        let others = leaders().clone();
+        let only_child = others.len() == 1 && others.contains(&self.leader);
+        let me = own_pid();
+        let session = own_session();
+        let mut ours: HashSet<i32> = HashSet::from([self.leader]);
+        let candidates = rows.iter().filter(|row| row.start >= self.since);
+        let candidates: Vec<&Row> =
+            candidates.filter(|row| !spared.contains(&row.pid) && !others.contains(&row.pid)).collect();
+        for row in &candidates {
+            let strayed = only_child && row.parent == me && row.session != session;
+            let known = row.group == self.leader || strayed || self.seen.contains(&(row.pid, row.start));
+            if known || self.mark.as_ref().is_some_and(|mark| mark.is_on(row)) {
+                ours.insert(row.pid);
+            }
+        }
+        loop {
+            let born: Vec<i32> = candidates
+                .iter()
+                .filter(|row| ours.contains(&row.parent) && !ours.contains(&row.pid))
+                .map(|row| row.pid)
+                .collect();
+            if born.is_empty() {
+                break;
+            }
+            ours.extend(born);
+        }
+        let known: Vec<&Row> = candidates.into_iter().filter(|row| ours.contains(&row.pid)).collect();
+        self.seen.extend(known.iter().map(|row| (row.pid, row.start)));
+        reap_adopted(&rows, &self.seen);
+        let unreaped = known.iter().any(|row| row.ended && row.parent != me && ours.contains(&row.parent));
+        let alive = known.into_iter().filter(|row| !row.ended).filter_map(Life::of).collect();
+        Ok(Found { alive, unreaped })
+    }
+}
+
+fn own_pid() -> i32 {
+    getpid().as_raw_nonzero().get()
+}
+
+fn own_session() -> i32 {
+    getsid(None).map_or(0, |session| session.as_raw_nonzero().get())
+}
+
+/// Those that are never killed, whatever they carry.
+pub(crate) fn self_and_ancestors(rows: &[Row]) -> HashSet<i32> {
+    let parents: HashMap<i32, i32> = rows.iter().map(|row| (row.pid, row.parent)).collect();
+    let mut all = HashSet::new();
+    let mut next = Some(own_pid());
+    while let Some(pid) = next.filter(|pid| all.insert(*pid)) {
+        next = parents.get(&pid).copied();
+    }
+    all
+}
+
+/// Reaps what this process has adopted and what has ended, and nothing that another part of the program may be waiting
+/// for: only those that were `seen` as somebody's descendants, belong to a child's group, or to another session (which a
+/// direct child is not).
+pub(crate) fn reap_adopted(rows: &[Row], seen: &HashSet<(i32, u64)>) {
+    let me = own_pid();
+    let session = own_session();
+    let leaders = leaders();
+    for row in rows.iter().filter(|row| row.ended && row.parent == me && !leaders.contains(&row.pid)) {
+        let adopted = seen.contains(&(row.pid, row.start)) || leaders.contains(&row.group) || row.session != session;
+        if adopted && let Some(pid) = row.id() {
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The child itself: spawned, signalled and reaped.
+
+use std::collections::HashSet;
+use std::io;
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, set_child_subreaper, waitid};
+
+use crate::child::Exit;
+use crate::life::Life;
+
+/// How long somebody who is writing the program's file is waited for, in all about 60 ms.
+const BUSY_RETRIES: [u64; 5] = [1, 3, 8, 16, 32];
+
+/// The children of this process that are waited for by their own supervisors, by pid.
+static LEADERS: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
+
+pub(crate) fn leaders() -> MutexGuard<'static, HashSet<i32>> {
+    LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes this process the parent of what its children leave behind.
+pub(crate) fn adopt_orphans() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Err(error) = set_child_subreaper(Some(getpid())) {
+            tracing::warn!(%error, "cannot become a child subreaper: orphans of children may stay behind");
+        }
+    });
+}
+
+/// The child itself. Until it is reaped, its pid and so its group's id cannot pass to anybody else.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) life: Life,
+    reaped: bool,
+    outlives_us: bool,
+}
+
+impl Leader {
+    pub(crate) fn spawn(command: &mut Command, outlives_us: bool) -> io::Result<Self> {
+        let mut retries = BUSY_RETRIES.into_iter();
+        loop {
+            match command.spawn() {
+                Ok(child) => {
+                    let pid = Pid::from_child(&child);
+                    leaders().insert(pid.as_raw_nonzero().get());
+                    return Ok(Self { life: Life::child(pid), reaped: false, outlives_us });
+                }
+                // Another thread that is between fork and exec holds a copy of every descriptor, for a moment also of
+                // one by which the program was just written.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => match retries.next() {
+                    Some(millis) => std::thread::sleep(Duration::from_millis(millis)),
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        if let Err(error) = kill_process_group(self.life.pid, signal) {
+            tracing::debug!(group = %self.life.pid, ?signal, %error, "cannot signal the group");
+        }
+    }
+
+    pub(crate) fn reap(&mut self) -> io::Result<Exit> {
+        // Under one lock, so that a new child with the same pid cannot be entered in between.
+        let mut leaders = leaders();
+        leaders.remove(&self.life.pid.as_raw_nonzero().get());
+        self.reaped = true;
+        let status = waitid(WaitId::Pid(self.life.pid), WaitIdOptions::EXITED)?;
+        let status = status.ok_or_else(|| io::Error::other("a child that ended has no status"))?;
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
+            (None, Some(signal)) => Ok(Exit::Signal(signal)),
+            (None, None) => Err(io::Error::other("a child ended neither by itself nor by a signal")),
+        }
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        if !self.outlives_us {
+            self.signal_group(Signal::KILL);
+        }
+        leaders().remove(&self.life.pid.as_raw_nonzero().get());
+    }
+}

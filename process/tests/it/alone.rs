@@ -1,0 +1,132 @@
+//! What needs a process of its own: this very binary, running one ignored test.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use process::{Exit, Output, Spec};
+
+use crate::tools::{exists, shell};
+
+fn alone(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("own path"));
+    command.args(["--exact", &format!("alone::{test}"), "--ignored", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+#[tokio::test]
+#[ignore = "run by the_only_child_s_strays_are_ended in a process of its own"]
+async fn stray() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("pid");
+    // Neither mark, nor group, nor session, nor parent is left to know it by.
+    let script = format!(
+        "(env -i /usr/bin/setsid /bin/sh -c 'echo $$ > {p}; exec /bin/sleep 1000' &); while ! test -s {p}; do sleep 0.01; done",
+        p = file.display()
+    );
+    let (spec, _) = shell(&script);
+    let ended = spec.spawn().expect("starts").wait().await.expect("ends");
+    let pid = std::fs::read_to_string(&file).expect("written").trim().parse().expect("a pid");
+    assert!(!exists(pid), "{pid} lives on after {ended:?}");
+}
+
+#[test]
+fn the_only_child_s_strays_are_ended() {
+    assert!(alone("stray").status().expect("runs").success());
+}
+
+#[tokio::test]
+#[ignore = "run by the tests of tee in a process of its own"]
+async fn teeing() {
+    let (spec, _) = shell("printf '\\0\\377'; yes | head -n 100000 | tr -d '\\n'; echo end; exit 4");
+    let child = spec.stdout(Output::Tee { keep: 4 }).stderr(Output::Tee { keep: 4 }).spawn().expect("starts");
+    let ended = child.wait().await.expect("ends");
+    assert_eq!((ended.exit, &ended.stdout.bytes[..], ended.stdout.total), (Exit::Code(4), &b"end\n"[..], 100_006));
+}
+
+#[test]
+fn a_tee_passes_every_byte() {
+    let output = alone("teeing").output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let at = output.stdout.windows(2).position(|two| two == b"\0\xff").expect("passed on");
+    let passed = &output.stdout[at + 2..][..100_004];
+    assert!(passed.starts_with(b"yyyy") && passed.ends_with(b"yend\n"));
+}
+
+#[test]
+fn a_reader_that_is_gone_does_not_end_the_child_behind_a_tee() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    // The harness itself must not write to it: its own lines go to stdout, so stdout is replaced for the tee alone.
+    let mut child = alone("teeing_to_nobody").stderr(writer).stdout(Stdio::null()).spawn().expect("runs");
+    assert!(child.wait().expect("ends").success());
+}
+
+#[tokio::test]
+#[ignore = "run by a_reader_that_is_gone_does_not_end_the_child_behind_a_tee in a process of its own"]
+async fn teeing_to_nobody() {
+    let (spec, _) = shell("yes | head -n 100000 >&2; echo end >&2; exit 4");
+    let ended = spec.stderr(Output::Tee { keep: 4 }).spawn().expect("starts").wait().await.expect("ends");
+    assert_eq!((ended.exit, &ended.stderr.bytes[..]), (Exit::Code(4), &b"end\n"[..]));
+}
+
+#[test]
+fn a_reader_that_hangs_slows_the_child_and_does_not_hang_the_end() {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut child = alone("teeing_to_a_sleeper").stderr(writer).stdout(Stdio::null()).spawn().expect("runs");
+    assert!(child.wait().expect("ends").success());
+    let mut first = [0; 2];
+    reader.read_exact(&mut first).expect("something had come");
+    assert_eq!(&first, b"y\n");
+}
+
+#[test]
+#[ignore = "run by a_reader_that_hangs_slows_the_child_and_does_not_hang_the_end in a process of its own"]
+fn teeing_to_a_sleeper() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runs");
+    runtime.block_on(async {
+        // More than all buffers on the way hold: the child can only end by being stopped.
+        let (spec, _) = shell("exec yes >&2");
+        let child = spec.stderr(Output::Tee { keep: 4 }).spawn().expect("starts");
+        assert!(tokio::time::timeout(Duration::from_millis(300), child.wait()).await.is_err());
+        let ended = child.stop(Duration::from_secs(60)).await.expect("ends");
+        assert_eq!(ended.exit, Exit::Signal(15));
+        assert!(ended.stderr.total < 10_000_000, "the reader slowed nothing down");
+    });
+    // As every program of ours ends: a write that hangs is not waited for.
+    runtime.shutdown_background();
+}
+
+#[tokio::test]
+#[ignore = "run by a_child_is_spawned_without_forking_this_process under strace"]
+async fn spawning() {
+    let spec = Spec::new("true").arg("spawned").env("PATH", "/usr/bin:/bin").cwd("/").mark("TEST_MARK", "spawning");
+    let spec = spec.stdin(File::open("/dev/null").expect("opens")).stdout(Output::Tail { keep: 1 });
+    assert_eq!(spec.spawn().expect("starts").wait().await.expect("ends").exit, Exit::Code(0));
+}
+
+#[test]
+fn a_child_is_spawned_without_forking_this_process() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let trace = dir.path().join("trace");
+    let test = alone("spawning");
+    let status = Command::new("strace")
+        .args(["-f", "-e", "trace=clone,clone3,fork,vfork,execve", "-o"])
+        .arg(&trace)
+        .arg(test.get_program())
+        .args(test.get_args())
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace is installed");
+    assert!(status.success());
+    let trace = std::fs::read_to_string(&trace).expect("traced");
+    let pid = trace
+        .lines()
+        .find(|line| line.contains("execve(") && line.contains("spawned"))
+        .and_then(|line| line.split_whitespace().next())
+        .expect("it was executed");
+    let made = trace.lines().find(|line| line.contains("clone") && line.contains("VFORK")).expect("no vfork");
+    assert!(made.contains("CLONE_VM"), "{made}");
+    assert!(!trace.lines().any(|line| line.contains("fork(")), "{pid} was forked:\n{trace}");
+}

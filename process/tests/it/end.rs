@@ -1,0 +1,92 @@
+//! Ending what carries a mark, whoever's child it is.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use process::Mark;
+
+use crate::tools::{count, unique, until};
+
+/// A shell that is no child of the library's.
+fn foreign(script: &str) -> (std::process::Child, Mark) {
+    let mark = unique();
+    let child = Command::new("/bin/bash")
+        .args(["-c", script])
+        .env("TEST_MARK", &mark)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("starts");
+    (child, Mark::environment("TEST_MARK", mark))
+}
+
+#[tokio::test]
+async fn carriers_are_found_whatever_they_did_to_get_away() {
+    let (mut child, mark) = foreign("(setsid sh -c 'sleep 1000; :' &) ; exec -a 'other name' sleep 1000");
+    until("three run", || count(&mark) == 3).await;
+    let purged = process::end(std::slice::from_ref(&mark), Duration::from_secs(5)).await.expect("ends them");
+    assert_eq!((purged.ended, purged.survivors.len(), count(&mark)), (3, 0, 0));
+    assert!(!child.wait().expect("is ours to reap").success());
+    assert_eq!(process::end(&[mark], Duration::ZERO).await.expect("finds none").ended, 0);
+}
+
+#[tokio::test]
+async fn a_value_that_begins_alike_is_another_mark() {
+    let (mut child, mark) = foreign("exec sleep 1000");
+    until("it runs", || count(&mark) == 1).await;
+    let Mark::Environment { name, value } = &mark else { panic!("another kind") };
+    let longer = Mark::environment(name, format!("{}0", value.display()));
+    let shorter = Mark::environment(name, &value.to_string_lossy()[1..]);
+    let other = Mark::environment("EST_MARK", value);
+    assert_eq!([count(&longer), count(&shorter), count(&other)], [0, 0, 0]);
+    process::end(&[mark], Duration::ZERO).await.expect("ends it");
+    child.wait().expect("reaped");
+}
+
+#[tokio::test]
+async fn who_ignores_term_gets_kill_and_who_breeds_is_outrun() {
+    let (mut child, mark) = foreign("trap '' TERM; while :; do setsid sleep 1000 & sleep 0.01; done");
+    until("some run", || count(&mark) > 5).await;
+    process::end(std::slice::from_ref(&mark), Duration::from_millis(50)).await.expect("ends them");
+    assert_eq!(count(&mark), 0);
+    child.wait().expect("reaped");
+}
+
+#[tokio::test]
+async fn terminate_asks_once_and_does_not_wait() {
+    let (mut child, mark) = foreign("trap 'exit 5' TERM; kill -STOP $$; exit 1");
+    let stat = format!("/proc/{}/stat", child.id());
+    until("it is stopped", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))).await;
+    assert_eq!(process::terminate(&[mark]).await.expect("asks"), 1);
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("reaped");
+    assert_eq!(status.code(), Some(5));
+}
+
+#[tokio::test]
+async fn an_open_file_is_a_mark_even_when_it_is_unlinked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("lock");
+    let file = std::fs::File::create(&path).expect("made");
+    let mark = Mark::open_file(&path).expect("resolves");
+    let mut child = Command::new("/bin/sleep").arg("1000").env_clear().stdin(file).spawn().expect("starts");
+    until("it runs", || count(&mark) == 1).await;
+    std::fs::remove_file(&path).expect("removed");
+    assert_eq!(process::end(&[mark], Duration::from_secs(5)).await.expect("ends it").ended, 1);
+    child.wait().expect("reaped");
+}
+
+#[tokio::test]
+async fn a_process_whose_first_thread_has_ended_is_found() {
+    let script = "import ctypes, threading, time\n\
+                  threading.Thread(target=lambda: time.sleep(1000)).start()\n\
+                  ctypes.CDLL(None).syscall(60, 0)";
+    let mark = unique();
+    let mut child = Command::new("python3").args(["-c", script]).env("TEST_MARK", &mark).spawn().expect("starts");
+    let mark = Mark::environment("TEST_MARK", mark);
+    let stat = format!("/proc/{}/stat", child.id());
+    until("its first thread has ended", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")))
+        .await;
+    assert_eq!(count(&mark), 1);
+    assert_eq!(process::end(std::slice::from_ref(&mark), Duration::from_millis(20)).await.expect("ends it").ended, 1);
+    assert_eq!(count(&mark), 0);
+    child.wait().expect("reaped");
+}
