@@ -110,6 +110,7 @@ impl Thumbnails {
             .args(["-xerror", "-err_detect", "explode", "-max_pixels", &MAX_PIXELS.to_string()])
             // A change of size in mid-stream must not build the filters anew, for select would count from 0 again.
             .args(["-reinit_filter", "0"])
+            .args(["-threads", &self.tools.threads.to_string()])
             .args(open_only(input))
             .args(["-filter_complex", &graph])
             .args(["-map", "[all]", "-fps_mode", "passthrough", "-f", "null", "-"])

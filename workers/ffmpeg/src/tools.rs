@@ -28,6 +28,9 @@ pub(crate) struct Tools {
     /// The ffprobe to run, of the same version.
     #[arg(long, default_value = "ffprobe", value_name = "PROGRAM")]
     pub(crate) ffprobe: OsString,
+    /// Threads that decode; 0: as many as there are CPUs, whatever a container's quota. Each holds a few frames.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) threads: u16,
     /// How long ffprobe may take to look at a file; what it reads of one is bounded, so longer means a store that hangs.
     #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) ffprobe_timeout: Duration,
