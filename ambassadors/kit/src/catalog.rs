@@ -4,6 +4,7 @@
 //! Thread-safe and synchronous; no call does I/O. Positions in the list are sequence numbers that are never used twice,
 //! so a walk in pages meets whatever is listed throughout exactly once, however much comes and goes meanwhile.
 
+mod index;
 mod memory;
 mod shelf;
 mod state;
@@ -28,7 +29,8 @@ const BATCH: usize = 1_024;
 
 /// Every native key a source knows, with a `T` beside each that is listed.
 ///
-/// Memory: about 80 bytes and a `T` per listed item, beside the bytes of its key and name.
+/// Memory: about 60 bytes and a `T` per listed item, beside the bytes of its key and name: 144 MB for a million of 63 bytes
+/// with a `T` of 24.
 #[derive(Debug)]
 pub struct Catalog<T> {
     incarnation: String,
@@ -240,3 +242,6 @@ impl<T: Clone + Send + Sync + 'static> Default for Catalog<T> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

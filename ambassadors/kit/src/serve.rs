@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use self::check::check;
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::router::{Options, router};
 use crate::source::{Health, Source};
@@ -67,7 +68,7 @@ pub async fn serve<S: Source>(
     let mut registry = Registry::with_prefix("longshore");
     if args.check {
         let source = open(&mut registry).await?;
-        return check::run(&source, args.request_timeout, &shutdown, &mut std::io::stdout()).await;
+        return check(&source, args.request_timeout, &shutdown, &mut std::io::stdout()).await;
     }
     let listener = TcpListener::bind(args.listen)
         .await

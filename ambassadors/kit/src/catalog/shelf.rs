@@ -47,7 +47,7 @@ pub(super) struct Marks {
 #[derive(Debug)]
 pub(super) struct Shelved<'a, P> {
     pub(super) seq: u64,
-    pub(super) name: &'a str,
+    pub(super) name: &'a [u8],
     pub(super) key: &'a [u8],
     pub(super) marks: Marks,
     pub(super) payload: &'a P,
@@ -144,7 +144,12 @@ impl<P> Segment<P> {
     }
 
     fn find(&self, seq: u64) -> Option<usize> {
-        self.slots.binary_search_by_key(&offset(seq), |slot| slot.offset).ok()
+        let offset = offset(seq);
+        // In a segment that nothing has left yet, every slot stands at its offset: one look instead of eight.
+        if self.slots.get(usize::from(offset)).is_some_and(|slot| slot.offset == offset) {
+            return Some(offset.into());
+        }
+        self.slots.binary_search_by_key(&offset, |slot| slot.offset).ok()
     }
 
     fn remove(&mut self, at: usize) -> P {
@@ -172,7 +177,7 @@ impl<P> Segment<P> {
         let (at, name_len) = (slot.at as usize, usize::from(slot.name_len));
         Shelved {
             seq: number * SEGMENT + u64::from(slot.offset),
-            name: std::str::from_utf8(part(&self.text, at, name_len)).expect("it was put there as text"),
+            name: part(&self.text, at, name_len),
             key: part(&self.text, at + name_len, slot.key_len as usize),
             marks: slot.marks,
             payload: &slot.payload,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use contract::wire::Withheld;
 use contract::{ItemName, Key, Timestamp};
-use hashbrown::HashTable;
 
+use super::index::Index;
 use super::memory::{Gone, Log};
 use super::shelf::{Marks, Shelf, Shelved};
 use super::{Entry, Known, Listing, NAME_COLLISION, Why};
@@ -17,7 +17,7 @@ use crate::source::{Change, Page, Revision, SourceError, Tally};
 /// How many entries one step of a sweep looks at.
 const STEP: usize = 4_096;
 
-/// Where an entry lies: sequence numbers are shared by both shelves.
+/// Where an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Listed(u64),
@@ -29,8 +29,9 @@ pub(super) struct State<T> {
     listed: Shelf<T>,
     /// The name is empty, except for those that collided.
     withheld: Shelf<Why>,
-    by_key: HashTable<Place>,
-    by_name: HashTable<u64>,
+    /// Sequence numbers, which the shelves share: each is on one of them.
+    by_key: Index,
+    by_name: Index,
     /// What is withheld because of a name that another key has too.
     collided: HashMap<ItemName, HashMap<Box<[u8]>, T>>,
     reasons: BTreeMap<&'static str, u64>,
@@ -49,8 +50,8 @@ impl<T: Clone> State<T> {
         Self {
             listed: Shelf::default(),
             withheld: Shelf::default(),
-            by_key: HashTable::new(),
-            by_name: HashTable::new(),
+            by_key: Index::default(),
+            by_name: Index::default(),
             collided: HashMap::new(),
             reasons: BTreeMap::new(),
             log: Log::default(),
@@ -70,14 +71,18 @@ impl<T: Clone> State<T> {
 
     pub(super) fn list(&mut self, key: &[u8], name: &ItemName, payload: T) -> Listing {
         match self.place(key) {
-            Some(Place::Listed(seq)) if self.listed.get(seq).is_some_and(|entry| entry.name == name.as_str()) => {
+            Some(Place::Listed(seq))
+                if self.listed.get(seq).is_some_and(|entry| entry.name == name.as_str().as_bytes()) =>
+            {
                 if let Some((old, marks)) = self.listed.get_mut(seq) {
                     *old = payload;
                     marks.seen = self.sweep;
                 }
                 return Listing::Kept;
             }
-            Some(Place::Withheld(seq)) if self.withheld.get(seq).is_some_and(|entry| entry.name == name.as_str()) => {
+            Some(Place::Withheld(seq))
+                if self.withheld.get(seq).is_some_and(|entry| entry.name == name.as_str().as_bytes()) =>
+            {
                 self.mark_withheld(seq);
                 if let Some(old) = self.collided.get_mut(name).and_then(|all| all.get_mut(key)) {
                     *old = payload;
@@ -232,8 +237,8 @@ impl<T: Clone> State<T> {
         let (seq, marks) = self.stamp(seen);
         self.listed.push(seq, name.as_str(), key, marks, payload);
         let hash = self.hash(name.as_str().as_bytes());
-        self.by_name.insert_unique(hash, seq, |seq| hash_name(&self.hasher, &self.listed, *seq));
-        self.index(key, Place::Listed(seq));
+        self.by_name.insert(hash, seq);
+        self.index(key, seq);
         self.gone.remove(hash);
         self.log.record(name.clone(), true);
     }
@@ -242,10 +247,8 @@ impl<T: Clone> State<T> {
         let entry = self.listed.get(seq)?;
         let (name, key) = (parse(entry.name)?, Box::from(entry.key));
         let hash = self.hash(name.as_str().as_bytes());
-        if let Ok(found) = self.by_name.find_entry(hash, |other| *other == seq) {
-            found.remove();
-        }
-        self.unindex(&key, Place::Listed(seq));
+        self.by_name.remove(hash, seq);
+        self.unindex(&key, seq);
         let payload = self.listed.remove(seq)?;
         self.gone.add(hash);
         self.log.record(name, false);
@@ -256,11 +259,11 @@ impl<T: Clone> State<T> {
         *self.reasons.entry(why.reason).or_default() += 1;
         let (seq, marks) = self.stamp(seen);
         self.withheld.push(seq, name, key, marks, why);
-        self.index(key, Place::Withheld(seq));
+        self.index(key, seq);
     }
 
     fn unshelve(&mut self, key: &[u8], seq: u64) {
-        self.unindex(key, Place::Withheld(seq));
+        self.unindex(key, seq);
         if let Some(why) = self.withheld.remove(seq)
             && let Some(count) = self.reasons.get_mut(why.reason)
         {
@@ -327,43 +330,31 @@ impl<T: Clone> State<T> {
     }
 
     fn named(&self, name: &ItemName) -> Option<u64> {
-        let is = |seq: &u64| self.listed.get(*seq).is_some_and(|entry| entry.name == name.as_str());
-        self.by_name.find(self.hash(name.as_str().as_bytes()), is).copied()
+        let name = name.as_str().as_bytes();
+        self.by_name.find(self.hash(name), |seq| self.listed.get(seq).is_some_and(|entry| entry.name == name))
     }
 
     fn place(&self, key: &[u8]) -> Option<Place> {
-        let is = |place: &Place| key_at(&self.listed, &self.withheld, *place) == Some(key);
-        self.by_key.find(self.hash(key), is).copied()
+        let is = |seq| key_at(&self.listed, &self.withheld, seq) == Some(key);
+        let seq = self.by_key.find(self.hash(key), is)?;
+        Some(if self.listed.get(seq).is_some() { Place::Listed(seq) } else { Place::Withheld(seq) })
     }
 
-    fn index(&mut self, key: &[u8], place: Place) {
-        let hash = self.hash(key);
-        self.by_key.insert_unique(hash, place, |place| {
-            self.hasher.hash_one(key_at(&self.listed, &self.withheld, *place).expect("what is indexed is there"))
-        });
+    fn index(&mut self, key: &[u8], seq: u64) {
+        self.by_key.insert(self.hash(key), seq);
     }
 
-    fn unindex(&mut self, key: &[u8], place: Place) {
-        let hash = self.hash(key);
-        if let Ok(found) = self.by_key.find_entry(hash, |other| *other == place) {
-            found.remove();
-        }
+    fn unindex(&mut self, key: &[u8], seq: u64) {
+        self.by_key.remove(self.hash(key), seq);
     }
 }
 
-fn hash_name<T>(hasher: &RandomState, listed: &Shelf<T>, seq: u64) -> u64 {
-    hasher.hash_one(listed.get(seq).expect("what is indexed is there").name.as_bytes())
+fn key_at<'a, T>(listed: &'a Shelf<T>, withheld: &'a Shelf<Why>, seq: u64) -> Option<&'a [u8]> {
+    listed.get(seq).map(|entry| entry.key).or_else(|| withheld.get(seq).map(|entry| entry.key))
 }
 
-fn key_at<'a, T>(listed: &'a Shelf<T>, withheld: &'a Shelf<Why>, place: Place) -> Option<&'a [u8]> {
-    match place {
-        Place::Listed(seq) => listed.get(seq).map(|entry| entry.key),
-        Place::Withheld(seq) => withheld.get(seq).map(|entry| entry.key),
-    }
-}
-
-fn parse(name: &str) -> Option<ItemName> {
-    ItemName::parse(name).ok()
+fn parse(name: &[u8]) -> Option<ItemName> {
+    std::str::from_utf8(name).ok().and_then(|name| ItemName::parse(name).ok())
 }
 
 fn paged<P, I>(

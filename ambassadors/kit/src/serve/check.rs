@@ -22,14 +22,14 @@ const SHOWN_WITHHELD: usize = 5;
 ///
 /// # Errors
 /// Exit 69 when the source could not be seen, or not all of it.
-pub(super) async fn run<S: Source>(
+pub async fn check<S: Source>(
     source: &S,
     deadline: Duration,
     shutdown: &Shutdown,
     out: &mut impl Write,
 ) -> Result<ExitCode, Failure> {
-    let checked = tokio::select! {
-        checked = check(source, deadline, out) => checked,
+    let said = tokio::select! {
+        said = say(source, deadline, out) => said,
         () = shutdown.draining() => Err(Failure::unavailable(anyhow::anyhow!("interrupted before everything was seen"))),
     };
     // What a source that consumes has taken is given back in any case.
@@ -37,10 +37,10 @@ pub(super) async fn run<S: Source>(
         () = source.drain() => {}
         () = shutdown.aborting() => {}
     }
-    checked
+    said
 }
 
-async fn check<S: Source>(source: &S, deadline: Duration, out: &mut impl Write) -> Result<ExitCode, Failure> {
+async fn say<S: Source>(source: &S, deadline: Duration, out: &mut impl Write) -> Result<ExitCode, Failure> {
     first_look(source, deadline).await?;
     let about = source.about();
     writeln!(out, "{} {}, in the order of {}", about.ambassador, about.version, about.order.as_str())?;

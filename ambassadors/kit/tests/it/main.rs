@@ -1,6 +1,7 @@
 //! The kit over in-memory sources of the three shapes, and over one that misbehaves.
 
 mod asking;
+mod checking;
 mod contract_kept;
 mod endless;
 mod refusals;
