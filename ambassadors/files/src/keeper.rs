@@ -96,6 +96,8 @@ pub(crate) struct Keeper {
     /// What was mounted where below the root.
     mounts: HashMap<Box<[u8]>, u64>,
     locality: HashMap<(u32, u32), bool>,
+    /// Inode, device and mount of the root that all of this is about.
+    anchor: Option<(u64, (u32, u32), Option<u64>)>,
     /// Items that turned up after they were settled.
     late: UnboundedSender<contract::ItemName>,
     next_scan: Instant,
@@ -110,11 +112,7 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
     let (asks, receiver) = mpsc::channel();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let door = Door { asks, wake: Arc::clone(&wake) };
-    let watch = if shared.settings.when.no_inotify {
-        None
-    } else {
-        Watch::new().inspect_err(|error| warn!(%error, "no inotify: files are found by scans only")).ok()
-    };
+    let watch = new_watch(&shared.settings);
     let keeper = Keeper {
         whys: Whys::new(shared.settings.filter.globs()),
         resting: Resting::new(shared.settings.when.stable_for),
@@ -125,6 +123,7 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         refresh: BTreeSet::new(),
         mounts: HashMap::new(),
         locality: HashMap::new(),
+        anchor: None,
         late,
         next_scan: Instant::now(),
         tally: scan::Tally::default(),
@@ -132,6 +131,13 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
     };
     std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run())?;
     Ok(door)
+}
+
+fn new_watch(settings: &Settings) -> Option<Watch> {
+    if settings.when.no_inotify {
+        return None;
+    }
+    Watch::new().inspect_err(|error| warn!(%error, "no inotify: files are found by scans only")).ok()
 }
 
 impl Keeper {
@@ -245,11 +251,27 @@ impl Keeper {
         let had_items = self.shared.catalog.tally().listed.is_some_and(|listed| listed > 0);
         match self.shared.root.open(had_items) {
             // A root that comes back is believed once it was scanned.
-            Ok(jail) => Some(jail),
+            Ok(jail) => {
+                self.settle_on(&jail);
+                Some(jail)
+            }
             Err(error) => {
                 self.lose(&error);
                 None
             }
+        }
+    }
+
+    /// Forgets what was known of another directory in the root's place.
+    fn settle_on(&mut self, jail: &Jail) {
+        let sight = jail.sight();
+        let anchor = (sight.inode, sight.device, sight.mount);
+        if self.anchor.replace(anchor).is_some_and(|before| before != anchor) {
+            info!(root = %self.shared.root.path().display(), "another directory has the folder's place");
+            self.mounts.clear();
+            self.locality.clear();
+            self.watch = new_watch(&self.shared.settings);
+            self.next_scan = Instant::now();
         }
     }
 

@@ -40,7 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   files-ambassador --root /media --glob '*.mp4'
   files-ambassador --root /media --glob 'in/**/*.mp4' --on-settle move:/media/done
-  files-ambassador --root /media --check                 say what would be listed, and what not and why
+  files-ambassador --root /media --check
   MEDIA_PATH=/media files-ambassador --item-base file:///mnt/media/
   curl localhost:8080/v1/items; curl localhost:8080/v1/withheld";
 

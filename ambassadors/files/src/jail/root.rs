@@ -142,6 +142,11 @@ pub(crate) struct Jail {
 }
 
 impl Jail {
+    /// What the root looks like.
+    pub(crate) fn sight(&self) -> &Sight {
+        self.root.sight()
+    }
+
     /// The directory of this path from the root, itself for the empty path; no link on the way is followed.
     ///
     /// # Errors

@@ -27,7 +27,10 @@ pub(super) fn take(from: &Dir, name: &[u8], base: &Path, path: &[u8], key: &[u8]
             Ok(()) => return Ok(()),
             Err(Errno::EXIST) => {}
             Err(Errno::XDEV) => match copy(from, name, &to, &new, key) {
-                Ok(()) => return Ok(unlinkat(from, name, AtFlags::empty())?),
+                Ok(()) => {
+                    fault::point("files.settle.moved.before")?;
+                    return Ok(unlinkat(from, name, AtFlags::empty())?);
+                }
                 Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
                 Err(error) => return Err(error),
             },

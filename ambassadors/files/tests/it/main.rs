@@ -1,0 +1,11 @@
+//! The real program, over HTTP, on real folders.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
+
+mod ambassador;
+mod cli;
+mod faults;
+mod listing;
+mod root;
+mod settling;
+mod whole;
