@@ -208,9 +208,12 @@ impl Allowed {
         roots.next().ok_or_else(|| {
             let allowed: Vec<_> = self.0.iter().map(|(root, _)| root.to_string()).collect();
             Error::Forbidden(if allowed.is_empty() {
-                format!("no input may be read: {uri} needs an --allow-input that holds it")
+                format!("no input may be read without --allow-input: give one that holds {uri}")
             } else {
-                format!("{uri} lies outside of --allow-input {}", allowed.join(" "))
+                format!(
+                    "{uri} lies outside of what --allow-input names ({}); a path with .. lies inside of nothing",
+                    allowed.join(" ")
+                )
             })
         })
     }

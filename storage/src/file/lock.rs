@@ -23,6 +23,10 @@ impl RootLock {
     /// Waits for the lock of an output root, `<root>/.longshore/lock`. A file and not the directory itself, which NFS
     /// cannot lock.
     pub(super) async fn take(path: PathBuf) -> Result<Self, Error> {
+        Self::take_within(path, PATIENCE).await
+    }
+
+    async fn take_within(path: PathBuf, patience: Duration) -> Result<Self, Error> {
         fault::point("worker.lock.before").map_err(Error::fault)?;
         let file = path.clone();
         // When patience ends before the wait does, the lock is dropped the moment it is had.
@@ -32,11 +36,10 @@ impl RootLock {
                 .map_err(|errno| Error::io(format!("lock {}", file.display()), errno))?;
             Ok(Self(fd))
         });
-        let lock = tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| {
+        let lock = tokio::time::timeout(patience, wait).await.unwrap_or_else(|_| {
             Err(Error::Busy(format!(
-                "{} has been locked by another worker for {} s; is one stopped or hanging?",
-                path.display(),
-                PATIENCE.as_secs()
+                "{} has been locked by another worker for {patience:?}; is one stopped or hanging?",
+                path.display()
             )))
         })?;
         fault::point("worker.lock.after").map_err(Error::fault)?;
@@ -59,5 +62,21 @@ fn lock(fd: &OwnedFd, operation: FlockOperation) -> Result<(), Errno> {
             Err(Errno::INTR) => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn patience_ends_and_a_late_lock_is_let_go_of() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("lock");
+        let first = RootLock::take(path.clone()).await.expect("nobody holds it");
+        let refused = RootLock::take_within(path.clone(), Duration::from_millis(20)).await;
+        assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
+        drop(first);
+        RootLock::take(path).await.expect("the one who lost patience does not hold it");
     }
 }

@@ -224,7 +224,7 @@ mod tests {
             (r#"{"data":{}}"#, "names no input"),
             (r#"{"uri":7}"#, "\"uri\" that is no string"),
             (r#"{"uri":"/plain/path"}"#, "unusable URI"),
-            (r#"{"uri":"file:///a/../b"}"#, "unusable URI"),
+            (r#"{"uri":"file://host/a"}"#, "unusable URI"),
             (r#"{"uri":"file:///a","key":{}}"#, "unusable \"key\""),
             (r#"{"uri":"file:///a","etag":1}"#, "\"etag\" that is no string"),
             (r#"{"urls":[]}"#, "\"urls\""),

@@ -1,0 +1,188 @@
+//! `kill -9` of the worker wherever state changes hands, and the run after it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+use contract::Outcome;
+
+use crate::world::{World, not_run, until};
+
+const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/copy"; cp "$INPUT_FILE" "$OUTPUT_DIR/second""#;
+/// A file system without RENAME_EXCHANGE.
+const NO_EXCHANGE: &str = "worker.exchange.before=fail";
+
+/// The fault points of the worker, read from the sources it is made of.
+fn points() -> BTreeSet<String> {
+    fn scan(dir: &Path, into: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).expect("sources").flatten() {
+            if entry.path().is_dir() {
+                scan(&entry.path(), into);
+            } else {
+                let text = fs::read_to_string(entry.path()).expect("a source file");
+                let found = text.split("fault::point(\"").skip(1).filter_map(|rest| rest.split('"').next());
+                into.extend(found.map(ToOwned::to_owned));
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    for dir in ["../kit/src", "../../storage/src"] {
+        scan(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut found);
+    }
+    found
+}
+
+/// What went before the run that is killed.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    Nothing,
+    /// An older version is published.
+    Older,
+    /// A run was killed when its output was sealed.
+    Killed,
+    /// An older version was published, and a run was killed when it had moved that aside.
+    KilledAside,
+}
+
+fn prepare(world: &World, before: Before) -> std::path::PathBuf {
+    if matches!(before, Before::Older | Before::KilledAside) {
+        world.worker(&world.item("d/a", "old"), COPY).run().expect(0, "Published");
+    }
+    let item = world.item("d/a", "newer");
+    let fault = match before {
+        Before::Nothing | Before::Older => return item,
+        Before::Killed => "worker.marker.after=kill".to_owned(),
+        Before::KilledAside => format!("{NO_EXCHANGE},worker.aside.after=kill"),
+    };
+    let killed = world.worker(&item, COPY).env("LONGSHORE_FAULT", fault).run();
+    assert_eq!(killed.signal, Some(9), "{}", killed.stderr);
+    item
+}
+
+/// Kills a run at `point`; whether it got there.
+fn survive(point: &str, before: Before, exchange: bool) -> bool {
+    let world = World::new();
+    let item = prepare(&world, before);
+    let mut fault = format!("{point}=kill");
+    if !exchange && point != "worker.exchange.before" {
+        fault = format!("{NO_EXCHANGE},{fault}");
+    }
+    let killed = world.worker(&item, COPY).env("LONGSHORE_FAULT", fault).run();
+    let hit = killed.signal == Some(9);
+    assert!(hit || killed.code == Some(0), "{:?} {}", killed.code, killed.stderr);
+
+    // A reader in this instant: the old output, the new one, or (where nothing can be exchanged) none; never a mixture.
+    let seen = world.try_published("d/a");
+    let old = matches!(before, Before::Older | Before::KilledAside);
+    assert!(seen.is_some() || !old || !exchange || matches!(before, Before::KilledAside), "the old output vanished");
+
+    let again = world.worker(&item, COPY).run();
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(matches!(again.report().outcome, Outcome::Published | Outcome::AlreadyPublished));
+    let marker = world.published("d/a");
+    assert_eq!(fs::read_to_string(world.path("out/d/a/copy")).expect("is there"), "newer");
+    assert_eq!(marker.outputs.len(), 2);
+    world.assert_clean();
+    hit
+}
+
+#[test]
+fn killed_anywhere_the_next_run_ends_well() {
+    let points = points();
+    assert!(points.len() > 20, "only {points:?} were found in the sources");
+    let mut runs = Vec::new();
+    for point in &points {
+        for before in [Before::Nothing, Before::Older, Before::Killed, Before::KilledAside] {
+            runs.push((point.as_str(), before, true));
+        }
+        runs.push((point, Before::Older, false));
+    }
+    let (todo, hit) = (Mutex::new(runs), Mutex::new(BTreeSet::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    let Some(run) = todo.lock().expect("no panic holds it").pop() else { break };
+                    let (point, before, exchange) = run;
+                    if survive(point, before, exchange) {
+                        hit.lock().expect("no panic holds it").insert(point.to_owned());
+                    }
+                }
+            });
+        }
+    });
+    let hit = hit.into_inner().expect("no panic holds it");
+    println!("killed at: {hit:#?}");
+    let never: Vec<_> = points.difference(&hit).collect();
+    assert!(never.is_empty(), "never passed: {never:?}");
+}
+
+#[test]
+fn killed_with_an_old_output_aside_the_next_run_puts_it_back_even_if_it_fails() {
+    let world = World::new();
+    let item = prepare(&world, Before::KilledAside);
+    assert!(world.try_published("d/a").is_none(), "the old output is aside");
+    world.worker(&item, "exit 4").run().expect(4, "CommandFailed");
+    world.published("d/a");
+    assert_eq!(fs::read_to_string(world.path("out/d/a/copy")).expect("is there"), "old");
+    world.assert_clean();
+}
+
+#[test]
+fn what_a_killed_worker_left_running_is_ended_by_the_next() {
+    let world = World::new();
+    let item = world.item("a", "x");
+    let body = format!("touch {}/started; setsid sleep 300 & sleep 301", world.root().display());
+    let running = world.worker(&item, &body).start();
+    until("the script runs", || world.path("started").exists());
+    running.signal(rustix::process::Signal::KILL);
+    drop(running);
+    assert!(!world.processes().is_empty(), "without a manager, nobody has ended the script yet");
+    world.worker(&item, COPY).run().expect(0, "Published");
+    world.assert_clean();
+}
+
+/// From outside: killed at every call that makes something durable or visible, whether a fault point stands there or not.
+#[test]
+fn killed_at_any_sync_or_rename_the_next_run_ends_well() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        not_run("strace is not installed");
+        return;
+    }
+    std::thread::scope(|scope| {
+        for before in [Before::Nothing, Before::Older] {
+            scope.spawn(move || {
+                for call in ["fsync", "renameat,renameat2,rename", "mkdir,mkdirat", "flock", "unlink,unlinkat,rmdir"] {
+                    let kills = (1..40).take_while(|nth| survives_kill_at_call(call, *nth, before)).count();
+                    assert!(kills > 0 && kills < 39, "{call}: {kills} kills");
+                }
+            });
+        }
+    });
+}
+
+/// Whether the worker made the `nth` call and was killed there.
+fn survives_kill_at_call(call: &str, nth: u32, before: Before) -> bool {
+    let world = World::new();
+    let item = prepare(&world, before);
+    let trace = world.path("trace");
+    let inject = format!("inject={call}:signal=KILL:when={nth}");
+    let args = ["-f", "-qq", "-o", trace.to_str().expect("is text"), "-e", &format!("trace={call}"), "-e", &inject];
+    // Of the whole tree strace follows, only the worker is to be killed: its script makes no such call.
+    let killed = world.worker(&item, r#"echo newer > "$OUTPUT_DIR/copy""#).under("strace", &args).run();
+    let hit = killed.signal == Some(9);
+    assert!(hit || killed.code == Some(0), "{:?} {}", killed.code, killed.stderr);
+    if matches!(before, Before::Older) {
+        world.published("d/a");
+    } else {
+        world.try_published("d/a");
+    }
+    let again = world.worker(&item, r#"echo newer > "$OUTPUT_DIR/copy""#).run();
+    assert_eq!(again.code, Some(0), "{call} {nth}: {}", again.stderr);
+    assert_eq!(fs::read_to_string(world.path("out/d/a/copy")).expect("is there"), "newer\n");
+    world.published("d/a");
+    world.assert_clean();
+    hit
+}
