@@ -172,13 +172,13 @@ impl<S: Source, E: Executor, L: Ledger> Shared<S, E, L> {
 
 fn log_end(item: &ItemName, intent: &Intent, end: &Conclusion, took: Duration) {
     let (attempt, id, cause, reason) = (intent.number, &intent.nonce.0, end.cause.as_str(), &end.reason);
-    let (exit, message) = (end.exit.map(u64::from), &end.message);
+    let (exit, says) = (end.exit.map(u64::from), &end.message);
     match end.next {
         Next::Done => info!(%item, attempt, id, ?took, "done"),
-        Next::Dead => warn!(%item, attempt, id, exit, reason, message, "dead: see `queue-manager ledger show`"),
+        Next::Dead => warn!(%item, attempt, id, exit, reason, says, "dead: see `queue-manager ledger show`"),
         Next::Again { not_before, .. } => {
             let wait = not_before.since(end.at);
-            info!(%item, attempt, id, cause, exit, reason, message, ?wait, "to be done again");
+            info!(%item, attempt, id, cause, exit, reason, says, ?wait, "to be done again");
         }
     }
 }

@@ -20,7 +20,7 @@ mod schema;
 mod sqlite;
 mod store;
 
-pub use desk::{AttemptRecord, Changed, ItemRecord, Selection};
+pub use desk::{AttemptRecord, Changed, ItemRecord, Selection, Standing};
 pub use place::{Lock, StateDir};
 pub use sqlite::SqliteLedger;
 

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod args;
 mod attempt;
 pub mod breaker;
 pub mod clock;
+pub mod command;
 pub mod executor;
 pub mod ledger;
 pub mod metrics;

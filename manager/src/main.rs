@@ -1,2 +1,9 @@
-//! Runs one worker per item of a source.
-fn main() {}
+//! Lists a source, remembers what is done, and runs one worker per item.
+
+use std::process::ExitCode;
+
+use queue_manager::args::ManagerArgs;
+
+fn main() -> ExitCode {
+    sidecar::cli::main::<ManagerArgs>(queue_manager::command::run)
+}

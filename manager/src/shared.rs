@@ -1,6 +1,6 @@
 //! What the run loop and the attempts it has under way share: the three seams, and patience with each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -146,12 +146,10 @@ impl Pulse {
     /// Passes on what the executor sees, for as long as it does.
     pub(crate) async fn follow(self, mut snapshots: impl Stream<Item = Snapshot> + Unpin + Send) {
         while let Some(snapshot) = snapshots.next().await {
-            let watched = self.lock();
-            for (id, phase) in &snapshot.attempts {
-                if let (Phase::Over(_) | Phase::Lost | Phase::Absent, Some(notify)) = (phase, watched.get(id)) {
-                    notify.notify_one();
-                }
-            }
+            let alive = |(_, phase): &&(AttemptId, Phase)| matches!(phase, Phase::Pending | Phase::Running);
+            let alive: HashSet<&AttemptId> = snapshot.attempts.iter().filter(alive).map(|(id, _)| id).collect();
+            // One that is not shown may be lost, or not be shown yet.
+            self.lock().iter().filter(|(id, _)| !alive.contains(id)).for_each(|(_, notify)| notify.notify_one());
         }
     }
 

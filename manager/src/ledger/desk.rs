@@ -1,12 +1,15 @@
 //! What an operator asks of a ledger and changes in it, also while a manager runs.
 
+use std::collections::HashSet;
+
 use contract::ItemName;
 use rusqlite::{OptionalExtension, Result, params};
 use serde::Serialize;
 
 use super::store::{Store, name};
-use super::{LedgerError, SqliteLedger, State, Tally};
+use super::{LedgerError, SqliteLedger, State};
 use crate::clock::Time;
+use crate::executor::AttemptId;
 
 /// One item, as `ledger list` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +76,17 @@ pub enum Selection {
     Names(Vec<ItemName>),
     /// All in one state.
     All(State),
+}
+
+/// How a queue stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Items that are being attempted.
+    pub running: HashSet<ItemName>,
+    /// Whether an operator has paused it.
+    pub paused: bool,
+    /// Whether a complete list was seen ever.
+    pub walked: bool,
 }
 
 /// What a change did.
@@ -175,12 +189,36 @@ impl SqliteLedger {
         self.call(move |store| store.pause(paused)).await
     }
 
-    /// How many items are in which state.
+    /// Attempts an executor may still hold something of, of every queue in this file.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn counts(&self) -> std::result::Result<Tally, LedgerError> {
-        self.call(|store| store.tally()).await
+    pub async fn open_attempts(&self) -> std::result::Result<Vec<AttemptId>, LedgerError> {
+        self.call(|store| {
+            let mut statement = store.db.prepare_cached("SELECT nonce FROM attempt WHERE cleared = 0")?;
+            statement.query_map([], |sql| sql.get(0).map(AttemptId))?.collect()
+        })
+        .await
+    }
+
+    /// The highest revision items of this queue have; 0 where there are none.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn latest_revision(&self) -> std::result::Result<u64, LedgerError> {
+        self.call(|store| {
+            let highest = "SELECT coalesce(max(revision), 0) FROM item WHERE queue = ?";
+            store.db.query_row(highest, [store.queue], |sql| sql.get(0))
+        })
+        .await
+    }
+
+    /// How the queue stands, without changing anything.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn standing(&self) -> std::result::Result<Standing, LedgerError> {
+        self.call(|store| store.standing()).await
     }
 }
 
@@ -271,6 +309,21 @@ impl Store<'_> {
             }
         }
         Ok(changed)
+    }
+
+    fn standing(&self) -> Result<Standing> {
+        let known = self
+            .db
+            .query_row("SELECT paused, walked_at IS NOT NULL FROM queue WHERE name = ?", [self.queue], |sql| {
+                Ok((sql.get(0)?, sql.get(1)?))
+            })
+            .optional()?;
+        let (paused, walked) = known.unwrap_or_default();
+        let mut statement = self.db.prepare_cached(
+            "SELECT name FROM item JOIN attempt ON item = id WHERE queue = ? AND cleared = 0 AND over_at IS NULL",
+        )?;
+        let running = statement.query_map([self.queue], |sql| name(sql, 0))?.collect::<Result<_>>()?;
+        Ok(Standing { running, paused, walked })
     }
 
     fn pause(&self, paused: bool) -> Result<()> {

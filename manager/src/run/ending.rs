@@ -64,6 +64,17 @@ impl Ending {
     }
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self {
+            Self::Finished(_) => "finished",
+            Self::Broken(_) => "given up, since the first items all failed alike",
+            Self::Drained { .. } => "ended as told",
+        };
+        write!(f, "{how}: {}", self.summary())
+    }
+}
+
 impl Summary {
     pub(super) fn new(began: Instant) -> Self {
         Self { began, done: 0, dead: 0, dead_before: 0, skipped: 0, took: Duration::ZERO }

@@ -1,0 +1,446 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use contract::ItemName;
+use contract::client::Limits;
+use sidecar::{ProbeArgs, ProcessArgs};
+use url::Url;
+
+use crate::executor::local::KeepLogs;
+use crate::ledger::State;
+use crate::plan::Hold;
+use crate::run::Settings;
+use crate::verdict::RetryPolicy;
+
+/// Lists a source, remembers what is done, and runs one worker per item.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "queue-manager", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct ManagerArgs {
+    /// Logs and signals.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  # What would be run?
+  queue-manager plan --source http://127.0.0.1:8080
+  # Four at a time, until there is nothing left to do
+  queue-manager local --source http://127.0.0.1:8080 --parallelism 4 --until-empty -- \\
+      script-worker --output file:///srv/results/{key}/ -- ./faces.sh
+  # Any program: the item is in the file that WORK_ITEM_FILE names
+  queue-manager local --source http://127.0.0.1:8080 -- sh -c 'jq -r .uri \"$WORK_ITEM_FILE\"'
+  # Why did this one fail? Have everything that failed done again
+  queue-manager ledger show my-video-mp4-k2iwy5bxbrp2q
+  queue-manager ledger retry --dead
+
+Exit codes of `local`: 0 all done, or ended when told to; 3 some items are dead; 4 the first items all failed alike;
+64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told to end before the source was empty; 78 configuration.";
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run one worker per item as child processes of this machine
+    #[command(mut_arg("probe_listen", |arg| arg.default_value(PROBES)))]
+    Local(Box<LocalArgs>),
+    /// Print what `local` would run, and why it would not run the rest; start and write nothing
+    Plan(PlanArgs),
+    /// Have the manager of a queue start nothing more; what runs goes on
+    Pause(PlaceArgs),
+    /// Have the manager of a paused queue go on
+    Resume(PlaceArgs),
+    /// Look at what is remembered, and change it, also while a manager runs
+    Ledger(LedgerArgs),
+}
+
+/// The ambassador beside the manager has the port before this one.
+const PROBES: &str = "127.0.0.1:9091";
+
+/// Where a queue's memory lies.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Queue")]
+pub struct PlaceArgs {
+    /// Name of the queue: lower-case letters, digits and dashes.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub queue: QueueName,
+    /// Directory of the ledger and of what attempts leave, on a local disk
+    /// [default: $XDG_STATE_HOME/longshore/<queue>].
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// Where work comes from.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// The source: a root such as http://127.0.0.1:8080, where /v1/items, /api/v1/items and /items are tried, or the list
+    /// itself.
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    pub source: Url,
+    /// How long one answer of the source may take.
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = positive)]
+    pub source_timeout: Duration,
+    /// What is done with the items that are listed when the queue is run for the first time.
+    #[arg(long, value_enum, default_value_t = FirstRun::All)]
+    pub first_run: FirstRun,
+    /// Start no more than this many items in this run; their retries are not counted.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Attempts at a time [default: one per CPU].
+    #[arg(long, value_name = "N")]
+    pub parallelism: Option<NonZeroUsize>,
+    /// The revision that results are published under; raise it to do everything again.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub revision: u64,
+}
+
+/// What is done with what was there before the first run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FirstRun {
+    /// It is run.
+    All,
+    /// It is skipped; only what is listed later is run.
+    NewOnly,
+}
+
+/// Flags of `local`.
+#[derive(Clone, Debug, Args)]
+pub struct LocalArgs {
+    /// Where the queue's memory lies.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Where work comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// When to list, and when to end.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// When to try again.
+    #[command(flatten)]
+    pub retry: RetryArgs,
+    /// Where probes are answered.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// The worker's command, run once per item with the item in the file that WORK_ITEM_FILE names.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// When to list, and when to end.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// From the end of one listing to the next.
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = positive)]
+    pub poll: Duration,
+    /// End when the source is empty: everything listed is done or dead, and nothing is withheld that will still come.
+    #[arg(long)]
+    pub until_empty: bool,
+    /// How long an item must be absent from complete lists before it is forgotten.
+    #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub forget_after: Duration,
+    /// How long an attempt that is stopped has between SIGTERM and SIGKILL; part of --grace.
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub stop_grace: Duration,
+    /// How much of what attempts wrote is kept when they are over: a number (1000), an age (7d), both (1000,7d) or none.
+    #[arg(long, default_value = "1000", value_name = "HOW MUCH")]
+    pub keep_logs: KeepLogs,
+}
+
+/// When to try again.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Retries")]
+pub struct RetryArgs {
+    /// The most attempts at an item; those that were lost or stopped are not counted.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_attempts: u32,
+    /// The longest first wait before another attempt, which doubles with each, and the longest there is. Waits are drawn
+    /// at random from nothing to that.
+    #[arg(long, default_value = "1s..5m", value_name = "FIRST..MOST")]
+    pub backoff: BackoffRange,
+    /// Exit codes after which another attempt is of no use, beside 64 65 66 73 77 78 126 127.
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..))]
+    pub permanent_exit: Vec<u8>,
+    /// Start nothing more when the attempts at the first N items all fail with the same exit code and reason; 0: never.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub breaker: usize,
+}
+
+/// Flags of `plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// Where the queue's memory lies.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Where work comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How it is printed.
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// `ledger` and what follows.
+#[derive(Clone, Debug, Args)]
+pub struct LedgerArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LedgerCommand,
+}
+
+/// Which ledger, and which part of it.
+#[derive(Clone, Debug, Args)]
+pub struct ViewArgs {
+    /// Where the queue's memory lies.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// The revision to look at [default: the highest there is].
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u64>,
+}
+
+/// What to do with a ledger.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// List items, the first seen first
+    List {
+        /// Which ledger.
+        #[command(flatten)]
+        view: ViewArgs,
+        /// Only items in this state.
+        #[arg(long, value_enum)]
+        only: Option<State>,
+        /// How they are printed.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// Show one item with all its attempts, how each ended and the last lines it wrote
+    Show {
+        /// Which ledger.
+        #[command(flatten)]
+        view: ViewArgs,
+        /// The item.
+        item: ItemName,
+        /// How it is printed.
+        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
+    /// Have items done again, as if they had never been tried
+    #[command(
+        after_help = "A worker that finds an item of this revision published leaves it at that: to have everything \
+                            published anew, raise the manager's --revision instead."
+    )]
+    Retry {
+        /// Which ledger.
+        #[command(flatten)]
+        view: ViewArgs,
+        /// The items.
+        #[arg(required_unless_present_any = ["dead", "done"], conflicts_with_all = ["dead", "done"])]
+        items: Vec<ItemName>,
+        /// All that are dead.
+        #[arg(long)]
+        dead: bool,
+        /// All that are done.
+        #[arg(long)]
+        done: bool,
+    },
+    /// Have items left undone
+    Skip {
+        /// Which ledger.
+        #[command(flatten)]
+        view: ViewArgs,
+        /// The items; one that is not known yet is skipped when it is listed.
+        #[arg(required = true)]
+        items: Vec<ItemName>,
+    },
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For people with wide screens.
+    Wide,
+    /// One JSON document.
+    Json,
+    /// Names only.
+    Name,
+}
+
+/// The name of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueName(String);
+
+impl QueueName {
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for QueueName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match ItemName::parse(text) {
+            Ok(name) if name.is_label() => Ok(Self(text.to_owned())),
+            _ => {
+                Err("a queue's name has 1 to 63 lower-case letters, digits and dashes, none of them at its ends".into())
+            }
+        }
+    }
+}
+
+/// The longest first wait and the longest of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackoffRange {
+    first: Duration,
+    most: Duration,
+}
+
+impl FromStr for BackoffRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, most) = text.split_once("..").ok_or("two durations are needed, as in 1s..5m")?;
+        let duration = |text: &str| humantime::parse_duration(text.trim()).map_err(|e| format!("{text:?}: {e}"));
+        let (first, most) = (duration(first)?, duration(most)?);
+        if first > most {
+            return Err("the first wait is longer than the longest".into());
+        }
+        Ok(Self { first, most })
+    }
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("must be longer than nothing".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|e| format!("{e}; a source is given as http://host:port"))?;
+    match url.scheme() {
+        "http" => Ok(url),
+        "https" => {
+            Err("https is not spoken here: put the ambassador beside the manager, or a TLS proxy before it".into())
+        }
+        other => Err(format!("{other}: is not http:")),
+    }
+}
+
+impl SourceArgs {
+    /// How patient and trusting the source's client is: an item is at most 1 MiB.
+    pub fn limits(&self) -> Limits {
+        Limits { deadline: self.source_timeout, item_bytes: 1 << 20, ..Limits::default() }
+    }
+
+    /// How many attempts at a time.
+    pub fn slots(&self) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.parallelism.map_or_else(cpus, NonZeroUsize::get)
+    }
+}
+
+impl LocalArgs {
+    /// How the run goes.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            parallelism: self.source.slots(),
+            limit: self.source.limit,
+            skip_first: self.source.first_run == FirstRun::NewOnly,
+            until_empty: self.run.until_empty,
+            poll: self.run.poll,
+            forget_after: self.run.forget_after,
+            stop_grace: self.run.stop_grace,
+            retry: RetryPolicy {
+                max_attempts: self.retry.max_attempts,
+                backoff: self.retry.backoff.first,
+                backoff_most: self.retry.backoff.most,
+                permanent: self.retry.permanent_exit.clone(),
+            },
+            breaker: self.retry.breaker,
+        }
+    }
+}
+
+/// What holds a plan that is only printed: a queue that is paused.
+pub(crate) fn hold(paused: bool) -> Option<Hold> {
+    paused.then_some(Hold::Paused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<ManagerArgs, clap::Error> {
+        let argv = words.split_whitespace().map(OsString::from);
+        match sidecar::cli::parse::<ManagerArgs>(argv)? {
+            sidecar::cli::Parsed::Run(args) => Ok(args),
+            sidecar::cli::Parsed::Install(_) => panic!("no install was asked for"),
+        }
+    }
+
+    fn local(words: &str) -> LocalArgs {
+        match parse(&format!("queue-manager local --source http://h {words} -- true")).expect("parses").command {
+            Command::Local(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        sidecar::cli::command::<ManagerArgs>().debug_assert();
+    }
+
+    #[test]
+    fn an_ambassador_beside_it_has_its_own_probe_port() {
+        assert_eq!(local("").probes.probe_listen.to_string(), PROBES);
+        assert_eq!(local("--probe-listen 127.0.0.1:0").probes.probe_listen.port(), 0);
+    }
+
+    #[test]
+    fn settings_are_what_the_flags_say() {
+        let settings = local("--backoff 2s..1m --permanent-exit 3,4 --limit 7 --first-run new-only").settings();
+        assert_eq!(
+            (settings.retry.backoff, settings.retry.backoff_most),
+            (Duration::from_secs(2), Duration::from_secs(60))
+        );
+        assert_eq!((settings.retry.permanent, settings.limit, settings.skip_first), (vec![3, 4], Some(7), true));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            "local -- true",
+            "local --source ftp://h -- true",
+            "local --source https://h -- true",
+            "local --source http://h",
+            "local --source http://h --poll 0s -- true",
+            "local --source http://h --backoff 5m..1s -- true",
+            "local --source http://h --permanent-exit 0 -- true",
+            "local --source http://h --parallelism 0 -- true",
+            "local --source http://h --max-attempts 0 -- true",
+            "local --source http://h --queue Films -- true",
+            "local --source http://h --no-such-flag -- true",
+            "ledger retry",
+            "ledger retry a --dead",
+            "ledger skip",
+            "ledger show",
+        ] {
+            assert!(parse(&format!("queue-manager {words}")).is_err(), "{words}");
+        }
+        assert!(parse("queue-manager ledger retry --dead --done").is_ok());
+    }
+}

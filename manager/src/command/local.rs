@@ -1,0 +1,68 @@
+//! `local`: child processes of this machine.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use sidecar::metrics::registry::Registry;
+use sidecar::{Failure, FailureExt, Health, Shutdown};
+use tracing::info;
+
+use super::failed;
+use crate::args::{LocalArgs, ManagerArgs};
+use crate::clock::Clock;
+use crate::executor::local::{LocalConfig, LocalExecutor};
+use crate::ledger::{SqliteLedger, StateDir};
+use crate::metrics::Meters;
+use crate::progress::Progress;
+use crate::run::{self, Parts};
+use crate::source::HttpSource;
+
+pub(super) async fn run(args: LocalArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
+    let settings = args.settings();
+    let state = StateDir::open(&args.place.directory()?).map_err(failed)?;
+    let _lock = state.lock().map_err(failed)?;
+    let ledger = SqliteLedger::open(&state, args.place.queue.as_str(), args.source.revision).map_err(failed)?;
+    let probes = args.probes.bind().await?;
+    info!(state = %state.path().display(), queue = args.place.queue.as_str(), source = %args.source.source,
+          revision = args.source.revision, ?settings, "settings");
+
+    let executor = LocalExecutor::open(LocalConfig {
+        state: state.path().to_owned(),
+        command: args.command.clone(),
+        environment: std::env::vars_os().collect(),
+        withheld: own_variables(),
+        keep_logs: args.run.keep_logs,
+    })
+    .await
+    .or_exit(74, format!("take over the attempts in {}", state.path().display()))?;
+    let known: HashSet<_> = ledger.open_attempts().await.map_err(failed)?.into_iter().collect();
+    executor.sweep(|id| known.contains(id)).await.or_exit(74, "clear away attempts that nobody knows")?;
+
+    let mut registry = Registry::default();
+    let health = Health::default();
+    let meters = Meters::new(&mut registry);
+    probes.serve(health.clone(), registry, shutdown.clone());
+    let parts = Parts {
+        source: HttpSource::new(args.source.source.clone(), args.source.limits()),
+        executor,
+        ledger,
+        clock: Clock::system(),
+        random: fastrand::Rng::new(),
+        health,
+        meters,
+        progress: Progress::on_stderr(),
+        shutdown,
+    };
+    let ending = run::run(parts, settings).await.map_err(|error| Failure::new(error.exit_code(), error))?;
+    let summary = ending.summary();
+    info!(done = summary.done, failed = summary.dead, failed_before = summary.dead_before, skipped = summary.skipped,
+          took = ?summary.took, "{}", ending);
+    Ok(ExitCode::from(ending.exit_code()))
+}
+
+/// The manager's own flags are not its workers'. What the ecosystem names (`RUST_LOG`) is meant for both.
+fn own_variables() -> Vec<OsString> {
+    let own = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with("LONGSHORE_"));
+    sidecar::cli::variables::<ManagerArgs>().into_iter().filter(own).collect()
+}

@@ -1,0 +1,148 @@
+//! `plan`: what would be run, and why the rest would not.
+
+use std::collections::{HashMap, HashSet};
+use std::process::ExitCode;
+
+use contract::client::ClientError;
+use serde::Serialize;
+use sidecar::Failure;
+
+use super::failed;
+use super::print::{JsonList, Table, line};
+use crate::args::{FirstRun, Format, PlanArgs, hold};
+use crate::clock::Clock;
+use crate::ledger::{Ledger, SqliteLedger};
+use crate::plan::{Act, Budget, Decision, Now, plan};
+use crate::source::{HttpSource, Page, Source};
+
+/// One line of the plan.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Planned<'a> {
+    name: &'a str,
+    act: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+    attempts: u32,
+}
+
+pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
+    let source = HttpSource::new(args.source.source.clone(), args.source.limits());
+    let ledger = SqliteLedger::open_to_read(&args.place.directory()?, args.place.queue.as_str(), args.source.revision)
+        .map_err(failed)?;
+    let (mut running, mut paused, mut walked) = (HashSet::new(), false, false);
+    if let Some(ledger) = &ledger {
+        let now = ledger.standing().await.map_err(failed)?;
+        (running, paused, walked) = (now.running, now.paused, now.walked);
+    }
+    let mut budget = Budget {
+        slots: args.source.slots().saturating_sub(running.len()),
+        fresh: args.source.limit,
+        hold: hold(paused),
+    };
+    let mut printer = Printer::new(args.output);
+    let (mut token, mut counts) = (None, Counts::default());
+    loop {
+        let page = source.list(token.take()).await.map_err(unlisted)?;
+        let Page { names, next, complete, .. } = page;
+        let rows = match &ledger {
+            Some(ledger) => ledger.rows(names.clone()).await.map_err(failed)?,
+            None => HashMap::new(),
+        };
+        let now = Now {
+            at: Clock::system().now(),
+            running: &running,
+            started: &HashSet::new(),
+            settles: source.settles(),
+            skip_new: args.source.first_run == FirstRun::NewOnly && !walked,
+        };
+        let decisions = plan(&names, &rows, now, &mut budget);
+        counts.add(&decisions, complete);
+        printer.print(&decisions)?;
+        token = next;
+        if token.is_none() {
+            break;
+        }
+    }
+    printer.end(&counts)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unlisted(error: ClientError) -> Failure {
+    Failure::unavailable(anyhow::Error::from(error).context("list the source"))
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    start: usize,
+    settle: usize,
+    leave: usize,
+    incomplete: bool,
+}
+
+impl Counts {
+    fn add(&mut self, decisions: &[Decision], complete: bool) {
+        for decision in decisions {
+            match decision.act {
+                Act::Start => self.start += 1,
+                Act::Settle { .. } => self.settle += 1,
+                Act::Leave(_) => self.leave += 1,
+            }
+        }
+        self.incomplete |= !complete;
+    }
+}
+
+fn planned(decision: &Decision) -> Planned<'_> {
+    let (act, why) = match &decision.act {
+        Act::Start => ("start", String::new()),
+        Act::Settle { dead: false, .. } => ("settle", "done and still listed".to_owned()),
+        Act::Settle { dead: true, .. } => ("settle", "dead and still listed".to_owned()),
+        Act::Leave(why) => ("leave", why.to_string()),
+    };
+    let attempts = decision.row.as_ref().map_or(0, |row| row.attempts);
+    Planned { name: decision.name.as_str(), act, why, attempts }
+}
+
+enum Printer {
+    Table(Table),
+    Json(JsonList),
+    Names,
+}
+
+impl Printer {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Table | Format::Wide => Self::Table(Table::new(&["NAME", "ACT", "ATTEMPTS", "WHY"])),
+            Format::Json => Self::Json(JsonList::new("Plan")),
+            Format::Name => Self::Names,
+        }
+    }
+
+    fn print(&mut self, decisions: &[Decision]) -> std::io::Result<()> {
+        let lines: Vec<_> = decisions.iter().map(planned).collect();
+        match self {
+            Self::Table(table) => {
+                let rows: Vec<_> = lines
+                    .into_iter()
+                    .map(|p| vec![p.name.to_owned(), p.act.to_owned(), p.attempts.to_string(), p.why])
+                    .collect();
+                table.print(&rows)
+            }
+            Self::Json(list) => list.print(&lines),
+            Self::Names => lines.iter().filter(|p| p.act == "start").try_for_each(|p| line(p.name)),
+        }
+    }
+
+    fn end(self, counts: &Counts) -> std::io::Result<()> {
+        match self {
+            Self::Table(_) => {
+                let Counts { start, settle, leave, incomplete } = counts;
+                let partly = if *incomplete { "; the source could not see everything" } else { "" };
+                line(format_args!("\n{start} to start now, {settle} to settle, {leave} to leave{partly}"))
+            }
+            Self::Json(list) => list.end(),
+            Self::Names => Ok(()),
+        }
+    }
+}
