@@ -5,6 +5,7 @@ mod checking;
 mod contract_kept;
 mod endless;
 mod refusals;
+mod sabotage;
 mod serving;
 mod sources;
 mod walks;
