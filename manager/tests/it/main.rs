@@ -1,0 +1,4 @@
+//! The manager over real ledgers, a simulated remote, real commands and real little servers.
+
+mod memory;
+mod model;
