@@ -55,9 +55,11 @@ impl Patterns {
         let texts: Vec<String> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
         let wrong = |pattern: &str, source| FilterError { flag, pattern: pattern.to_owned(), source };
         for (n, text) in texts.iter().enumerate() {
-            let anchored = text.strip_prefix("./").or_else(|| text.strip_prefix('/')).unwrap_or(text);
+            // `raw/` is what others write for the directory of that name.
+            let pattern = text.trim_end_matches('/');
+            let anchored = pattern.strip_prefix("./").or_else(|| pattern.strip_prefix('/')).unwrap_or(pattern);
             let glob = GlobBuilder::new(anchored).literal_separator(true).build().map_err(|e| wrong(text, e))?;
-            if text.contains('/') {
+            if pattern.contains('/') {
                 paths.add(glob);
                 path_of.push(n);
             } else {
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn excluded_says_by_which_pattern() {
-        let filter = filter(&["--exclude", "raw", "--exclude", "x/*.mp4"]);
+        let filter = filter(&["--exclude", "raw/", "--exclude", "x/*.mp4"]);
         let Err(Reason::Excluded { pattern }) = filter.file(b"x/a.mp4") else { panic!("not excluded") };
         assert_eq!(&*pattern, "x/*.mp4");
         assert_eq!(why(filter.directory(b"d/raw")), "excluded");

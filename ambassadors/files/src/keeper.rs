@@ -89,7 +89,7 @@ pub(crate) struct Keeper {
     watch: Option<Watch>,
     whys: Whys,
     resting: Resting,
-    /// Files listed on evidence instead of rest, and when: a write soon after disproves it.
+    /// Files listed when a writer closed them, and when: a write soon after disproves that they were finished.
     fast: HashMap<Box<[u8]>, Instant>,
     /// Directories to be read again.
     refresh: BTreeSet<Box<[u8]>>,

@@ -14,6 +14,8 @@ pub(crate) struct Metrics {
     scan_seconds: Histogram,
     /// Entries the last scan met.
     pub(crate) seen: Gauge,
+    /// Withheld entries that are counted and not held one by one.
+    pub(crate) not_held: Gauge,
     /// When the last scan that saw everything ended, in seconds since 1970.
     last_complete: Gauge,
     /// Directories and files that could not be read.
@@ -41,6 +43,7 @@ impl Metrics {
         let metrics = Self {
             scan_seconds: Histogram::new([0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0]),
             seen: Gauge::default(),
+            not_held: Gauge::default(),
             last_complete: Gauge::default(),
             errors: Counter::default(),
             lost: Counter::default(),
@@ -53,6 +56,7 @@ impl Metrics {
         };
         registry.register("scan_seconds", "Duration of whole scans", metrics.scan_seconds.clone());
         registry.register("scan_entries", "Directory entries met by the last whole scan", metrics.seen.clone());
+        registry.register("not_held", "Withheld entries counted and not held one by one", metrics.not_held.clone());
         registry.register(
             "last_complete_scan_timestamp_seconds",
             "When the last scan ended that saw everything",

@@ -19,7 +19,7 @@ use sidecar::{Failure, FailureExt};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{info, warn};
 
-use crate::args::{OnSettle, Settings};
+use crate::args::{Identity, OnSettle, Settings};
 use crate::jail::{Jail, Kind, Root, RootError, Sight};
 use crate::keeper::{self, Door, Shared};
 use crate::metrics::Metrics;
@@ -141,6 +141,11 @@ impl Inner {
         let seen = jail.open_file(key).and_then(Sight::of);
         let sight = match seen {
             Ok(sight) if sight.kind == Kind::File && Stamp::from(sight.version) == entry.payload => sight,
+            Ok(sight) if sight.kind == Kind::File && self.shared.settings.identity == Identity::Key => {
+                self.door.look(key);
+                let why = "the item's file was written again and is not known to be whole yet".into();
+                return Err(SourceError::Unavailable { why, retry: RETRY });
+            }
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {
                 self.door.look(key);
                 return Err(SourceError::Gone(entry.name.clone()));

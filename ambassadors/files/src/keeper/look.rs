@@ -154,7 +154,7 @@ impl Keeper {
             return self.hold(key, &rest.reason);
         }
         match prove(jail, dir, local, key, &sight) {
-            Proof::Writers(Writers::None) => self.list(key, sight.version, !rest.over && !marked),
+            Proof::Writers(Writers::None) => self.list(key, sight.version, cause == Cause::Finished),
             Proof::Writers(Writers::Some) if !marked => self.hold(key, &Reason::OpenForWriting),
             Proof::Writers(_) if rest.over || marked => self.list(key, sight.version, false),
             Proof::Writers(_) => self.hold(key, &rest.reason),
@@ -180,7 +180,7 @@ impl Keeper {
             .is_some_and(|then| i128::try_from(then.as_nanos()).is_ok_and(|t| sight.changed_nanos <= t))
     }
 
-    fn list(&mut self, key: &[u8], version: FileVersion, on_evidence: bool) {
+    fn list(&mut self, key: &[u8], version: FileVersion, just_finished: bool) {
         let settings = &self.shared.settings;
         let text = match settings.identity {
             Identity::Version => version.to_string(),
@@ -188,7 +188,7 @@ impl Keeper {
         };
         let name = ItemName::derive(settings.source_id.as_bytes(), key, text.as_bytes());
         self.resting.drop(key);
-        if on_evidence {
+        if just_finished {
             self.fast.insert(key.into(), Instant::now());
         }
         if self.shared.catalog.list(key, &name, version.into()) == Listing::Listed {

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::Keeper;
 use super::look::{Cause, is_absence, split};
-use crate::jail::{Dir, Jail, Kind};
+use crate::jail::{Dir, Jail, Kind, RootError};
 use crate::reason::Reason;
 use crate::settle;
 
@@ -24,6 +25,8 @@ pub(super) struct Tally {
     held: u64,
     not_held: u64,
     obscured: bool,
+    /// Why the root's own entries could not be read.
+    root_error: Option<Errno>,
     /// Keys and directories that may be there and could not be seen.
     unknown: HashSet<Box<[u8]>>,
 }
@@ -82,8 +85,7 @@ impl Keeper {
         self.tally = Tally::default();
         self.refresh.clear();
         self.walk(&jail, Ahead { path: (*b"").into(), above: None });
-        // Had it been unmounted on the way, the rest would have looked empty.
-        if self.open().is_none() {
+        if !self.is_still_there() {
             return;
         }
         let tally = std::mem::take(&mut self.tally);
@@ -97,6 +99,7 @@ impl Keeper {
         let took = began.elapsed();
         self.shared.metrics.scanned(took, tally.saw_all());
         self.shared.metrics.seen.set(tally.entries.try_into().unwrap_or(i64::MAX));
+        self.shared.metrics.not_held.set(tally.not_held.try_into().unwrap_or(i64::MAX));
         self.tally.held = tally.held;
         // A folder that takes long to read is left alone for as long.
         self.next_scan = Instant::now() + self.shared.settings.when.rescan.max(took);
@@ -118,7 +121,7 @@ impl Keeper {
             let above = jail.dir(split(path).0).ok().and_then(|parent| parent.sight().mount);
             self.walk(jail, Ahead { path: path.clone(), above });
         }
-        if self.open().is_none() {
+        if !self.is_still_there() {
             return;
         }
         let tally = std::mem::take(&mut self.tally);
@@ -127,6 +130,17 @@ impl Keeper {
             catalog.set_complete(false);
         }
         self.tally.held = tally.held;
+    }
+
+    /// Whether what was just read is the folder: had it been unmounted or replaced on the way, the rest would have looked
+    /// empty; and if the root itself failed, nothing was seen at all.
+    fn is_still_there(&mut self) -> bool {
+        if let Some(error) = self.tally.root_error.take() {
+            self.lose(&RootError::Failing { path: self.shared.root.path().to_owned(), error });
+            return false;
+        }
+        let anchor = self.anchor;
+        self.open().is_some() && self.anchor == anchor
     }
 
     fn walk(&mut self, jail: &Jail, start: Ahead) {
@@ -224,6 +238,12 @@ impl Keeper {
 
     /// Something lies there that cannot be seen; what was known of it stands.
     fn obscure(&mut self, path: &[u8], label: &[u8], reason: &Reason) {
+        if let Reason::Unreadable { error } = reason
+            && path.is_empty()
+        {
+            self.tally.root_error = Some(*error);
+            return;
+        }
         self.tally.unknown(path);
         self.withhold(label, reason);
     }
@@ -246,8 +266,6 @@ mod tests {
         for (key, want) in [("a/b", true), ("a/b/c.mp4", true), ("a/b/c/d", true), ("a/bc", false), ("a", false)] {
             assert_eq!(tally.hides(key.as_bytes()), want, "{key}");
         }
-        tally.unknown(b"");
-        assert!(tally.hides(b"anything"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The program killed in the middle of a settle, and a file system that fails or does not answer.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,14 +30,17 @@ async fn settled_through(root: &Path, done: &Path, plans: &[&str]) {
     let move_to = format!("move:{}", done.display());
     let flags = [&QUICK[..], &["--on-settle", &move_to]].concat();
     for plan in plans {
-        let ambassador = Ambassador::spawn(faulty(plan), root, &flags).await;
-        // One that recovers what an earlier one left dies of that.
-        if !plan.contains("recover") {
+        let status = if plan.contains("recover") {
+            // The first scan of this one finds what the one before left, and dies of it.
+            let flags = [&flags[..], &["--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0"]].concat();
+            faulty(plan).arg("--root").arg(root).args(flags).output().expect("the program starts").status
+        } else {
+            let ambassador = Ambassador::spawn(faulty(plan), root, &flags).await;
             let name = ambassador.named("a.mp4").await;
             ambassador.try_ask("DELETE", &format!("{}/v1/items/{name}", ambassador.contract)).await;
-        }
-        let status = ambassador.ended().await;
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{plan} was never passed");
+            ambassador.ended().await
+        };
+        assert_eq!(status.signal(), Some(9), "{plan} was never passed");
     }
     let copies =
         fs::read_dir(root).expect("lists").count() + files(done).iter().filter(|name| *name == "a.mp4").count();
@@ -113,11 +117,12 @@ fn traced(inject: &str) -> Command {
 #[tokio::test]
 async fn a_stale_file_handle_is_not_an_empty_directory() {
     let root = tempfile::tempdir().expect("a directory");
+    fs::create_dir(root.path().join("d")).expect("made");
     for n in 0..3 {
-        fs::write(root.path().join(format!("{n}.mp4")), "x").expect("written");
+        fs::write(root.path().join(format!("d/{n}.mp4")), "x").expect("written");
     }
-    // The first scan takes two calls; the next five scans fail at once.
-    let command = traced("inject=getdents64:error=ESTALE:when=3..7");
+    // A scan takes two calls for the root and two for `d`; from the second on, `d` fails at once, five times.
+    let command = traced("inject=getdents64:error=ESTALE:when=7..19+3");
     let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms"];
     let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
     let names = ambassador.listed(3).await;
@@ -126,11 +131,29 @@ async fn a_stale_file_handle_is_not_an_empty_directory() {
         (!ambassador.is_complete().await).then_some(())
     })
     .await;
+    assert!(!ambassador.withheld("d/", "unreadable").await);
     until("a complete list", async || {
         assert_eq!(ambassador.names().await, names);
         ambassador.is_complete().await.then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_root_that_fails_is_lost_and_nothing_in_it_is() {
+    let root = tempfile::tempdir().expect("a directory");
+    fs::write(root.path().join("a.mp4"), "x").expect("written");
+    let command = traced("inject=getdents64:error=EIO:when=3..5");
+    let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms"];
+    let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
+    let names = ambassador.listed(1).await;
+    until("it lost", async || {
+        let ready = ambassador.probe("/readyz").await;
+        (ready.status == 503 && ready.text.contains("cannot be read")).then_some(())
+    })
+    .await;
+    assert_eq!(ambassador.listed(1).await, names);
+    assert!(ambassador.is_complete().await);
 }
 
 #[tokio::test]

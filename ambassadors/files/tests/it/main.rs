@@ -7,5 +7,6 @@ mod cli;
 mod faults;
 mod listing;
 mod root;
+mod scale;
 mod settling;
 mod whole;

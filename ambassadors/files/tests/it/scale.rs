@@ -1,0 +1,82 @@
+//! More than the kernel tells at once, more than it lets us watch, and two ambassadors of one folder.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::ambassador::{Ambassador, PROGRAM, until};
+
+#[tokio::test]
+async fn events_that_were_lost_are_made_up_for_by_a_scan() {
+    let root = tempfile::tempdir().expect("a directory");
+    let ambassador = Ambassador::start(root.path(), &["--stable-for", "0s", "--rescan", "1h"]).await;
+    ambassador.listed(0).await;
+    let pid = Pid::from_raw(ambassador.pid().cast_signed()).expect("a process");
+    kill_process(pid, Signal::STOP).expect("stopped");
+    let queued = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("read");
+    let files = queued.trim().parse::<usize>().expect("a number") / 2;
+    for n in 0..files {
+        fs::write(root.path().join(format!("{n}.mp4")), "x").expect("written");
+    }
+    kill_process(pid, Signal::CONT).expect("continued");
+    ambassador.listed(files).await;
+    let metrics = ambassador.probe("/metrics").await.text;
+    assert!(!metrics.contains("longshore_files_inotify_overflows_total 0"), "they were lost");
+}
+
+/// In a user namespace of its own, which has a limit of its own.
+#[tokio::test]
+async fn without_watches_left_scans_still_find_everything() {
+    let root = tempfile::tempdir().expect("a directory");
+    for n in 0..5 {
+        fs::create_dir(root.path().join(n.to_string())).expect("made");
+    }
+    let script = r#"echo 3 > /proc/sys/user/max_inotify_watches && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "sh", "-c", script, "sh", PROGRAM]);
+    let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "100ms", "--rescan", "100ms"]).await;
+    ambassador.listed(0).await;
+    for n in 0..5 {
+        fs::write(root.path().join(format!("{n}/a.mp4")), "x").expect("written");
+    }
+    ambassador.listed(5).await;
+    assert_eq!(ambassador.log().matches("no more directories can be watched").count(), 1);
+    assert!(ambassador.probe("/metrics").await.text.contains("longshore_files_inotify_watches 3"));
+}
+
+#[tokio::test]
+async fn two_ambassadors_of_one_folder_settle_each_file_once() {
+    const FILES: usize = 200;
+    let (root, done) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    for n in 0..FILES {
+        fs::write(root.path().join(format!("{n}.mp4")), n.to_string()).expect("written");
+    }
+    let move_to = format!("move:{}", done.path().display());
+    // Each scans all the time, and so meets what the other has aside.
+    let flags = ["--stable-for", "0s", "--rescan", "1ms", "--on-settle", &move_to];
+    let one = Ambassador::start(root.path(), &flags).await;
+    let other = Ambassador::start(root.path(), &flags).await;
+    let (mut names, mut same) = (one.listed(FILES).await, other.listed(FILES).await);
+    names.sort();
+    same.sort();
+    assert_eq!(names, same, "replicas agree on every name");
+    let settle = async |ambassador: &Ambassador| {
+        for name in &names {
+            until(name, async || (ambassador.settle(name).await.status == 204).then_some(())).await;
+        }
+    };
+    tokio::join!(settle(&one), settle(&other));
+    until("the folder empty", async || {
+        // Whatever one put back because the other was at it is listed again, and settled again.
+        for name in one.names().await {
+            one.settle(&name).await;
+        }
+        fs::read_dir(root.path()).expect("lists").next().is_none().then_some(())
+    })
+    .await;
+    let moved: BTreeSet<_> =
+        fs::read_dir(done.path()).expect("lists").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(moved, (0..FILES).map(|n| format!("{n}.mp4").into()).collect());
+}
