@@ -54,7 +54,7 @@ fn survive(point: &str) -> World {
     world.add_usual_files();
     let trip = |faults: Faults, revision: u64| {
         assert_eq!(world.trip(&faults, 2, revision), SOME_DEAD, "{}", world.logs());
-        world.check();
+        world.check(revision);
     };
     match family {
         "manager" | "executor" => trip(Faults { manager: kill("executor.spawn.after"), ..Faults::default() }, 0),
@@ -110,7 +110,7 @@ fn a_killed_script_runs_again() {
     fs::create_dir_all(world.path().join("kill-script/once")).expect("a token");
     assert_eq!(world.trip(&Faults::default(), 2, 0), SOME_DEAD);
     assert!(!world.path().join("kill-script/once").exists(), "no script was killed");
-    world.check();
+    world.check(0);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn random_kills_over_five_hundred_items_lose_and_double_nothing() {
     println!("killed: {kills:?}; runs begun: {}", world.runs().iter().filter(|r| r.starts_with("start")).count());
     assert!(kills.values().sum::<usize>() >= 20, "too few kills to prove anything: {kills:?}");
     assert_eq!(code, 0, "{}", world.logs());
-    world.check();
+    world.check(0);
 }
 
 /// The last word from outside: the kernel kills the worker as it enters a system call that changes what others see.

@@ -242,14 +242,14 @@ impl World {
         text
     }
 
-    /// Everything that must hold once the manager has ended by itself.
+    /// Everything that must hold once a manager has ended by itself under `revision`.
     ///
     /// # Panics
     /// Naming each thing that does not hold.
-    pub fn check(&self) {
+    pub fn check(&self, revision: u64) {
         let mut wrong = Vec::new();
         self.check_runs(&mut wrong);
-        self.check_published(&mut wrong);
+        self.check_published(revision, &mut wrong);
         self.check_source(&mut wrong);
         self.check_leftovers(&mut wrong);
         assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.logs());
@@ -309,9 +309,9 @@ impl World {
     }
 
     /// As [`check_whole`](Self::check_whole), and the dead letter holds exactly the poison, with its reason.
-    fn check_published(&self, wrong: &mut Vec<String>) {
+    fn check_published(&self, revision: u64, wrong: &mut Vec<String>) {
         let poisons = self.check_whole(wrong);
-        let letters = self.dead();
+        let letters = self.dead(revision);
         if letters.len() != poisons {
             wrong.push(format!("{poisons} should be dead, the ledger says {letters:?}"));
         }
@@ -320,11 +320,11 @@ impl World {
         );
     }
 
-    /// The dead letter, a JSON text an item.
-    pub fn dead(&self) -> Vec<String> {
+    /// The dead letter of a revision, a JSON text an item.
+    pub fn dead(&self, revision: u64) -> Vec<String> {
         let output = self
             .command("queue-manager", None)
-            .args(["ledger", "list", "--state-is", "dead", "-o", "json", "--state"])
+            .args(["ledger", "list", "--only", "dead", "-o", "json", "--revision", &revision.to_string(), "--state"])
             .arg(self.path().join("state"))
             .output()
             .expect("queue-manager runs");
