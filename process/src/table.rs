@@ -94,9 +94,20 @@ impl Row {
         read()
     }
 
+    /// Whether it is a child of ours that has not executed its program yet. It has copies of every descriptor we have open
+    /// until then, whatever they are about.
+    fn is_being_spawned(&self) -> bool {
+        let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let me = std::process::id();
+        self.parent.unsigned_abs() == me && program(self.pid.unsigned_abs()) == program(me)
+    }
+
     /// Whether it has the file at `path` open, by the name it was opened under. No descriptor is followed: a stat on a
     /// dead network file system would hang.
     pub(crate) fn holds(&self, path: &Path) -> bool {
+        if self.is_being_spawned() {
+            return false;
+        }
         let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", self.pid)) else { return false };
         descriptors.flatten().filter_map(|one| fs::read_link(one.path()).ok()).any(|target| {
             let target = target.as_os_str().as_bytes();

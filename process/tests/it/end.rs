@@ -90,3 +90,20 @@ async fn a_process_whose_first_thread_has_ended_is_found() {
     assert_eq!(count(&mark), 0);
     child.wait().expect("reaped");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_just_being_spawned_is_not_taken_for_a_holder_of_what_we_have_open() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("lock");
+    let _open = std::fs::File::create(&path).expect("made");
+    let mark = Mark::open_file(&path).expect("resolves");
+    let spawning = tokio::task::spawn_blocking(|| {
+        for _ in 0..300 {
+            assert!(Command::new("/bin/true").status().expect("runs").success());
+        }
+    });
+    while !spawning.is_finished() {
+        assert_eq!(process::end(std::slice::from_ref(&mark), Duration::ZERO).await.expect("looks").ended, 0);
+    }
+    spawning.await.expect("nobody was killed");
+}

@@ -187,8 +187,8 @@ async fn what_sheds_the_lock_or_the_environment_is_ended_all_the_same() {
     let state = tempfile::tempdir().expect("a directory");
     let file = |name: &str| state.path().join(name).display().to_string();
     let script = format!(
-        "setsid sh -c 'trap \"\" TERM; touch {}; sleep 1000; sleep 1000' </dev/null & \
-         env -i /usr/bin/setsid /bin/sh -c 'echo $$ > {}; while :; do /bin/sleep 1000; done' <&0 & \
+        "exec 9<&0; setsid sh -c 'trap \"\" TERM; touch {}; sleep 1000; sleep 1000' </dev/null 9<&- & \
+         env -i /usr/bin/setsid /bin/sh -c 'echo $$ > {}; while :; do /bin/sleep 1000; done' & \
          while ! test -e {} || ! test -s {}; do sleep 0.01; done; exit 4",
         file("a"),
         file("b"),
@@ -202,7 +202,12 @@ async fn what_sheds_the_lock_or_the_environment_is_ended_all_the_same() {
     assert_eq!(carriers(&id), [0u32; 0]);
     let bare: u32 = read(state.path().join("b")).trim().parse().expect("a pid");
     let stat = read(format!("/proc/{bare}/stat"));
-    assert!(stat.is_empty(), "it lives on: {stat}");
+    assert!(
+        stat.is_empty(),
+        "it lives on: {stat} {:?} {:?}",
+        fs::read_link(format!("/proc/{bare}/fd/0")),
+        fs::read_to_string("/proc/locks")
+    );
 }
 
 fn report(id: &str, exit: u8) -> String {
