@@ -28,8 +28,9 @@ use self::look::Cause;
 
 /// How soon a lost root is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
-/// A pause after a batch of nothing but writes, so that a busy writer does not keep this thread as busy.
+/// A pause after so many batches of nothing but writes, so that a busy writer does not keep this thread as busy.
 const WRITE_PAUSE: Duration = Duration::from_millis(5);
+const WRITE_BATCHES: u32 = 3;
 
 /// What may be asked of the keeper.
 #[derive(Debug)]
@@ -101,6 +102,8 @@ pub(crate) struct Keeper {
     /// Items that turned up after they were settled.
     late: UnboundedSender<contract::ItemName>,
     next_scan: Instant,
+    /// Batches of events, one after another, that told of nothing but writes.
+    write_batches: u32,
     tally: scan::Tally,
 }
 
@@ -126,6 +129,7 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         anchor: None,
         late,
         next_scan: Instant::now(),
+        write_batches: 0,
         tally: scan::Tally::default(),
         shared,
     };
@@ -186,8 +190,9 @@ impl Keeper {
             && let Some(jail) = self.open()
         {
             let only_writes = events.iter().all(|event| matches!(event, Event::Written(_)));
+            self.write_batches = if only_writes { self.write_batches.saturating_add(1) } else { 0 };
             self.take(&jail, events);
-            if only_writes {
+            if self.write_batches >= WRITE_BATCHES {
                 std::thread::sleep(WRITE_PAUSE);
             }
         }

@@ -49,7 +49,7 @@ fn fcntl(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> s
 /// file system's clock is ours. Only kinds known to be so count.
 pub(crate) fn is_local(file: impl AsFd) -> bool {
     // linux/magic.h; bcachefs from its own header, ZFS from OpenZFS.
-    const LOCAL: [u32; 12] = [
+    const LOCAL: [u32; 13] = [
         0xEF53,      // ext2, ext3, ext4
         0x5846_5342, // XFS
         0x9123_683E, // Btrfs
@@ -59,6 +59,7 @@ pub(crate) fn is_local(file: impl AsFd) -> bool {
         0xCA45_1A4E, // bcachefs
         0x2FC1_2FC1, // ZFS
         0x3153_464A, // JFS
+        0x794C_7630, // overlayfs, whose layers nobody may write but through it
         0x4D44,      // FAT
         0x2011_BAB0, // exFAT
         0x7366_746E, // ntfs3

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::ambassador::{Ambassador, PROGRAM, until};
 
@@ -107,11 +108,28 @@ async fn a_settle_that_fails_half_way_puts_the_file_back() {
     assert_eq!((files(root.path()).len(), files(done.path()).len()), (0, 1));
 }
 
-/// The program under strace, which makes system calls fail or hang as a file server would.
-fn traced(inject: &str) -> Command {
+/// The program under strace, which makes this system call fail or hang as a file server would.
+fn traced(call: &str, how: &str) -> Command {
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=getdents64", "-e"]).arg(inject).arg(PROGRAM);
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:{how}"), PROGRAM]);
     command
+}
+
+#[tokio::test]
+async fn where_others_may_write_unseen_only_rest_counts() {
+    let root = tempfile::tempdir().expect("a directory");
+    // Without this call it is not known what file system it is.
+    let command = traced("fstatfs", "error=EIO");
+    let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "2s", "--rescan", "100ms"]).await;
+    ambassador.listed(0).await;
+    let began = Instant::now();
+    let writer = fs::File::create(root.path().join("a.mp4")).expect("created");
+    fs::write(root.path().join("b.mp4"), "closed").expect("written");
+    ambassador.listed(2).await;
+    assert!(began.elapsed() >= Duration::from_secs(2), "listed before it had rested");
+    assert!(ambassador.probe("/metrics").await.text.contains("longshore_files_inotify_watches 0"));
+    drop(writer);
 }
 
 #[tokio::test]
@@ -122,7 +140,7 @@ async fn a_stale_file_handle_is_not_an_empty_directory() {
         fs::write(root.path().join(format!("d/{n}.mp4")), "x").expect("written");
     }
     // A scan takes two calls for the root and two for `d`; from the second on, `d` fails at once, five times.
-    let command = traced("inject=getdents64:error=ESTALE:when=7..19+3");
+    let command = traced("getdents64", "error=ESTALE:when=7..19+3");
     let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms"];
     let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
     let names = ambassador.listed(3).await;
@@ -143,7 +161,7 @@ async fn a_stale_file_handle_is_not_an_empty_directory() {
 async fn a_root_that_fails_is_lost_and_nothing_in_it_is() {
     let root = tempfile::tempdir().expect("a directory");
     fs::write(root.path().join("a.mp4"), "x").expect("written");
-    let command = traced("inject=getdents64:error=EIO:when=3..5");
+    let command = traced("getdents64", "error=EIO:when=3..5");
     let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms"];
     let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
     let names = ambassador.listed(1).await;
@@ -160,7 +178,7 @@ async fn a_root_that_fails_is_lost_and_nothing_in_it_is() {
 async fn a_mount_that_hangs_is_told_and_the_api_answers_all_the_while() {
     let root = tempfile::tempdir().expect("a directory");
     fs::write(root.path().join("a.mp4"), "x").expect("written");
-    let command = traced("inject=getdents64:delay_enter=4s:when=3");
+    let command = traced("getdents64", "delay_enter=4s:when=3");
     let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms", "--stall-after", "500ms"];
     let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
     let names = ambassador.listed(1).await;
