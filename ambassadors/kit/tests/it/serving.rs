@@ -24,6 +24,9 @@ use crate::sources::{Mood, Shelf, Unruly};
 /// Long enough for anything that will come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Long enough for what must not happen to have happened, most of the time.
+const MOMENT: Duration = Duration::from_millis(100);
+
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(flatten)]
@@ -190,6 +193,53 @@ async fn draining_answers_what_is_under_way_and_takes_nothing_new() {
     assert_eq!(running.ended().await, ExitCode::SUCCESS);
     drop(silent);
     assert_eq!((unruly.settled.load(Ordering::SeqCst), unruly.drained.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn draining_waits_for_an_answer_that_is_still_to_come() {
+    let unruly = Unruly::new(Mood::Gated, Mood::Calm);
+    let mut running = start(&unruly, &[]).await;
+    let mut asking = ask(running.contract, "GET /items/slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    get(running.contract, "/v1").await;
+    running.shutdown.drain();
+    until(async || TcpStream::connect(running.contract).await.is_err()).await;
+    assert!(timeout(MOMENT, &mut running.serving).await.is_err(), "it ended before it had answered");
+    unruly.permits.add_permits(1);
+    let mut answer = [0; 12];
+    timeout(PATIENCE, asking.read_exact(&mut answer)).await.expect("in time").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    running.ended().await;
+}
+
+#[tokio::test]
+async fn draining_waits_for_a_settlement_nobody_waits_for() {
+    let unruly = Unruly::new(Mood::Calm, Mood::Calm);
+    let mut running = start(&unruly, &["--request-timeout=50ms"]).await;
+    let mut settling = ask(running.contract, "DELETE /items/slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = [0; 12];
+    timeout(PATIENCE, settling.read_exact(&mut answer)).await.expect("in time").expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 504");
+    drop(settling);
+    running.shutdown.drain();
+    assert!(timeout(MOMENT, &mut running.serving).await.is_err(), "it ended before the item was settled");
+    assert_eq!(unruly.drained.load(Ordering::SeqCst), 0);
+    unruly.permits.add_permits(1);
+    running.ended().await;
+    assert_eq!((unruly.settled.load(Ordering::SeqCst), unruly.drained.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn whoever_asks_nothing_is_let_go() {
+    let running = start(&Shelf::with(1), &["--request-timeout=50ms"]).await;
+    let mut mute = TcpStream::connect(running.contract).await.expect("connected");
+    let mut halting = ask(running.contract, "GET /items HTTP/1.1\r\nhost:").await;
+    for stream in [&mut mute, &mut halting] {
+        let mut answer = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it is closed in time");
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    }
+    running.shutdown.drain();
+    running.ended().await;
 }
 
 #[tokio::test]

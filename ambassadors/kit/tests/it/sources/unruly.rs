@@ -18,6 +18,8 @@ pub(crate) enum Mood {
     Calm,
     /// It never answers.
     Hang,
+    /// It answers when it is given a permit.
+    Gated,
     /// It says that the backend is not there, with this many milliseconds to wait.
     Away(u64),
     /// It fails with an error that tells secrets.
@@ -34,7 +36,7 @@ pub(crate) struct Unruly {
     pub(crate) health: watch::Sender<Health>,
     pub(crate) first: Mutex<Mood>,
     pub(crate) later: Mutex<Mood>,
-    /// Settlements finish only when given a permit.
+    /// Settlements finish only when given a permit, and so does what is gated.
     pub(crate) permits: Semaphore,
     pub(crate) settled: AtomicUsize,
     pub(crate) drained: AtomicUsize,
@@ -55,15 +57,19 @@ impl Unruly {
     async fn answer<I>(&self, from: Option<u64>, item: I) -> Result<Page<I, u64>, SourceError> {
         let number = from.unwrap_or(0);
         let mood = if number == 0 { *self.first.lock().expect("a mood") } else { *self.later.lock().expect("a mood") };
-        Self::suffer(mood).await?;
+        self.suffer(mood).await?;
         let next = (number < 2).then_some(number + 1);
         Ok(Page { items: vec![item], next, complete: mood != Mood::Partial, remaining: None, backlog: None })
     }
 
-    async fn suffer(mood: Mood) -> Result<(), SourceError> {
+    async fn suffer(&self, mood: Mood) -> Result<(), SourceError> {
         match mood {
             Mood::Calm | Mood::Partial => Ok(()),
             Mood::Hang => pending().await,
+            Mood::Gated => {
+                self.permits.acquire().await.expect("never closed").forget();
+                Ok(())
+            }
             Mood::Away(millis) => {
                 Err(SourceError::Unavailable { why: "the disk is away".into(), retry: Duration::from_millis(millis) })
             }
@@ -105,13 +111,13 @@ impl Source for Unruly {
 
     async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
         let mood = *self.first.lock().expect("a mood");
-        Self::suffer(mood).await?;
+        self.suffer(mood).await?;
         Ok(super::item(name, "key", name.as_str()))
     }
 
     async fn settle(&self, _name: &ItemName, _outcome: &Outcome) -> Result<(), SourceError> {
         let mood = *self.first.lock().expect("a mood");
-        Self::suffer(mood).await?;
+        self.suffer(mood).await?;
         self.permits.acquire().await.expect("never closed").forget();
         self.settled.fetch_add(1, Ordering::SeqCst);
         Ok(())
