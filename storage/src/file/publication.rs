@@ -56,6 +56,7 @@ impl Publication for FilePublication {
                 Standing::Free | Standing::Replaceable => {
                     verify.await?;
                     let replace = standing == Standing::Replaceable;
+                    let mut own = own;
                     return blocking(move || {
                         own.take_place(replace, lock)?;
                         own.clean();
@@ -113,11 +114,12 @@ impl FilePublication {
     }
 
     /// Renames the sealed output into its place and gives the root's lock back.
-    fn take_place(&self, replace: bool, lock: RootLock) -> Result<(), Error> {
+    fn take_place(&mut self, replace: bool, lock: RootLock) -> Result<(), Error> {
         let root = self.open_root()?;
         let staging = Dir::open(self.staging.path())
             .map_err(|errno| Error::io(format!("open {}", self.staging.path().display()), errno))?;
-        let (parents, last) = self.claim.place.split();
+        let place = self.claim.place.clone();
+        let (parents, last) = place.split();
         let mut way = Way::lay(root, &parents)?;
         let taken = if replace { self.exchange(&staging, way.end(), last) } else { move_in(&staging, way.end(), last) };
         if let Err(error) = taken {
@@ -130,7 +132,7 @@ impl FilePublication {
 
     /// Puts the output where an older one stands: in one step where the file system has one, otherwise with an instant
     /// in which nothing stands there.
-    fn exchange(&self, staging: &Dir, parent: &Dir, last: &OsStr) -> Result<(), Error> {
+    fn exchange(&mut self, staging: &Dir, parent: &Dir, last: &OsStr) -> Result<(), Error> {
         // Told to fail, this point plays a file system that cannot exchange.
         let offered = fault::point("worker.exchange.before").is_ok();
         let exchanged =
@@ -141,13 +143,17 @@ impl FilePublication {
                 Ok(())
             }
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                self.staging.note_place(&self.claim.place)?;
                 fault::point("worker.aside.before").map_err(Error::fault)?;
-                rename(parent, last, staging, OsStr::new(OLD)).map_err(|errno| renaming(parent, last, errno))?;
-                fault::point("worker.aside.after").map_err(Error::fault)?;
-                let moved = move_in(staging, parent, last);
+                self.staging.move_aside(&self.claim.place, parent, last)?;
+                let moved = fault::point("worker.aside.after")
+                    .map_err(Error::fault)
+                    .and_then(|()| move_in(staging, parent, last));
                 if moved.is_err() {
-                    rename(staging, OsStr::new(OLD), parent, last).map_err(|errno| renaming(parent, last, errno))?;
+                    // Fails when the output did get there; otherwise nothing else can stand there under the lock.
+                    let _ = rename(staging, OsStr::new(OLD), parent, last);
+                }
+                if parent.stat(last).is_ok_and(|stat| stat.is_some()) {
+                    self.staging.settled();
                 }
                 moved
             }

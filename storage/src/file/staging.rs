@@ -39,7 +39,10 @@ const PLACE: &str = "place";
 pub(super) struct Staging {
     path: PathBuf,
     out: PathBuf,
-    _lock: OwnedFd,
+    /// `old/` is the only copy of a published output: not to be removed.
+    precious: bool,
+    /// Held from the making on.
+    lock: Option<OwnedFd>,
 }
 
 /// The staging area of a root.
@@ -55,14 +58,16 @@ impl Staging {
         let failed = |e: io::Error| Error::io(format!("create {}", path.display()), e);
         fault::point("worker.stage.before").map_err(Error::fault)?;
         fs::create_dir(&path).map_err(failed)?;
+        // From here on there is something to remove when a step fails.
+        let mut staging = Self { out: path.join(OUT), path: path.clone(), precious: false, lock: None };
         let lock = open_own(&path.join(LOCK)).map_err(|errno| failed(errno.into()))?;
         if !try_lock(&lock).map_err(|errno| failed(errno.into()))? {
             return Err(Error::Busy(format!("{} was locked by another process as it was made", path.display())));
         }
-        let out = path.join(OUT);
-        fs::create_dir(&out).map_err(failed)?;
+        staging.lock = Some(lock);
+        fs::create_dir(&staging.out).map_err(failed)?;
         fault::point("worker.stage.after").map_err(Error::fault)?;
-        Ok(Self { path, out, _lock: lock })
+        Ok(staging)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,22 +78,36 @@ impl Staging {
         &self.out
     }
 
-    /// Notes durably where `old/` is about to come from, for whoever must put it back.
-    pub(super) fn note_place(&self, place: &Place) -> Result<(), Error> {
-        let path = self.path.join(PLACE);
-        let write = || {
-            let mut file = fs::File::create(&path)?;
+    /// Moves what stands at `place`, `last` in `parent`, aside until [`settled`](Self::settled).
+    pub(super) fn move_aside(&mut self, place: &Place, parent: &Dir, last: &OsStr) -> Result<(), Error> {
+        let failed = |e: io::Error| Error::io(format!("move {} aside", parent.path().join(last).display()), e);
+        let note = || {
+            let mut file = fs::File::create(self.path.join(PLACE))?;
             file.write_all(&place.to_bytes())?;
             file.sync_all()?;
             fs::File::open(&self.path)?.sync_all()
         };
-        write().map_err(|e| Error::io(format!("write {}", path.display()), e))
+        note().map_err(failed)?;
+        let into = Dir::open(&self.path).map_err(|errno| failed(errno.into()))?;
+        self.precious = true;
+        rename(parent, last, &into, OsStr::new(OLD)).map_err(|errno| failed(errno.into()))
+    }
+
+    /// Something whole stands at the place again: `old/` may go.
+    pub(super) fn settled(&mut self) {
+        self.precious = false;
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if let Err(error) = remove_tree(&self.path) {
+        if self.precious {
+            warn!(path = %self.path.display(), "left an older output aside; the next worker puts it back");
+            return;
+        }
+        let removed = remove_tree(&self.path);
+        drop(self.lock.take());
+        if let Err(error) = removed {
             warn!(path = %self.path.display(), error = %error, "cannot remove staging; a later worker will");
         }
     }
@@ -104,9 +123,11 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
     let dead = blocking(move || {
         let mut dead = Vec::new();
         for path in candidates(&root)? {
-            if let Some(held) = claim_dead(&path)? {
-                recover(&root, &path)?;
-                dead.push((path, held));
+            // One that cannot be judged or put back is left as it is: no reason not to do this item.
+            match claim_dead(&path).and_then(|held| held.map(|held| recover(&root, &path).map(|()| held)).transpose()) {
+                Ok(Some(held)) => dead.push((path, held)),
+                Ok(None) => {}
+                Err(error) => warn!(path = %path.display(), error = chain(&error), "left what a dead run has left"),
             }
         }
         Ok(dead)
@@ -126,6 +147,11 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
         Ok(())
     })
     .await
+}
+
+fn chain(error: &Error) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    format!("{error}{source}")
 }
 
 fn candidates(root: &Path) -> Result<Vec<PathBuf>, Error> {

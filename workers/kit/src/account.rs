@@ -58,7 +58,10 @@ impl Account {
                 Outcome::Published,
                 exit::OK,
                 "Published",
-                format!("published {} files to {place}", marker.outputs.len()),
+                match marker.outputs.len() {
+                    1 => format!("published 1 file to {place}"),
+                    n => format!("published {n} files to {place}"),
+                },
             ),
             Ok(End::Already(marker)) => (
                 Outcome::AlreadyPublished,

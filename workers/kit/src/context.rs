@@ -126,7 +126,10 @@ impl Runner {
             .stderr(Output::Tee { keep: self.tail });
         fault::point("worker.spawn.before").map_err(passing)?;
         let child = spec.spawn().map_err(|error| unspawned(&error))?;
-        fault::point("worker.spawn.after").map_err(passing)?;
+        if let Err(error) = fault::point("worker.spawn.after") {
+            let _ = child.stop(Duration::ZERO).await;
+            return Err(passing(error));
+        }
         info!(command = shown, pid = child.id(), "command started");
         let started = Instant::now();
         if self.deadline.is_none() {

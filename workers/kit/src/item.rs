@@ -58,9 +58,8 @@ impl WorkItem {
         let Value::Object(mut data) = value else { return Err("is JSON but no object".to_owned()) };
         let mut name = None;
         // A whole Item: its data is the item.
-        if !data.contains_key("uri")
-            && let Some(Value::Object(inner)) = data.get_mut("data").map(Value::take)
-        {
+        let bare = ["uri", "url", "urls", "uris", "value", "valueBase64"].iter().any(|field| data.contains_key(*field));
+        if !bare && let Some(Value::Object(inner)) = data.get_mut("data").map(Value::take) {
             name = data.get("metadata").and_then(|metadata| metadata.get("name")).cloned();
             data = inner;
         }
@@ -202,6 +201,12 @@ mod tests {
         assert!(message.identify(None, None).is_err());
         let name: ItemName = "t-0-17".parse().expect("a name");
         assert_eq!(message.identify(Some(&name), None).expect("known").1, Key::new(b"t-0-17"));
+    }
+
+    #[test]
+    fn a_message_with_data_of_its_own_is_no_whole_item() {
+        let message = item(r#"{"value":"x","data":{"uri":"file:///a"}}"#);
+        assert!(message.inputs.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use contract::item::decode_path;
 use contract::{ItemName, Key};
 use storage::{InvalidPlace, InvalidUri, Place, Uri};
 
@@ -35,8 +36,20 @@ impl Template {
         let (before, _) = bytes.split_at(brace);
         let cut = before.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
         let (root, pattern) = bytes.split_at(cut);
-        let root = if root.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(root) };
-        let template = Self { root: Uri::parse_or_path(root)?, pattern: pieces(pattern)? };
+        let text = if root.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(root) };
+        let root = Uri::parse_or_path(text)?;
+        let mut pattern = pieces(pattern)?;
+        if matches!(root, Uri::File(_)) && text.as_bytes().starts_with(b"file:") {
+            // Part of a URI, they are escaped as the root is.
+            for piece in &mut pattern {
+                if let Piece::Literal(text) = piece
+                    && let Ok(escaped) = std::str::from_utf8(text)
+                {
+                    *text = decode_path(escaped);
+                }
+            }
+        }
+        let template = Self { root, pattern };
         // What the operator wrote around the placeholders must not lead out either, whatever the items are.
         let example = ItemName::parse("x").expect("a legal name");
         template.place(&Key::new(b"x"), &example).map_err(InvalidTemplate::Place)?;
@@ -150,6 +163,8 @@ mod tests {
             ("/o/{stem}.{ext}", "film.tar.gz"),
             ("/o/{name}/x-{ext}-y", "the-name/x-gz-y"),
             ("/o/pre{dir}", "prea/b.c"),
+            ("file:///o/v%20{stem}%2e{ext}", "v film.tar.gz"),
+            ("/o/v%20{stem}", "v%20film.tar"),
         ] {
             let got = place(text, b"a/b.c/film.tar.gz").expect(text);
             assert_eq!(got.as_path(), Path::new(want), "{text}");

@@ -99,6 +99,11 @@ fn killed_anywhere_the_next_run_ends_well() {
         }
         runs.push((point, Before::Older, false));
     }
+    // The root's lock is taken to stage, and again to commit; before either, to sweep.
+    for again in ["worker.lock.before#2", "worker.lock.after#2", "worker.lock.after#3"] {
+        runs.push((again, Before::Older, true));
+        runs.push((again, Before::Killed, true));
+    }
     let (todo, hit) = (Mutex::new(runs), Mutex::new(BTreeSet::new()));
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -107,7 +112,9 @@ fn killed_anywhere_the_next_run_ends_well() {
                     let Some(run) = todo.lock().expect("no panic holds it").pop() else { break };
                     let (point, before, exchange) = run;
                     if survive(point, before, exchange) {
-                        hit.lock().expect("no panic holds it").insert(point.to_owned());
+                        hit.lock()
+                            .expect("no panic holds it")
+                            .insert(point.split('#').next().unwrap_or_default().to_owned());
                     }
                 }
             });
@@ -117,6 +124,28 @@ fn killed_anywhere_the_next_run_ends_well() {
     println!("killed at: {hit:#?}");
     let never: Vec<_> = points.difference(&hit).collect();
     assert!(never.is_empty(), "never passed: {never:?}");
+}
+
+#[test]
+fn failing_anywhere_a_worker_clears_up_after_itself() {
+    for point in points() {
+        for (before, exchange) in [(Before::Nothing, true), (Before::Older, true), (Before::Older, false)] {
+            let world = World::new();
+            let item = prepare(&world, before);
+            let mut fault = format!("{point}=fail");
+            if !exchange {
+                fault = format!("{NO_EXCHANGE},{fault}");
+            }
+            let failed = world.worker(&item, COPY).env("LONGSHORE_FAULT", fault).run();
+            assert!(matches!(failed.code, Some(0 | 74)), "{point}: {:?} {}", failed.code, failed.stderr);
+            let seen = world.try_published("d/a");
+            assert!(seen.is_some() || matches!(before, Before::Nothing), "{point}: the old output is lost");
+            world.assert_clean();
+            let again = world.worker(&item, COPY).run();
+            assert_eq!(again.code, Some(0), "{point}: {}", again.stderr);
+            assert_eq!(fs::read_to_string(world.path("out/d/a/copy")).expect("is there"), "newer");
+        }
+    }
 }
 
 #[test]
