@@ -153,3 +153,22 @@ fn obstacle(program: &Path) -> String {
         Err(error) => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(errno: rustix::io::Errno) -> SpawnError {
+        explain(PathBuf::from("/bin/true"), None, errno.into())
+    }
+
+    #[test]
+    fn a_machine_with_nothing_to_spare_is_told_from_a_program_that_cannot_run() {
+        use rustix::io::Errno;
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            assert!(matches!(class(errno), SpawnError::Exhausted { .. }), "{errno}");
+        }
+        assert!(matches!(class(Errno::IO), SpawnError::Other { .. }));
+        assert!(matches!(class(Errno::ACCESS), SpawnError::NotExecutable { .. }));
+    }
+}

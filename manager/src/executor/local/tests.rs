@@ -1,5 +1,6 @@
 //! Real processes: how they end, and that a manager which dies in the middle finds them again.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -462,4 +463,76 @@ async fn an_id_that_is_no_file_name_is_refused() {
         assert!(matches!(executor.start(&attempt(id)).await, Err(StartError::Refused { .. })), "{id:?}");
         assert_eq!(executor.look(&AttemptId(id.to_owned())).await.expect("looks"), Phase::Absent);
     }
+}
+
+/// What each run of an item's script wrote: pairs of start and end, by item, or a start alone where it was killed.
+fn overlapping(log: &str) -> Vec<String> {
+    let mut running: HashMap<&str, &str> = HashMap::new();
+    let mut wrong = Vec::new();
+    for line in log.lines() {
+        let [what, item, id] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("a torn line: {line:?}") };
+        match what {
+            "start" => {
+                // One that never came to its end was killed: it overlaps when a line of it follows.
+                running.insert(item, id);
+            }
+            _ if running.get(item) == Some(&id) => drop(running.remove(item)),
+            _ => wrong.push(line.to_owned()),
+        }
+    }
+    wrong
+}
+
+#[tokio::test]
+async fn managers_killed_at_random_overlap_nothing_and_lose_nothing() {
+    let state = tempfile::tempdir().expect("a directory");
+    let log = state.path().join("runs");
+    fs::write(&log, "").expect("made");
+    // The item is what the id begins with; the child that outlives the script's own end sheds the lock.
+    let script = format!(
+        "item=${{LONGSHORE_ATTEMPT_ID%.*}}; echo start $item $LONGSHORE_ATTEMPT_ID >> {log}; \
+         (setsid sleep 1000 </dev/null &); sleep 0.0$(($$ % 9)); echo end $item $LONGSHORE_ATTEMPT_ID >> {log}",
+        log = log.display()
+    );
+    let prefix = unique("random");
+    let mut open: HashMap<String, u32> = (0..24).map(|n| (format!("{prefix}-{n}"), 0)).collect();
+    for round in 0.. {
+        let attempts: Vec<String> = open.iter().map(|(item, n)| format!("{item}.{n}")).collect();
+        let attempts: Vec<&str> = attempts.iter().map(String::as_str).collect();
+        if round < 8 {
+            let host = Host::run(state.path(), &script, &attempts, "");
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..400))).await;
+            host.kill();
+        }
+        let executor = shell(state.path(), &script).await;
+        for (item, n) in open.clone() {
+            let id = format!("{item}.{n}");
+            let phase = over(&executor, &id).await;
+            let phase = if phase == Phase::Absent && round >= 8 {
+                executor.start(&attempt(&id)).await.expect("starts");
+                over(&executor, &id).await
+            } else {
+                phase
+            };
+            assert_eq!(carriers(&id), [0u32; 0], "{id} is {phase:?}");
+            match phase {
+                Phase::Over(ended) => {
+                    assert_eq!(ended.exit, 0);
+                    open.remove(&item);
+                }
+                Phase::Lost => drop(open.insert(item, n + 1)),
+                other => assert_eq!(other, Phase::Absent),
+            }
+            executor.forget(&AttemptId(id)).await.expect("forgets");
+        }
+        if open.is_empty() {
+            break;
+        }
+    }
+    let log = read(&log);
+    assert_eq!(overlapping(&log), [""; 0], "{log}");
+    for n in 0..24 {
+        assert!(log.contains(&format!("end {prefix}-{n} ")), "item {n} was lost:\n{log}");
+    }
+    assert_eq!(fs::read_dir(state.path().join("attempts")).expect("lists").count(), 0);
 }
