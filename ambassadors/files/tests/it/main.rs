@@ -4,6 +4,7 @@
 
 mod ambassador;
 mod cli;
+mod conformance;
 mod faults;
 mod listing;
 mod root;
