@@ -15,7 +15,8 @@ bin=$(realpath -e "${1:?$usage}")
 out=$(realpath -m "${2:?$usage}")
 videos=$out/videos thumbnails=$out/thumbnails logs=$out/logs state=$out/state
 camera=camera.mp4 camera_pid='' manager_pid='' port=''
-limit=110 # seconds for everything
+limit=300 # seconds, after which something hangs
+interrupted=''
 declare -A running=() # by process id, what is to be stopped at the end
 
 say() { printf '%s\n' "$*"; }
@@ -36,10 +37,15 @@ reap() {
     return "$code"
 }
 
-# Ends what still runs, by its process id and only that.
+# Ends what still runs, by its process id and only that. What an interrupted demo has made is of no use to anybody.
 cleanup() {
-    local pid tries
     trap '' INT TERM
+    stop_all
+    [ -z "$interrupted" ] || [ ! -e "$out/.demo" ] || rm -rf "$out"
+}
+
+stop_all() {
+    local pid tries
     for tries in {1..100}; do
         for pid in "${!running[@]}"; do
             kill -0 "$pid" 2>/dev/null || { reap "$pid" || true; continue; }
@@ -54,8 +60,8 @@ cleanup() {
     done
 }
 trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'interrupted=yes; exit 130' INT
+trap 'interrupted=yes; exit 143' TERM
 
 prepare() {
     local program
@@ -99,11 +105,18 @@ start_manager() {
     running[$manager_pid]="queue-manager"
 }
 
+# ledger VERB FLAG…: asks the ledger; `last_attempts` is its list as lines of name, state, attempts, last attempt, message.
+ledger() { "$bin/queue-manager" ledger "$1" --state "$state" "${@:2}"; }
+last_attempts() {
+    ledger list --output json >"$logs/ledger.json"
+    LC_ALL=C awk -f "$here/json.awk" -f "$here/ledger.awk" "$logs/ledger.json"
+}
+
 # While the manager works: watches what becomes of the camera's file, and stops the camera once all others are done.
 follow() {
     while kill -0 "$manager_pid" 2>/dev/null; do
         look_at_camera
-        [ -z "$camera_pid" ] || [ "$(published_count)" -lt "${#frames[@]}" ] || stop_camera
+        [ -z "$camera_pid" ] || [ "$(over_count)" -le "${#frames[@]}" ] || stop_camera
         [ "$SECONDS" -lt "$limit" ] || fail "it is not done after $limit seconds"
         sleep 0.2
     done
@@ -113,7 +126,8 @@ follow() {
     [ -z "$camera_pid" ] || fail "the manager ended (exit code $manager_code) while the camera was still recording"
 }
 
-published_count() { find "$thumbnails" -name _SUCCESS.json -not -path '*/.longshore/*' | wc -l; }
+# How many items are done or dead; more than the good ones: all but the camera's.
+over_count() { ledger list --output json 2>/dev/null | grep -cE '"state":"(done|dead)"' || true; }
 
 stop_camera() {
     kill -TERM "$camera_pid"
@@ -127,13 +141,6 @@ stop_camera() {
 with_markers() {
     (cd "$out" && find thumbnails -name _SUCCESS.json -not -path '*/.longshore/*' -print0 | LC_ALL=C sort -z |
         LC_ALL=C xargs -0 awk -f "$here/json.awk" -f "$here/$1")
-}
-
-# ledger VERB FLAG…: asks the ledger; `last_attempts` is its list as lines of name, state, attempts, last attempt, message.
-ledger() { "$bin/queue-manager" ledger "$1" --state "$state" "${@:2}"; }
-last_attempts() {
-    ledger list --output json >"$logs/ledger.json"
-    LC_ALL=C awk -f "$here/json.awk" -f "$here/ledger.awk" "$logs/ledger.json"
 }
 
 blanks() { printf '%*s' "$(($1 > 0 ? $1 : 1))" ''; }
