@@ -1,0 +1,4 @@
+//! The `file:` store through the seam that workers use.
+
+mod inputs;
+mod outputs;
