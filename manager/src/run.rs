@@ -124,7 +124,7 @@ struct Manager<S, E, L> {
     presence: Presence,
     walk: Option<listing::Walk>,
     next_walk: Instant,
-    last_walk: Option<(Instant, Walked)>,
+    last_walk: Option<(u64, Walked)>,
     complete_at: Option<Instant>,
     empty_lists: u32,
     source_up: Option<bool>,
@@ -141,8 +141,8 @@ struct Manager<S, E, L> {
     /// When what still runs is stopped; known once it drains.
     stop_at: Option<Instant>,
     stopping: bool,
-    /// When an item's state last changed, so that a list from before proves nothing.
-    changed: Instant,
+    /// How often an item's state has changed: a list that was begun before the last change proves nothing.
+    changes: u64,
     tally: Tally,
     next_tally: Instant,
     summary: Summary,
@@ -199,7 +199,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             wake: None,
             stop_at: None,
             stopping: false,
-            changed: now,
+            changes: 0,
             tally: Tally::default(),
             next_tally: now,
             summary: Summary::new(now),
@@ -373,7 +373,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         }
         match landing {
             Landing::Concluded { conclusion, change } => {
-                self.changed = Instant::now();
+                self.changes += 1;
                 self.announce(&change);
                 let dead = match conclusion.next {
                     Next::Again { .. } => return Ok(()),
@@ -394,7 +394,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 }
             }
             Landing::Withdrawn => {}
-            Landing::Vanished => self.changed = Instant::now(),
+            Landing::Vanished => self.changes += 1,
             Landing::Unreachable { error } => self.source_failed(&error),
         }
         Ok(())
@@ -420,7 +420,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let before = std::mem::replace(&mut self.control, self.shared.keep(|ledger| ledger.control()).await?);
         if before != self.control {
             self.stale = true;
-            self.changed = Instant::now();
+            self.changes += 1;
             match (before.paused, self.control.paused) {
                 (false, true) => info!("paused: what runs goes on, nothing is started"),
                 (true, false) => info!("resumed"),

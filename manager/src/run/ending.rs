@@ -131,7 +131,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
 
     /// Only a list that was begun after the last change says that nothing is left.
     async fn source_is_empty(&mut self) -> Result<bool, RunError> {
-        let Some((began, walked)) = self.last_walk else { return Ok(false) };
+        let Some((changes, walked)) = self.last_walk else { return Ok(false) };
         if !walked.complete || walked.backlog > 0 || walked.pending > 0 {
             return Ok(false);
         }
@@ -140,7 +140,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         if tally.todo > 0 || tally.running > 0 || unsettled > 0 {
             return Ok(false);
         }
-        if began <= self.changed {
+        if changes != self.changes {
             self.next_walk = self.next_walk.min(Instant::now());
             return Ok(false);
         }

@@ -29,6 +29,8 @@ pub(super) struct Walk {
     pub(super) task: JoinHandle<Result<Walked, ClientError>>,
     seen: IdSet,
     began: Instant,
+    /// How much had changed when it began.
+    changes: u64,
 }
 
 /// What a walk brings.
@@ -50,7 +52,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         // One page waits while one is planned.
         let (sender, pages) = mpsc::channel(1);
         let task = tokio::spawn(walk(Arc::clone(&self.shared), sender, self.settings.until_empty));
-        self.walk = Some(Walk { pages, task, seen: IdSet::default(), began: Instant::now() });
+        self.walk = Some(Walk { pages, task, seen: IdSet::default(), began: Instant::now(), changes: self.changes });
     }
 
     pub(super) async fn listed(&mut self, listed: Listed) -> Result<(), RunError> {
@@ -84,7 +86,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             fault::point("manager.note.before")?;
             noted = self.shared.keep(|ledger| ledger.note(seen.clone(), now)).await?;
             fault::point("manager.note.after")?;
-            self.changed = Instant::now();
+            self.changes += 1;
             self.stale = true;
         }
         if let Some(walk) = &mut self.walk {
@@ -122,7 +124,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 info!(items = forgotten, "forgotten, since they were absent for so long");
             }
         }
-        self.last_walk = Some((walk.began, walked));
+        self.last_walk = Some((walk.changes, walked));
         // A list that takes long to walk is not walked all the time.
         self.next_walk = Instant::now() + self.settings.poll.max(took);
         Ok(())

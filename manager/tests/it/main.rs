@@ -1,4 +1,5 @@
 //! The manager over real ledgers, a simulated remote, real commands and real little servers.
 
+mod loops;
 mod memory;
 mod model;

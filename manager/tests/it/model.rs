@@ -82,7 +82,10 @@ impl Stage {
     /// Runs to the end, however long that takes by the tests' own clock.
     pub(crate) async fn finish(&self) -> Ending {
         let shutdown = Shutdown::new(Duration::from_secs(25));
-        timeout(Duration::from_secs(48 * 3_600), self.run(&shutdown)).await.expect("comes to an end").expect("without an error")
+        timeout(Duration::from_secs(48 * 3_600), self.run(&shutdown))
+            .await
+            .expect("comes to an end")
+            .expect("without an error")
     }
 
     pub(crate) async fn records(&self) -> Vec<ItemRecord> {
