@@ -101,18 +101,19 @@ impl Client {
         let given = base.path().trim_end_matches('/');
         let candidates: Vec<String> =
             if given.is_empty() { ITEM_PATHS.map(str::to_owned).into() } else { vec![given.to_owned()] };
-        let mut last = None;
+        let mut telling: Option<ClientError> = None;
         for path in candidates {
             let mut items = base.clone();
             items.set_path(&path);
             let client = Self { http: http.clone(), items, ours: path.ends_with("/v1/items"), limits: limits.clone() };
             match client.probe().await {
                 Ok(()) => return Ok(client),
-                Err(error @ ClientError::NotFound { .. }) => last = Some(error),
-                Err(error) => return Err(error),
+                // Some servers fail at what they do not know, or say nothing: one of the other paths may be theirs.
+                Err(error) if matches!(telling, None | Some(ClientError::NotFound { .. })) => telling = Some(error),
+                Err(_) => {}
             }
         }
-        Err(last.unwrap_or_else(|| broken(base, "no path to try".into())))
+        Err(telling.unwrap_or_else(|| broken(base, "no path to try".into())))
     }
 
     /// Where the list is.
@@ -174,7 +175,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Gone`] or [`ClientError::NotFound`] when it is listed no more.
     pub async fn item(&self, name: &ItemName) -> Result<Item, ClientError> {
-        let (url, body) = self.get(self.item_url(name), self.limits.item_bytes).await?;
+        let (url, body) = self.get(self.item_url(name)?, self.limits.item_bytes).await?;
         let item: Item = parse(&url, &body)?;
         match &item.metadata.name {
             Some(other) if other != name => Err(broken(&url, format!("asked for item {name} and was given {other}"))),
@@ -187,7 +188,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unsupported`] where the source was started without a settle policy.
     pub async fn settle(&self, name: &ItemName, failed: Option<&str>) -> Result<(), ClientError> {
-        let mut url = self.item_url(name);
+        let mut url = self.item_url(name)?;
         if let Some(reason) = failed {
             url.query_pairs_mut().append_pair("outcome", "failed").append_pair("reason", reason);
         }
@@ -195,10 +196,14 @@ impl Client {
         self.checked(response).await.map(drop)
     }
 
-    fn item_url(&self, name: &ItemName) -> Url {
+    fn item_url(&self, name: &ItemName) -> Result<Url, ClientError> {
         let mut url = self.items.clone();
+        // A URL resolves these away, however they are escaped: what is left would be the list itself.
+        if matches!(name.as_str(), "." | "..") {
+            return Err(broken(&url, format!("the item name {name:?} cannot be part of a URL")));
+        }
         url.path_segments_mut().expect("http URLs have segments").pop_if_empty().push(name.as_str());
-        url
+        Ok(url)
     }
 
     /// A neighbour of `…/v1/items`: `…/v1/<last>`, or `…/v1` itself.
