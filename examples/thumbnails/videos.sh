@@ -22,7 +22,7 @@ make_videos() {
     video "test card.mp4" 1001 "testsrc2=s=640x360:r=50" "${h264[@]}"
     video "life.mp4" 600 "life=s=320x180:r=25:ratio=0.1:mold=12:life_color=#4cc9f0:death_color=#7209b7,scale=640:360:flags=neighbor" \
         -c:v mpeg4 -bf 2 -q:v 8
-    video "Naïve façade/été & <nuit>.mp4" 330 "gradients=s=640x360:r=30:n=5:speed=0.03:c0=#ffb703:c1=#d00000:c2=#3a0ca3:c3=#06d6a0:c4=#ffffff" \
+    video "Naïve façade/été & <nuit>.mp4" 330 "gradients=s=640x360:r=30:n=5:speed=0.03:c0=#ffb703:c1=#d00000:c2=#3a0ca3:c3=#06d6a0:c4=#118ab2:seed=5" \
         -c:v mpeg4 -q:v 3
     video "one frame.mp4" 1 "smptehdbars=s=640x360" "${h264[@]}"
     has_encoder libx265 && video "Sierpiński.mp4" 250 "sierpinski=s=640x360:r=25:type=triangle:jump=40" \

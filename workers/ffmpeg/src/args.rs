@@ -65,3 +65,25 @@ pub fn main() -> ExitCode {
         (args.worker, job)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        sidecar::cli::command::<Args>().debug_assert();
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let parses = |words: &str| Args::try_parse_from(words.split(' ')).is_ok();
+        assert!(parses("ffmpeg-worker thumbnails --output /o/{key}/ --every 1 --width 1 --quality 100"));
+        for flag in
+            ["--every 0", "--width 0", "--width 20000", "--quality 0", "--quality 101", "--format bmp", "--threads -1"]
+        {
+            assert!(!parses(&format!("ffmpeg-worker thumbnails --output /o/{{key}}/ {flag}")), "{flag}");
+        }
+        assert!(!parses("ffmpeg-worker"));
+    }
+}

@@ -144,3 +144,13 @@ fn an_ffprobe_that_hangs_is_not_waited_for() {
     assert!(report.message.contains("a.mp4"), "{}", report.message);
     bench.assert_nothing_published("a.mp4");
 }
+
+#[test]
+fn a_video_that_takes_too_long_is_stopped() {
+    let bench = Bench::new();
+    numbered(&bench.video("a.mp4"), 1_000, &H264);
+    let minutes_of_work = ["--every", "1", "--width", "8000", "--format", "png"];
+    let flags = [&minutes_of_work[..], &["--timeout", "500ms", "--grace", "5s"]].concat();
+    bench.run("a.mp4", &flags).expect(exit::TIMEOUT);
+    bench.assert_nothing_published("a.mp4");
+}
