@@ -1,5 +1,6 @@
 //! A worker's whole life, from the command line to the exit code.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,9 +21,22 @@ pub fn main<A: Parser, J: Job>(split: impl FnOnce(A) -> (WorkerArgs, J)) -> Exit
         let (args, job) = split(args);
         let ours = sidecar::cli::variables::<A>();
         let environment = Environment::new(std::env::vars_os(), &ours, &args.env_deny);
-        args.process.clone().run_single(|shutdown| live(args, job, environment, shutdown))
+        let (report, termination_log) = (args.report.clone(), args.termination_log.clone());
+        let live = || args.process.clone().run_single(|shutdown| live(args, job, environment, shutdown));
+        guarded(live, report.as_deref(), &termination_log)
     };
     sidecar::cli::main_or(run, misused)
+}
+
+/// A defect of ours is an account and an exit code too. The panic's own message has been printed by then.
+fn guarded(live: impl FnOnce() -> ExitCode, report: Option<&Path>, termination_log: &Path) -> ExitCode {
+    catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = JobError::new(exit::BUG, "Bug", format!("a defect of this worker, please report it: {what}"));
+        deliver(&Account::new(nonce(), 0).close(&Err(error)), report, termination_log);
+        ExitCode::from(exit::BUG)
+    })
 }
 
 async fn live<J: Job>(
@@ -89,4 +103,20 @@ fn find(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
 
 fn nonce() -> String {
     std::iter::repeat_with(|| fastrand::char('a'..='z')).take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_70_and_leaves_a_report() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (report, log) = (dir.path().join("report"), dir.path().join("log"));
+        let code = guarded(|| panic!("an index {}", 7), Some(&report), &log);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(exit::BUG)));
+        let told: Report = serde_json::from_slice(&std::fs::read(report).expect("a report")).expect("whole");
+        assert_eq!((told.exit_code, told.permanent), (exit::BUG, false));
+        assert!(told.message.contains("an index 7"), "{}", told.message);
+    }
 }

@@ -106,3 +106,20 @@ fn the_report_holds_the_result_and_the_tails() {
     }
     world.assert_clean();
 }
+
+#[test]
+fn the_readme_works_as_it_stands() {
+    let world = World::new();
+    let readme = include_str!("../../README.md");
+    let example = readme.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_script-worker")).parent().expect("a directory");
+    let ended = std::process::Command::new("sh")
+        .args(["-ec", example])
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+        .current_dir(world.root())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(said.starts_with("6\n{") && said.contains("\"key\": \"greeting.txt\""), "{said}");
+}
