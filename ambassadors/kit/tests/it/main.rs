@@ -4,6 +4,7 @@ mod asking;
 mod checking;
 mod contract_kept;
 mod endless;
+mod page;
 mod refusals;
 mod sabotage;
 mod serving;
