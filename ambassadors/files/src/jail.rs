@@ -68,3 +68,39 @@ fn open_by_component(dir: std::os::fd::BorrowedFd<'_>, path: &[u8], flags: OFlag
     }
     at.map_or_else(|| openat(dir, ".", flags, Mode::empty()), Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out_with_the_kernels_help_or_without() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(dir.path().join("root/a/b")).expect("made");
+        fs::write(dir.path().join("secret"), "secret").expect("written");
+        fs::write(dir.path().join("root/a/b/f"), "content").expect("written");
+        symlink("../secret", dir.path().join("root/out")).expect("linked");
+        symlink("/etc/passwd", dir.path().join("root/absolute")).expect("linked");
+        symlink("../..", dir.path().join("root/a/up")).expect("linked");
+        symlink("b", dir.path().join("root/a/inside")).expect("linked");
+        let root = File::open(dir.path().join("root")).expect("opens");
+        let kernel = |path: &[u8], links| open_beneath(&root, path, OFlags::RDONLY, links);
+        let own = |path: &[u8]| open_by_component(root.as_fd(), path, OFlags::RDONLY | OFlags::CLOEXEC);
+        for path in [&b"out"[..], b"absolute", b"a/up/secret", b"../secret", b"a/../../secret", b"/etc/passwd"] {
+            assert!(kernel(path, Links::Follow).is_err(), "{}", String::from_utf8_lossy(path));
+            assert!(own(path).is_err(), "{}", String::from_utf8_lossy(path));
+        }
+        for file in [kernel(b"a/b/f", Links::Refuse), own(b"a/b/f"), kernel(b"a/inside/f", Links::Follow)] {
+            let mut text = String::new();
+            File::from(file.expect("opens")).read_to_string(&mut text).expect("reads");
+            assert_eq!(text, "content");
+        }
+        assert_eq!(kernel(b"a/inside/f", Links::Refuse).err(), Some(Errno::LOOP));
+        assert!(own(b"a/inside/f").is_err());
+        assert!(own(b".").is_ok() && kernel(b"", Links::Refuse).is_ok());
+    }
+}

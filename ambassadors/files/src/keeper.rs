@@ -92,8 +92,9 @@ pub(crate) struct Keeper {
     resting: Resting,
     /// Files listed when a writer closed them, and when: a write soon after disproves that they were finished.
     fast: HashMap<Box<[u8]>, Instant>,
-    /// Directories to be read again.
+    /// Directories to be read again, and not before when.
     refresh: BTreeSet<Box<[u8]>>,
+    next_refresh: Instant,
     /// What was mounted where below the root.
     mounts: HashMap<Box<[u8]>, u64>,
     locality: HashMap<(u32, u32), bool>,
@@ -124,6 +125,7 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         watch,
         fast: HashMap::new(),
         refresh: BTreeSet::new(),
+        next_refresh: Instant::now(),
         mounts: HashMap::new(),
         locality: HashMap::new(),
         anchor: None,
@@ -207,6 +209,7 @@ impl Keeper {
             }
         }
         if !self.refresh.is_empty()
+            && self.next_refresh <= now
             && let Some(jail) = self.open()
         {
             self.refresh(&jail);
@@ -298,7 +301,8 @@ impl Keeper {
 
     /// Until something happens or something is due.
     fn sleep(&self) {
-        let due = self.resting.wake().map_or(self.next_scan, |due| due.min(self.next_scan));
+        let refresh = (!self.refresh.is_empty()).then_some(self.next_refresh);
+        let due = [self.resting.wake(), refresh].into_iter().flatten().fold(self.next_scan, Instant::min);
         let timeout = due.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),

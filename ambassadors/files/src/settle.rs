@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, unlinkat};
 use sidecar::fault;
 
+use self::archive::Archive;
 use self::aside::Aside;
 use crate::jail::{Dir, Jail, Kind, Sight};
 use crate::quiet::{self, Writers};
@@ -27,6 +28,12 @@ pub(crate) enum Action {
     Delete,
     /// Move it below this directory, keeping its path.
     Move(PathBuf),
+}
+
+/// An action whose means are at hand, so that nothing is taken aside in vain.
+enum End {
+    Delete,
+    Archive(Archive),
 }
 
 /// What was done.
@@ -56,6 +63,10 @@ pub(crate) fn settle(jail: &Jail, key: &[u8], version: Stamp, action: &Action) -
     if content.kind != Kind::File || Stamp::from(content.version) != version {
         return Ok(Settled::Superseded);
     }
+    let end = match action {
+        Action::Delete => End::Delete,
+        Action::Move(base) => End::Archive(Archive::open(base, path, key)?),
+    };
     let aside = Aside::make(&dir)?;
     fault::point("files.settle.aside.before")?;
     match aside.take(name) {
@@ -63,15 +74,27 @@ pub(crate) fn settle(jail: &Jail, key: &[u8], version: Stamp, action: &Action) -
         Err(error) if is_absence(error) => return Ok(Settled::Absent),
         Err(error) => return Err(error.into()),
     }
-    let acted = fault::point("files.settle.aside.after").and_then(|()| is_still(aside.dir(), name, &before)).and_then(
-        |still| {
-            if still { act(&aside, path, name, key, action).map(|()| Settled::Acted) } else { Ok(Settled::Superseded) }
-        },
-    );
+    let acted = finish(&aside, name, &before, &end);
     if !matches!(acted, Ok(Settled::Acted)) {
         aside.put_back(name)?;
     }
     acted
+}
+
+/// Acts on what was taken aside, if it is what was seen before.
+fn finish(aside: &Aside<'_>, name: &[u8], before: &Sight, end: &End) -> io::Result<Settled> {
+    fault::point("files.settle.aside.after")?;
+    if !is_still(aside.dir(), name, before)? {
+        return Ok(Settled::Superseded);
+    }
+    fault::point("files.settle.finish.before")?;
+    match end {
+        End::Delete => unlinkat(aside.dir(), name, AtFlags::empty())?,
+        End::Archive(archive) => archive.take(aside.dir(), name)?,
+    }
+    // From here on nothing may fail: the file is settled.
+    let _ = fault::point("files.settle.finish.after");
+    Ok(Settled::Acted)
 }
 
 /// Whether what was taken aside is what was seen before, and nobody is writing it.
@@ -85,17 +108,6 @@ fn is_still(aside: &Dir, name: &[u8], before: &Sight) -> io::Result<bool> {
     // A file that may not be read can still be settled.
     let Ok(file) = aside.open_file(name) else { return Ok(true) };
     Ok(quiet::writers(file.as_fd()) != Writers::Some)
-}
-
-fn act(aside: &Aside<'_>, path: &[u8], name: &[u8], key: &[u8], action: &Action) -> io::Result<()> {
-    fault::point("files.settle.finish.before")?;
-    match action {
-        Action::Delete => unlinkat(aside.dir(), name, AtFlags::empty())?,
-        Action::Move(base) => archive::take(aside.dir(), name, base, path, key)?,
-    }
-    // From here on nothing may fail: the file is settled.
-    let _ = fault::point("files.settle.finish.after");
-    Ok(())
 }
 
 fn split(key: &[u8]) -> (&[u8], &[u8]) {

@@ -107,6 +107,7 @@ impl Keeper {
 
     /// Reads the directories again that something happened to.
     pub(super) fn refresh(&mut self, jail: &Jail) {
+        let began = Instant::now();
         let vitals = Arc::clone(&self.shared.vitals);
         let _working = vitals.work();
         let paths = std::mem::take(&mut self.refresh);
@@ -130,6 +131,8 @@ impl Keeper {
             catalog.set_complete(false);
         }
         self.tally.held = tally.held;
+        // Forgetting takes a walk through the whole catalog: many directories that come one after another are taken together.
+        self.next_refresh = Instant::now() + began.elapsed() * 4;
     }
 
     /// Whether what was just read is the folder: had it been unmounted or replaced on the way, the rest would have looked

@@ -17,30 +17,62 @@ use crate::jail::{Dir, Sight};
 /// Most files of one path that are told apart by a number.
 const MOST: u32 = 10_000;
 
-/// Moves `name` out of `from` to `base/path/name`; to `name.1` and so on if another file lies there. One with the very
-/// same version and content is the same item, moved by a run that was killed: it is not kept twice.
-pub(super) fn take(from: &Dir, name: &[u8], base: &Path, path: &[u8], key: &[u8]) -> io::Result<()> {
-    let to = make_dirs(base, path)?;
-    for n in 0..MOST {
-        let new = numbered(name, n);
-        match rename_noreplace(from, name, &to, &new) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => {}
-            Err(Errno::XDEV) => match copy(from, name, &to, &new, key) {
-                Ok(()) => {
-                    fault::point("files.settle.moved.before")?;
-                    return Ok(unlinkat(from, name, AtFlags::empty())?);
-                }
-                Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
-                Err(error) => return Err(error),
-            },
-            Err(error) => return Err(error.into()),
-        }
-        if is_same(from, name, &to, &new)? {
-            return Ok(unlinkat(from, name, AtFlags::empty())?);
-        }
+/// The directory that a settled file goes to.
+pub(super) struct Archive {
+    to: OwnedFd,
+    /// Depends on the item alone, so that what a killed run left is written over by the next.
+    temporary: String,
+}
+
+impl Archive {
+    /// Makes `base/path`, if it is not there.
+    pub(super) fn open(base: &Path, path: &[u8], key: &[u8]) -> io::Result<Self> {
+        let temporary = format!(".longshore-copy-{}", contract::name::hash(&[key]));
+        Ok(Self { to: make_dirs(base, path)?, temporary })
     }
-    Err(Errno::EXIST.into())
+
+    /// Moves `name` out of `from` to here; as `name.1` and so on if another file lies there. One with the very same version
+    /// and content is the same item, moved by a run that was killed: it is not kept twice.
+    pub(super) fn take(&self, from: &Dir, name: &[u8]) -> io::Result<()> {
+        for n in 0..MOST {
+            let new = numbered(name, n);
+            match rename_noreplace(from, name, &self.to, &new) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EXIST) => {}
+                Err(Errno::XDEV) => match self.copy(from, name, &new) {
+                    Ok(()) => {
+                        fault::point("files.settle.moved.before")?;
+                        return Ok(unlinkat(from, name, AtFlags::empty())?);
+                    }
+                    Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error.into()),
+            }
+            if is_same(from, name, &self.to, &new)? {
+                return Ok(unlinkat(from, name, AtFlags::empty())?);
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    /// Copies with mode and modification time, and lets nobody see it before it is whole and on disk.
+    fn copy(&self, from: &Dir, name: &[u8], new: &[u8]) -> io::Result<()> {
+        let source = from.open_file(name)?;
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut target = File::from(openat(&self.to, &*self.temporary, flags, Mode::RUSR | Mode::WUSR)?);
+        fault::point("files.settle.copy.before")?;
+        let copied = fill(source, &mut target).and_then(|()| {
+            fault::point("files.settle.copy.after")?;
+            rename_noreplace(&self.to, self.temporary.as_bytes(), &self.to, new)?;
+            Ok(())
+        });
+        if copied.is_err() {
+            let _ = unlinkat(&self.to, &*self.temporary, AtFlags::empty());
+        }
+        copied?;
+        Ok(rustix::fs::fsync(&self.to)?)
+    }
 }
 
 /// Makes every directory of `path` below `base`, through no link.
@@ -56,26 +88,6 @@ fn make_dirs(base: &Path, path: &[u8]) -> io::Result<OwnedFd> {
         at = openat(&at, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
     }
     Ok(at)
-}
-
-/// Copies with mode and modification time, and lets nobody see it before it is whole and on disk. The temporary name
-/// depends on the item alone, so that what a killed run left is written over by the next.
-fn copy(from: &Dir, name: &[u8], to: &OwnedFd, new: &[u8], key: &[u8]) -> io::Result<()> {
-    let temporary = format!(".longshore-copy-{}", contract::name::hash(&[key]));
-    let source = from.open_file(name)?;
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut target = File::from(openat(to, &*temporary, flags, Mode::RUSR | Mode::WUSR)?);
-    fault::point("files.settle.copy.before")?;
-    let copied = fill(source, &mut target).and_then(|()| {
-        fault::point("files.settle.copy.after")?;
-        rename_noreplace(to, temporary.as_bytes(), to, new)?;
-        Ok(())
-    });
-    if copied.is_err() {
-        let _ = unlinkat(to, &*temporary, AtFlags::empty());
-    }
-    copied?;
-    Ok(rustix::fs::fsync(to)?)
 }
 
 fn fill(source: OwnedFd, target: &mut File) -> io::Result<()> {

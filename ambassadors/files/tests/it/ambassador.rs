@@ -118,6 +118,13 @@ impl Ambassador {
         Some(Answer { status, retry_after, text: response.text().await.ok()? })
     }
 
+    /// How often the folder was read whole.
+    pub(crate) async fn scans(&self) -> u64 {
+        let metrics = self.probe("/metrics").await.text;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("longshore_files_scan_seconds_count "));
+        line.expect("a count").parse().expect("a number")
+    }
+
     /// The list, whatever its status.
     pub(crate) async fn list(&self) -> Answer {
         self.ask("GET", "/v1/items").await
