@@ -19,8 +19,8 @@ function card(marker,   dir, title, images, i, path, frame) {
     title = html(V["item.keyEncoding"] == "percent" ? "(" V["item.key"] ")" : V["item.key"])
     images = V["outputs.length"]
     printf "<section>\n<h2>%s</h2>\n", title
-    printf "<p>%s, %d&times;%d, %.*f s, %s, %s</p>\n<div>\n", html(V["result.codec"]), V["result.width"], V["result.height"],
-        V["result.duration"] < 1 ? 2 : 1, V["result.duration"], counted(V["result.frames"], "frame"), counted(images, "image")
+    printf "<p>%s, %d&times;%d, %s, %s, %s</p>\n<div>\n", html(V["result.codec"]), V["result.width"], V["result.height"],
+        sprintf(V["result.duration"] < 1 ? "%.2f s" : "%.1f s", V["result.duration"]), counted(V["result.frames"], "frame"), counted(images, "image")
     for (i = 0; i < images; i++) {
         path = html(url(dir) V["outputs." i ".path"])
         frame = "frame " i * V["result.every"]

@@ -16,7 +16,7 @@ function value(name,   c, key, n) {
     if (c == "\"") { V[name] = string(); return }
     if (c == "{" || c == "[") {
         at++; space(); n = 0
-        while (at <= length(json) && substr(json, at, 1) !~ /[\]}]/) {
+        while (at <= length(json) && !index("]}", substr(json, at, 1))) {
             key = n++
             if (c == "{") { key = string(); space(); at++ }
             value(name == "" ? key : name "." key)
