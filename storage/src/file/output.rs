@@ -25,6 +25,23 @@ impl FileOutputs {
         Self { root }
     }
 
+    async fn judge_now(&self, claim: Claim) -> Result<Standing, Error> {
+        let root = self.root.clone();
+        blocking(move || {
+            let dir = match Dir::open(&root) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT) => return Ok(Standing::Free),
+                Err(errno) => return Err(Error::io(format!("open {}", root.display()), errno)),
+            };
+            let standing = judge(&dir, &claim)?;
+            if matches!(standing, Standing::Published(_)) {
+                sync_place(&root, &claim.place)?;
+            }
+            Ok(standing)
+        })
+        .await
+    }
+
     async fn stage(&self, attempt: String) -> Result<Staging, Error> {
         let area = area(&self.root);
         let made = area.clone();
@@ -48,19 +65,17 @@ impl Outputs for FileOutputs {
     }
 
     fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>> {
-        let (root, claim) = (self.root.clone(), claim.clone());
-        Box::pin(blocking(move || {
-            let dir = match Dir::open(&root) {
-                Ok(dir) => dir,
-                Err(Errno::NOENT) => return Ok(Standing::Free),
-                Err(errno) => return Err(Error::io(format!("open {}", root.display()), errno)),
-            };
-            let standing = judge(&dir, &claim)?;
-            if matches!(standing, Standing::Published(_)) {
-                sync_place(&root, &claim.place)?;
+        Box::pin(async move {
+            let seen = self.judge_now(claim.clone()).await;
+            let lock = area(&self.root).join(LOCK);
+            if !matches!(seen, Err(Error::Taken(_))) || !lock.exists() {
+                return seen;
             }
-            Ok(standing)
-        }))
+            // What looks like somebody else's may be what another worker has just replaced and is removing, marker first.
+            // Under the lock nothing is replaced.
+            let _lock = RootLock::take(lock).await?;
+            self.judge_now(claim.clone()).await
+        })
     }
 
     fn begin(&self, claim: Claim) -> BoxFuture<'_, Result<Box<dyn Publication>, Error>> {

@@ -149,3 +149,36 @@ async fn what_stands_is_told_apart() {
     fs::write(&path, json).expect("written");
     assert_eq!(look(&at(3, "1")).await.expect("looks"), Standing::Replaceable);
 }
+
+#[tokio::test]
+async fn what_looks_taken_is_looked_at_again_when_nobody_is_replacing_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let outputs: Arc<dyn Outputs> = Arc::from(outputs(dir.path()));
+    publish(outputs.as_ref(), claim("a", "1", "n"), "x").await.expect("published");
+    let marker = dir.path().join("a").join(MARKER_FILE);
+    let kept = fs::read(&marker).expect("is there");
+
+    // As another worker that has replaced an output and removes the old one, marker first.
+    let lock = fs::File::options().write(true).open(dir.path().join(".longshore/lock")).expect("the lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("locked");
+    fs::remove_file(&marker).expect("removed");
+    let looking = tokio::spawn({
+        let outputs = Arc::clone(&outputs);
+        async move { outputs.look(&claim("a", "1", "m")).await }
+    });
+    let inode = format!(":{} ", std::os::unix::fs::MetadataExt::ino(&lock.metadata().expect("has an inode")));
+    let waits = || {
+        let locks = fs::read_to_string("/proc/locks").expect("Linux lists its locks");
+        locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+    };
+    let begun = std::time::Instant::now();
+    while !waits() {
+        assert!(!looking.is_finished(), "it did not wait for the lock");
+        assert!(begun.elapsed().as_secs() < 30, "nobody waits for the lock");
+        tokio::task::yield_now().await;
+    }
+    fs::write(&marker, kept).expect("put back");
+    drop(lock);
+    let seen = looking.await.expect("no panic").expect("nothing is taken");
+    assert!(matches!(seen, Standing::Published(_)), "{seen:?}");
+}
