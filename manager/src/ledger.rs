@@ -289,8 +289,6 @@ pub struct Tally {
     pub done: u64,
     /// Given up.
     pub dead: u64,
-    /// Of those, still listed.
-    pub dead_listed: u64,
     /// Done or dead, still listed, and the source has taken no note.
     pub unsettled: u64,
     /// Not to be done.

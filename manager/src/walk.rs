@@ -22,7 +22,7 @@ pub(crate) struct Walked {
     pub(crate) names: usize,
     /// How many wait behind the window of a queue.
     pub(crate) backlog: u64,
-    /// How many will be listed later without anyone's doing; asked for only where it matters.
+    /// How many were to be listed later without anyone's doing, just before the walk; asked for only where it matters.
     pub(crate) pending: u64,
 }
 
@@ -32,7 +32,10 @@ pub(crate) async fn walk<S: Source, E: Send + Sync, L: Send + Sync>(
     pages: mpsc::Sender<Page>,
     ask_pending: bool,
 ) -> Result<Walked, ClientError> {
-    let mut walked = Walked { complete: true, promised: true, names: 0, backlog: 0, pending: 0 };
+    // Asked before the list: what is withheld now and listed in a moment is then met below. The other way round, it
+    // could slip from the one to the other between the two questions and be met by neither.
+    let pending = if ask_pending { shared.source.pending().await? } else { 0 };
+    let mut walked = Walked { complete: true, promised: true, names: 0, backlog: 0, pending };
     let mut token = None;
     loop {
         let mut page = shared.source.list(token.clone()).await?;
@@ -59,9 +62,6 @@ pub(crate) async fn walk<S: Source, E: Send + Sync, L: Send + Sync>(
             return Err(ClientError::Broken { url: "the list".into(), message });
         }
         token = next;
-    }
-    if ask_pending {
-        walked.pending = shared.source.pending().await?;
     }
     Ok(walked)
 }

@@ -4,10 +4,15 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock, statfs};
 
 use super::LedgerError;
+
+/// How long the lock of a manager that was killed may linger: a child that it was just starting holds a copy of every
+/// descriptor until its exec.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A manager's state directory: the ledger, its lock, and whatever an executor keeps.
 #[derive(Clone, Debug)]
@@ -61,14 +66,18 @@ impl StateDir {
             .mode(0o600)
             .open(&path)
             .map_err(io("open the lock"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let pid = std::fs::read_to_string(&path).unwrap_or_default();
-                let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() }.to_owned();
-                return Err(LedgerError::Locked { dir: self.0.clone(), pid });
+        let begun = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < LINGER => std::thread::sleep(LINGER / 100),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let pid = std::fs::read_to_string(&path).unwrap_or_default();
+                    let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() }.to_owned();
+                    return Err(LedgerError::Locked { dir: self.0.clone(), pid });
+                }
+                Err(error) => return Err(io("lock")(error.into())),
             }
-            Err(error) => return Err(io("lock")(error.into())),
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io("write to the lock"))?;
         Ok(Lock(file))

@@ -288,9 +288,6 @@ impl Store<'_> {
                 State::Dead => tally.dead += count,
                 State::Skipped => tally.skipped += count,
             }
-            if listed && state == State::Dead {
-                tally.dead_listed += count;
-            }
             if listed && unsettled && matches!(state, State::Done | State::Dead) {
                 tally.unsettled += count;
             }

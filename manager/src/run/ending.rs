@@ -36,7 +36,7 @@ pub struct Summary {
     pub done: u64,
     /// Items given up.
     pub dead: u64,
-    /// Items given up that an earlier run gave up and that are listed still.
+    /// Items that an earlier run gave up: they stand in the dead letter until somebody retries or skips them.
     pub dead_before: u64,
     /// Items that are not to be done.
     pub skipped: u64,
@@ -151,7 +151,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let tally = self.shared.keep(|ledger| ledger.tally()).await?;
         let mut summary = self.summary.clone();
         summary.skipped = tally.skipped;
-        summary.dead_before = tally.dead_listed.saturating_sub(summary.dead);
+        summary.dead_before = tally.dead.saturating_sub(summary.dead);
         summary.took = summary.began.elapsed();
         Ok(summary)
     }
