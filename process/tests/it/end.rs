@@ -57,8 +57,8 @@ async fn terminate_asks_once_and_does_not_wait() {
     let stat = format!("/proc/{}/stat", child.id());
     until("it is stopped", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))).await;
     assert_eq!(process::terminate(&[mark]).await.expect("asks"), 1);
-    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("reaped");
-    assert_eq!(status.code(), Some(5));
+    until("it has ended", || child.try_wait().expect("is ours to reap").is_some()).await;
+    assert_eq!(child.wait().expect("reaped").code(), Some(5));
 }
 
 #[tokio::test]
