@@ -8,6 +8,7 @@ mod index;
 mod memory;
 mod shelf;
 mod state;
+mod view;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;

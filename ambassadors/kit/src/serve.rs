@@ -83,9 +83,12 @@ pub async fn serve<S: Source>(
     let following = tokio::spawn(follow(source.health(), health.clone()));
     let probing = probes.serve(health, registry, shutdown.clone());
 
-    let about = source.about();
+    let (about, address) = (source.about(), listener.local_addr()?);
+    if !address.ip().is_loopback() {
+        warn!(%address, "whoever reaches this address can read items, and settle them where that is offered");
+    }
     info!(
-        address = %listener.local_addr()?,
+        %address,
         ambassador = about.ambassador, version = about.version, source_id = about.source_id, settle = ?about.settle,
         "serving /v1/items"
     );

@@ -1,48 +1,44 @@
-//! The catalog under its lock: what is listed, what is withheld, and the two indexes over both.
+//! The catalog under its lock: what is listed, what is withheld, the two indexes over both, and every way they change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use contract::wire::Withheld;
-use contract::{ItemName, Key, Timestamp};
+use contract::ItemName;
 
 use super::index::Index;
 use super::memory::{Gone, Log};
-use super::shelf::{Marks, Shelf, Shelved};
-use super::{Entry, Known, Listing, NAME_COLLISION, Why};
-use crate::source::{Change, Page, Revision, SourceError, Tally};
-
-/// How many entries one step of a sweep looks at.
-const STEP: usize = 4_096;
+use super::shelf::{Marks, Shelf};
+use super::{Listing, NAME_COLLISION, Why};
+use crate::source::Revision;
 
 /// Where an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Listed(u64),
     Withheld(u64),
 }
 
 #[derive(Debug)]
 pub(super) struct State<T> {
-    listed: Shelf<T>,
+    pub(super) listed: Shelf<T>,
     /// The name is empty, except for those that collided.
-    withheld: Shelf<Why>,
+    pub(super) withheld: Shelf<Why>,
     /// Sequence numbers, which the shelves share: each is on one of them.
     by_key: Index,
     by_name: Index,
     /// What is withheld because of a name that another key has too.
     collided: HashMap<ItemName, HashMap<Box<[u8]>, T>>,
-    reasons: BTreeMap<&'static str, u64>,
-    log: Log,
-    gone: Gone,
+    pub(super) reasons: BTreeMap<&'static str, u64>,
+    pub(super) log: Log,
+    pub(super) gone: Gone,
     hasher: RandomState,
     next: u64,
     sweep: u32,
-    complete: bool,
-    born: Instant,
-    born_at: SystemTime,
+    pub(super) complete: bool,
+    pub(super) born: Instant,
+    pub(super) born_at: SystemTime,
 }
 
 impl<T: Clone> State<T> {
@@ -154,83 +150,13 @@ impl<T: Clone> State<T> {
         })
     }
 
-    pub(super) fn look(&self, key: &[u8]) -> Option<Known<T>> {
-        match self.place(key)? {
-            Place::Listed(seq) => self.listed.get(seq).map(|entry| Known::Listed(self.entry(&entry))),
-            Place::Withheld(seq) => self.withheld.get(seq).map(|entry| Known::Withheld(entry.payload.clone())),
-        }
-    }
-
-    pub(super) fn find(&self, name: &ItemName) -> Result<Entry<T>, SourceError> {
-        match self.named(name).and_then(|seq| self.listed.get(seq)) {
-            Some(entry) => Ok(self.entry(&entry)),
-            None if self.gone.contains(self.hash(name.as_str().as_bytes())) => Err(SourceError::Gone(name.clone())),
-            None => Err(SourceError::NotFound(name.clone())),
-        }
-    }
-
     pub(super) fn start_sweep(&mut self) -> u32 {
         self.sweep = self.sweep.wrapping_add(1);
         self.sweep
     }
 
-    pub(super) fn seen(&self, key: &[u8], sweep: u32) -> bool {
-        let marks = match self.place(key) {
-            Some(Place::Listed(seq)) => self.listed.get(seq).map(|entry| entry.marks),
-            Some(Place::Withheld(seq)) => self.withheld.get(seq).map(|entry| entry.marks),
-            None => None,
-        };
-        marks.is_some_and(|marks| marks.seen == sweep)
-    }
-
-    /// The unseen among the next entries, and where to go on; `None` at the end.
-    pub(super) fn unseen(
-        &self,
-        sweep: u32,
-        from: u64,
-        unreadable: &impl Fn(&[u8]) -> bool,
-    ) -> Option<(Vec<Box<[u8]>>, u64)> {
-        let listed = self.listed.from(from).take(STEP).map(|entry| (entry.seq, entry.marks, entry.key));
-        let withheld = self.withheld.from(from).take(STEP).map(|entry| (entry.seq, entry.marks, entry.key));
-        let mut step: Vec<_> = listed.chain(withheld).collect();
-        step.sort_unstable_by_key(|(seq, ..)| *seq);
-        step.truncate(STEP);
-        let next = step.last()?.0 + 1;
-        let unseen = step.into_iter().filter(|(_, marks, key)| marks.seen != sweep && !unreadable(key));
-        Some((unseen.map(|(.., key)| key.into()).collect(), next))
-    }
-
     pub(super) fn set_complete(&mut self, complete: bool) {
         self.complete = complete;
-    }
-
-    pub(super) fn page(&self, from: u64, max: usize) -> Page<ItemName, u64> {
-        paged(&self.listed, from, max, self.complete, |entry| parse(entry.name))
-    }
-
-    pub(super) fn withheld(&self, from: u64, max: usize) -> Page<Withheld, u64> {
-        paged(&self.withheld, from, max, self.complete, |entry| {
-            Some(Withheld {
-                key: Key::new(entry.key),
-                reason: entry.payload.reason.to_owned(),
-                message: entry.payload.message.to_string(),
-                pending: entry.payload.pending,
-                since: Some(Timestamp(self.born_at + Duration::from_secs(entry.marks.since.into()))),
-            })
-        })
-    }
-
-    pub(super) fn changes(&self, since: Revision, max: usize) -> Result<Vec<Change>, SourceError> {
-        self.log.after(since, max)
-    }
-
-    pub(super) fn tally(&self) -> Tally {
-        Tally {
-            listed: Some(self.listed.len() as u64),
-            withheld: self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect(),
-            oldest: self.listed.from(0).next().map(|entry| self.age(entry.marks)),
-            backlog: None,
-        }
     }
 
     fn enlist(&mut self, key: &[u8], name: &ItemName, payload: T, seen: u32) {
@@ -312,29 +238,16 @@ impl<T: Clone> State<T> {
         (seq, Marks { seen, since })
     }
 
-    fn age(&self, marks: Marks) -> Duration {
-        Duration::from_secs(self.born.elapsed().as_secs().saturating_sub(marks.since.into()))
-    }
-
-    fn entry(&self, entry: &Shelved<'_, T>) -> Entry<T> {
-        Entry {
-            name: parse(entry.name).expect("only names are listed"),
-            key: entry.key.into(),
-            payload: entry.payload.clone(),
-            age: self.age(entry.marks),
-        }
-    }
-
-    fn hash(&self, text: &[u8]) -> u64 {
+    pub(super) fn hash(&self, text: &[u8]) -> u64 {
         self.hasher.hash_one(text)
     }
 
-    fn named(&self, name: &ItemName) -> Option<u64> {
+    pub(super) fn named(&self, name: &ItemName) -> Option<u64> {
         let name = name.as_str().as_bytes();
         self.by_name.find(self.hash(name), |seq| self.listed.get(seq).is_some_and(|entry| entry.name == name))
     }
 
-    fn place(&self, key: &[u8]) -> Option<Place> {
+    pub(super) fn place(&self, key: &[u8]) -> Option<Place> {
         let is = |seq| key_at(&self.listed, &self.withheld, seq) == Some(key);
         let seq = self.by_key.find(self.hash(key), is)?;
         Some(if self.listed.get(seq).is_some() { Place::Listed(seq) } else { Place::Withheld(seq) })
@@ -353,20 +266,6 @@ fn key_at<'a, T>(listed: &'a Shelf<T>, withheld: &'a Shelf<Why>, seq: u64) -> Op
     listed.get(seq).map(|entry| entry.key).or_else(|| withheld.get(seq).map(|entry| entry.key))
 }
 
-fn parse(name: &[u8]) -> Option<ItemName> {
+pub(super) fn parse(name: &[u8]) -> Option<ItemName> {
     std::str::from_utf8(name).ok().and_then(|name| ItemName::parse(name).ok())
-}
-
-fn paged<P, I>(
-    shelf: &Shelf<P>,
-    from: u64,
-    max: usize,
-    complete: bool,
-    show: impl Fn(&Shelved<'_, P>) -> Option<I>,
-) -> Page<I, u64> {
-    let mut entries = shelf.from(from);
-    let items = entries.by_ref().take(max).filter_map(|entry| show(&entry)).collect();
-    let next = entries.next().map(|entry| entry.seq);
-    let remaining = next.map_or(0, |next| shelf.count_from(next) as u64);
-    Page { items, next, complete, remaining: Some(remaining), backlog: None }
 }
