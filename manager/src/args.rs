@@ -43,7 +43,7 @@ const EXAMPLES: &str = "Examples:
   queue-manager ledger retry --dead
 
 Exit codes of `local`: 0 all done, or ended when told to; 3 some items are dead; 4 the first items all failed alike;
-64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told to end before the source was empty; 78 configuration.";
+64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told to end before the source was empty; 78 configuration; 126 or 127 the worker's command cannot run.";
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]

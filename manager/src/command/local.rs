@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
+use rustix::fs::{Access, access};
 use sidecar::metrics::registry::Registry;
 use sidecar::{Failure, FailureExt, Health, Shutdown};
 use tracing::info;
@@ -20,6 +23,7 @@ use crate::source::HttpSource;
 
 pub(super) async fn run(args: LocalArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
     let settings = args.settings();
+    can_run(&args.command)?;
     let state = StateDir::open(&args.place.directory()?).map_err(failed)?;
     let _lock = state.lock().map_err(failed)?;
     let ledger = SqliteLedger::open(&state, args.place.queue.as_str(), args.source.revision).map_err(failed)?;
@@ -59,6 +63,26 @@ pub(super) async fn run(args: LocalArgs, shutdown: Shutdown) -> Result<ExitCode,
     info!(done = summary.done, failed = summary.dead, failed_before = summary.dead_before, skipped = summary.skipped,
           took = ?summary.took, "{}", ending);
     Ok(ExitCode::from(ending.exit_code()))
+}
+
+/// A command that cannot run is found out before it has cost the first items their lives.
+fn can_run(command: &[OsString]) -> Result<(), Failure> {
+    let Some(program) = command.first().map(Path::new) else { return Ok(()) };
+    let mut candidates = if program.components().count() > 1 || program.is_absolute() {
+        vec![program.to_owned()]
+    } else {
+        let path = std::env::vars_os().find(|(name, _)| name == "PATH").map(|(_, path)| path);
+        let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
+    };
+    candidates.retain(|path| path.is_file());
+    let Some(found) = candidates.first() else {
+        return Err(Failure::new(127, anyhow!("the worker's command {} is not found", program.display())));
+    };
+    if candidates.iter().any(|path| access(path, Access::EXEC_OK).is_ok()) {
+        return Ok(());
+    }
+    Err(Failure::new(126, anyhow!("the worker's command {} cannot be executed: chmod +x it?", found.display())))
 }
 
 /// The manager's own flags are not its workers'. What the ecosystem names (`RUST_LOG`) is meant for both.

@@ -1,0 +1,425 @@
+//! The real program over a real server and real commands.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::server::{Mood, Server};
+
+/// A queue's directory, and what its workers write down.
+struct Queue {
+    dir: tempfile::TempDir,
+    server: Server,
+}
+
+/// Appends `+name` at its start and `-name` at its end, so that overlaps and repetitions can be seen.
+const NOTE: &str = r#"echo "+$WORK_ITEM_NAME" >> "$NOTES"; BODY; echo "-$WORK_ITEM_NAME" >> "$NOTES""#;
+
+impl Queue {
+    fn new(path: &'static str, items: usize) -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), server: Server::new(path, items) }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let notes = fs::read_to_string(self.dir.path().join("notes")).unwrap_or_default();
+        notes.lines().map(str::to_owned).collect()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_queue-manager"));
+        command.args(words).arg("--state").arg(self.state()).env("NOTES", self.dir.path().join("notes"));
+        command
+    }
+
+    /// `local` with short waits, whose workers run `body` in a shell.
+    fn local(&self, flags: &[&str], body: &str) -> Running {
+        let mut command = self.command(&["local", "--source", &self.server.url()]);
+        // By variables, which the flags of a test then override.
+        let defaults =
+            [("PROBE_LISTEN", "127.0.0.1:0"), ("POLL", "100ms"), ("BACKOFF", "1ms..50ms"), ("PARALLELISM", "4")];
+        command.envs(defaults.map(|(flag, value)| (format!("LONGSHORE_{flag}"), value)));
+        command.args(flags).args(["--", "sh", "-c", &NOTE.replace("BODY", body)]);
+        Running::new(command)
+    }
+
+    /// A command that ends by itself.
+    fn ask(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        let output = self.command(words).output().expect("runs");
+        let text = |bytes| String::from_utf8(bytes).expect("is text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    fn json(&self, words: &[&str]) -> serde_json::Value {
+        let (code, out, err) = self.ask(words);
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+    }
+
+    fn states(&self) -> Vec<String> {
+        let list = self.json(&["ledger", "list", "-o", "json"]);
+        let items = list.get("items").and_then(serde_json::Value::as_array).expect("a list").clone();
+        items.iter().map(|item| item.get("state").expect("a state").as_str().expect("a word").to_owned()).collect()
+    }
+}
+
+/// A manager under way, killed with the test.
+struct Running {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Running {
+    fn new(mut command: Command) -> Self {
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let stderr = log.reopen().expect("opens");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().expect("starts");
+        Self { child, log }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.log.path()).expect("is text")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("is no zero");
+        kill_process(pid, signal).expect("is alive");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not end:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn ends_with(&mut self, code: i32) -> String {
+        let status = self.wait();
+        assert_eq!(status.code(), Some(code), "{status}:\n{}", self.said());
+        self.said()
+    }
+
+    fn probe(&self, path: &str) -> String {
+        until("it says where it listens", || self.said().contains("probes and metrics"));
+        let said = self.said();
+        let address =
+            said.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+        let mut stream = std::net::TcpStream::connect(address).expect("answers");
+        use std::io::Write;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("is asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answers");
+        answer
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Each item ran once from start to end, and no two attempts of one overlapped.
+fn assert_once(notes: &[String], items: usize) {
+    let starts = notes.iter().filter(|line| line.starts_with('+')).count();
+    let ends: std::collections::BTreeSet<_> = notes.iter().filter(|line| line.starts_with('-')).collect();
+    assert_eq!((starts, ends.len(), notes.len()), (items, items, 2 * items), "{notes:?}");
+}
+
+#[test]
+fn any_get_only_source_is_worked_through_by_each_of_the_three_paths() {
+    for path in ["/v1/items", "/api/v1/items", "/items"] {
+        let queue = Queue::new(path, 10);
+        queue.local(&["--until-empty"], "grep -q '\"n\":' \"$WORK_ITEM_FILE\"").ends_with(0);
+        assert_once(&queue.notes(), 10);
+        assert_eq!(queue.states(), ["done"; 10]);
+        assert_eq!(queue.server.shelf().others, [""; 0], "a source that does not say so is only read");
+        let said = queue.local(&["--until-empty"], "exit 9").ends_with(0);
+        assert!(said.contains("finished: 0 done, 0 failed"), "{said}");
+    }
+}
+
+#[test]
+fn what_fails_is_in_the_dead_letter_with_its_last_words_and_can_be_done_again() {
+    let queue = Queue::new("/items", 6);
+    let body = "case $WORK_ITEM_NAME in *2) echo on fire >&2; exit 3;; *3) exit 65;; esac";
+    let said = queue.local(&["--until-empty", "--max-attempts", "2"], body).ends_with(3);
+    assert!(said.contains("finished: 4 done, 2 failed"), "{said}");
+
+    let shown = queue.json(&["ledger", "show", "item-02", "-o", "json"]);
+    assert_eq!((shown["state"].as_str(), shown["attempts"].as_u64()), (Some("dead"), Some(2)));
+    assert_eq!(shown["history"][1]["exit"], 3);
+    assert!(shown["history"][1]["log"].as_str().expect("has a log").contains("on fire"));
+    assert_eq!(queue.json(&["ledger", "show", "item-03", "-o", "json"])["attempts"], 1, "65 is permanent");
+    let (_, table, _) = queue.ask(&["ledger", "list", "--only", "dead"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines.len() == 3 && lines[0].starts_with("NAME ") && lines[2].starts_with("item-03"), "{table}");
+    let (_, text, _) = queue.ask(&["ledger", "show", "item-02"]);
+    assert!(text.contains("on fire") && text.contains("3 (the command failed)"), "{text}");
+
+    let (code, out, _) = queue.ask(&["ledger", "retry", "--dead"]);
+    assert_eq!((code, out.lines().count()), (Some(0), 2), "{out}");
+    queue.local(&["--until-empty"], "true").ends_with(0);
+    assert_eq!(queue.states(), ["done"; 6]);
+    let (code, _, error) = queue.ask(&["ledger", "retry", "item-99"]);
+    assert!(code == Some(1) && error.contains("item-99"), "{error}");
+}
+
+#[test]
+fn a_plan_says_what_would_be_done_and_leaves_nothing_behind() {
+    let queue = Queue::new("/items", 3);
+    let url = queue.server.url();
+    let plan = ["plan", "--source", &url, "--parallelism", "2"];
+    let (code, out, error) = queue.ask(&plan);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("item-00   start") && out.contains("item-02   leave"), "{out}");
+    assert!(out.contains("2 to start now, 0 to settle, 1 to leave"), "{out}");
+    assert!(!queue.state().exists(), "nothing is written");
+
+    queue.local(&["--until-empty"], "true").ends_with(0);
+    let before = fs::read(queue.state().join("ledger.sqlite")).expect("is there");
+    queue.server.shelf().items.insert("item-99".into(), serde_json::json!({}));
+    let planned = queue.json(&[&plan[..], &["-o", "json"]].concat());
+    let acts: Vec<_> = planned["items"].as_array().expect("a list").iter().map(|p| p["act"].as_str()).collect();
+    assert_eq!(acts, [Some("leave"), Some("leave"), Some("leave"), Some("start")]);
+    assert_eq!(fs::read(queue.state().join("ledger.sqlite")).expect("is there"), before, "nothing is written");
+
+    queue.server.shelf().mood = Mood::Failing;
+    let (code, _, error) = queue.ask(&plan);
+    assert!(code == Some(69) && error.contains("list the source"), "{error}");
+}
+
+#[test]
+fn whatever_the_source_answers_nothing_is_lost_and_it_goes_on_when_that_is_over() {
+    let queue = Queue::new("/items", 3);
+    let mut manager = queue.local(&["--source-timeout", "1s"], "true");
+    until("the first are done", || queue.notes().len() == 6);
+    for mood in [Mood::Failing, Mood::Blind, Mood::Babbling, Mood::Endless, Mood::Silent] {
+        let lists = queue.server.shelf().lists;
+        queue.server.shelf().mood = mood;
+        until("it was asked twice", || queue.server.shelf().lists >= lists + 2);
+        let new = {
+            let mut shelf = queue.server.shelf();
+            shelf.mood = Mood::Well;
+            let new = format!("new-{}", shelf.items.len());
+            shelf.items.insert(new.clone(), serde_json::json!({}));
+            new
+        };
+        until("what is new is done", || queue.notes().contains(&format!("-{new}")));
+    }
+    manager.signal(Signal::TERM);
+    let said = manager.ends_with(0);
+    assert_once(&queue.notes(), 8);
+    assert!(said.contains("the source fails; nothing changes until it answers again"), "{said}");
+    let (_, list, _) = queue.ask(&["ledger", "list", "-o", "json"]);
+    assert!(!list.contains("absentSince"), "{list}");
+}
+
+#[test]
+fn an_item_too_large_or_none_at_all_is_dead_and_says_why() {
+    let queue = Queue::new("/items", 2);
+    queue.server.shelf().items.insert("large".into(), serde_json::json!({"x": "y".repeat(2 << 20)}));
+    queue.server.shelf().items.insert("text".into(), serde_json::json!("no object"));
+    queue.local(&["--until-empty", "--max-attempts", "2"], "true").ends_with(3);
+    assert_once(&queue.notes(), 2);
+    for (name, says) in [("large", "1048576"), ("text", "not what the contract says")] {
+        let shown = queue.json(&["ledger", "show", name, "-o", "json"]);
+        assert_eq!(shown["state"], "dead");
+        assert!(shown["history"][1]["log"].as_str().expect("has a log").contains(says), "{shown}");
+    }
+}
+
+#[test]
+fn two_managers_never_share_a_ledger_and_a_busy_port_is_named() {
+    let queue = Queue::new("/items", 1);
+    let first = queue.local(&[], "true");
+    until("it is at work", || queue.notes().len() == 2);
+    let said = queue.local(&[], "true").ends_with(78);
+    assert!(said.contains(&format!("pid {}", first.child.id())) && said.contains("--state"), "{said}");
+
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = busy.local_addr().expect("is bound").to_string();
+    let other = Queue::new("/items", 1);
+    let said = other.local(&["--probe-listen", &address], "true").ends_with(78);
+    assert!(said.contains(&address) && said.contains("--probe-listen"), "{said}");
+}
+
+#[test]
+fn the_first_signal_lets_what_runs_end_and_the_second_does_not() {
+    let queue = Queue::new("/items", 20);
+    let release = queue.dir.path().join("release");
+    let body = format!("while ! test -e {}; do sleep 0.02; done", release.display());
+    let mut manager = queue.local(&[], &body);
+    until("four run", || queue.notes().len() == 4);
+    manager.signal(Signal::TERM);
+    until("it drains", || manager.said().contains("nothing more is started"));
+    assert!(manager.probe("/readyz").contains("503"));
+    assert!(manager.probe("/livez").contains("200 OK"));
+    fs::write(&release, "").expect("written");
+    manager.ends_with(0);
+    assert_once(&queue.notes(), 4);
+
+    fs::remove_file(&release).expect("removed");
+    let mut manager = queue.local(&["--until-empty"], &body);
+    until("four more run", || queue.notes().len() == 12);
+    manager.signal(Signal::TERM);
+    until("it drains", || manager.said().contains("nothing more is started"));
+    manager.signal(Signal::TERM);
+    manager.ends_with(75);
+    let states = queue.states();
+    assert!(!states.contains(&"running".to_owned()), "recorded: {states:?}");
+    let show = queue.json(&["ledger", "list", "-o", "json"]);
+    assert!(show.to_string().contains("\"cause\":\"stopped\""), "{show}");
+    fs::write(&release, "").expect("written");
+    queue.local(&["--until-empty"], &body).ends_with(0);
+    assert_eq!(queue.states(), ["done"; 20]);
+}
+
+#[test]
+fn what_ignores_the_signal_is_killed_within_the_grace() {
+    let queue = Queue::new("/items", 1);
+    let flags = ["--grace", "2s", "--stop-grace", "500ms", "--max-attempts", "1"];
+    let mut manager = queue.local(&flags, "trap '' TERM; while :; do sleep 0.1; done");
+    until("it runs", || queue.notes().len() == 1);
+    manager.signal(Signal::TERM);
+    let said = manager.ends_with(0);
+    assert!(said.contains("stopping what still runs"), "{said}");
+    let shown = queue.json(&["ledger", "show", "item-00", "-o", "json"]);
+    assert_eq!((shown["state"].as_str(), shown["attempts"].as_u64()), (Some("todo"), Some(0)), "{shown}");
+    assert_eq!(shown["history"][0]["cause"], "stopped");
+}
+
+#[test]
+fn a_manager_that_is_killed_finds_its_attempts_again() {
+    let queue = Queue::new("/items", 12);
+    for _ in 0..3 {
+        let before = queue.notes().len();
+        let mut manager = queue.local(&[], "sleep 0.3");
+        until("some run", || queue.notes().len() > before);
+        manager.signal(Signal::KILL);
+        manager.wait();
+    }
+    queue.local(&["--until-empty"], "sleep 0.3").ends_with(0);
+    let mut running = std::collections::BTreeSet::new();
+    for line in queue.notes() {
+        let name = line[1..].to_owned();
+        match line.starts_with('+') {
+            true => assert!(running.insert(name), "{line} overlaps"),
+            false => assert!(running.remove(&name), "{line} ended twice"),
+        }
+    }
+    assert_eq!(queue.states(), ["done"; 12]);
+    let left: Vec<_> = fs::read_dir(queue.state().join("attempts")).expect("is there").collect();
+    assert_eq!(left.len(), 0, "nothing is left: {left:?}");
+}
+
+#[test]
+fn a_queue_is_paused_and_resumed_while_the_manager_runs() {
+    let queue = Queue::new("/items", 0);
+    let (code, out, error) = queue.ask(&["pause"]);
+    assert_eq!((code, out.as_str()), (Some(0), "queue/default paused\n"), "{error}");
+    let manager = queue.local(&[], "true");
+    until("it is ready", || manager.said().contains("the source answers"));
+    queue.server.shelf().items.insert("a".into(), serde_json::json!({}));
+    until("it is listed", || queue.states() == ["todo"]);
+    assert!(manager.probe("/metrics").contains("longshore_manager_paused 1"));
+    assert_eq!(queue.ask(&["resume"]).0, Some(0));
+    until("it is done", || queue.states() == ["done"]);
+    until("it is counted", || manager.probe("/metrics").contains("messages_processed_total 1"));
+    for line in [
+        "queue_length 0",
+        "messages_failed_total 0",
+        "longshore_manager_items{state=\"done\"} 1",
+        "longshore_manager_attempts_total{outcome=\"succeeded\"} 1",
+        "longshore_manager_attempt_duration_seconds_count 1",
+        "longshore_manager_source_up 1",
+        "longshore_manager_breaker_open 0",
+        "longshore_manager_paused 0",
+    ] {
+        until(line, || manager.probe("/metrics").lines().any(|found| found == line));
+    }
+    assert!(manager.probe("/readyz").contains("200 OK"));
+}
+
+#[test]
+fn items_are_skipped_and_done_again_while_the_manager_runs() {
+    let queue = Queue::new("/items", 1);
+    let _manager = queue.local(&[], "true");
+    until("it is done", || queue.notes().len() == 2);
+    assert_eq!(queue.ask(&["ledger", "skip", "later"]).0, Some(0));
+    queue.server.shelf().items.insert("later".into(), serde_json::json!({}));
+    let lists = queue.server.shelf().lists;
+    until("it was listed", || queue.server.shelf().lists > lists + 2);
+    assert_eq!(queue.notes().len(), 2);
+    assert_eq!(queue.ask(&["ledger", "retry", "later", "item-00"]).0, Some(0));
+    until("both are done", || queue.notes().len() == 6);
+}
+
+#[test]
+fn when_everything_fails_alike_the_rest_is_left_and_the_code_says_so() {
+    let queue = Queue::new("/items", 20);
+    let said = queue.local(&["--until-empty", "--breaker", "3", "--parallelism", "1"], "exit 64").ends_with(4);
+    assert!(said.contains("exit 64 Usage") && said.contains("retry --dead"), "{said}");
+    let states = queue.states();
+    assert_eq!(states.iter().filter(|state| *state == "todo").count(), 17, "{states:?}");
+}
+
+#[test]
+fn a_command_that_cannot_run_is_found_before_anything_is_started() {
+    let queue = Queue::new("/items", 3);
+    let script = queue.dir.path().join("script");
+    fs::write(&script, "#!/bin/sh\n").expect("written");
+    for (program, code) in [("no-such-program", 127), (script.to_str().expect("is text"), 126)] {
+        let mut command = queue.command(&["local", "--source", &queue.server.url(), "--probe-listen", "127.0.0.1:0"]);
+        command.args(["--", program]);
+        let said = Running::new(command).ends_with(code);
+        assert!(said.contains(program), "{said}");
+    }
+    assert_eq!(queue.server.shelf().lists, 0);
+}
+
+#[test]
+fn a_damaged_ledger_stops_it_and_is_left_as_it_is() {
+    let queue = Queue::new("/items", 1);
+    fs::create_dir(queue.state()).expect("made");
+    let ledger = queue.state().join("ledger.sqlite");
+    fs::write(&ledger, "this is no ledger".repeat(1_000)).expect("written");
+    let said = queue.local(&[], "true").ends_with(74);
+    assert!(said.contains("is damaged") && said.contains(".recover"), "{said}");
+    assert_eq!(fs::read_to_string(&ledger).expect("is there"), "this is no ledger".repeat(1_000));
+}
+
+#[test]
+fn the_ledger_is_where_the_xdg_specification_has_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pause = |home: &str, path: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_queue-manager"));
+        command.env_clear().env(home, path).args(["pause", "--queue", "films"]);
+        command.output().expect("runs").status.code()
+    };
+    assert_eq!(pause("XDG_STATE_HOME", dir.path()), Some(0));
+    assert!(dir.path().join("longshore/films/ledger.sqlite").exists());
+    assert_eq!(pause("HOME", dir.path()), Some(0));
+    assert!(dir.path().join(".local/state/longshore/films/ledger.sqlite").exists());
+    assert_eq!(pause("NOTHING", dir.path()), Some(78));
+}
