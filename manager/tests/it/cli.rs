@@ -423,3 +423,24 @@ fn the_ledger_is_where_the_xdg_specification_has_it() {
     assert!(dir.path().join(".local/state/longshore/films/ledger.sqlite").exists());
     assert_eq!(pause("NOTHING", dir.path()), Some(78));
 }
+
+#[test]
+fn on_a_terminal_a_bar_shows_how_far_it_is_and_log_lines_stay_whole() {
+    let queue = Queue::new("/items", 8);
+    let program = env!("CARGO_BIN_EXE_queue-manager");
+    let url = queue.server.url();
+    let line = format!(
+        "{program} local --source {url} --state {} --probe-listen 127.0.0.1:0 --parallelism 1 --until-empty -- sleep 0.2",
+        queue.state().display()
+    );
+    // script(1) gives it a terminal; it is part of every Debian.
+    let shown = Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output();
+    let shown = shown.expect("script(1) from bsdutils is installed");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(text.contains("/8 "), "no bar: {text}");
+    assert!(text.contains("1 running, 0 failed"), "no counts: {text}");
+    for n in 0..8 {
+        let whole = |line: &str| line.contains("done") && line.contains(&format!("item-0{n}"));
+        assert!(text.lines().any(whole), "item-0{n} is not in\n{text}");
+    }
+}

@@ -251,3 +251,42 @@ async fn the_next_item_is_found_by_index_and_without_sorting() {
     assert!(plan.iter().any(|line| line.contains("item_todo")), "{plan:?}");
     assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "the next item is found without sorting: {plan:?}");
 }
+
+/// `tests/data/ledger-v1.sqlite` is as the first release wrote it, and is never written again: what it holds must be read
+/// by every later version.
+#[tokio::test]
+async fn a_ledger_of_format_1_is_read_for_ever() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let state = StateDir::open(dir.path()).expect("a state directory");
+    let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ledger-v1.sqlite");
+    std::fs::copy(frozen, state.ledger()).expect("copied");
+    let ledger = SqliteLedger::open(&state, "films", 7).expect("is brought to today's format");
+
+    let beginning = ledger.begin().await.expect("begins");
+    assert_eq!((beginning.epoch, beginning.walked, beginning.listed.len()), (4, true, 5));
+    let [left] = beginning.unconcluded.as_slice() else { panic!("{:?}", beginning.unconcluded) };
+    assert_eq!((left.name.as_str(), left.intent.number, left.stopping), ("running-1", 2, true));
+    assert_eq!((left.intent.nonce.clone(), left.intent.revision, left.intent.at), (nonce("n22"), 7, Time(2300)));
+    assert_eq!(beginning.uncleared, [nonce("n42")]);
+    assert!(ledger.control().await.expect("reads").paused);
+
+    let (items, _) = ledger.list(None, 0, 10).await.expect("reads");
+    let states: Vec<_> = items.iter().map(|item| (item.name.as_str(), item.state)).collect();
+    let of = |name, state| (name, state);
+    assert_eq!(
+        states,
+        [
+            of("todo-1", State::Todo),
+            of("running-1", State::Running),
+            of("done-1", State::Done),
+            of("dead-1", State::Dead),
+            of("skipped-1", State::Skipped),
+            of("gone-1", State::Done),
+        ]
+    );
+    let (dead, attempts) = ledger.show(&name("dead-1")).await.expect("reads").expect("is known");
+    let last = attempts.last().expect("has attempts");
+    assert_eq!((dead.attempts, last.exit, last.log.as_deref()), (2, Some(65), Some("last words\n")));
+    assert_eq!(items.get(2).expect("has six").settled, Some(Time(3000)));
+    assert_eq!(items.get(5).expect("has six").absent_since, Some(Time(9000)));
+}
