@@ -128,6 +128,12 @@ impl Keeper {
         let stamp = Stamp::from(sight.version);
         let disproved = cause == Cause::Written && self.fast.contains_key(key);
         if !disproved && self.shared.catalog.confirm(key, |listed| *listed == stamp) {
+            // Permissions are no part of a version: they are what may have changed about it.
+            if cause == Cause::Hint
+                && let Proof::Unreadable(error) = prove(jail, dir, false, key, &sight)
+            {
+                self.cannot_see(key, error);
+            }
             return;
         }
         if self.shared.remembered.stays(key, stamp) {

@@ -15,6 +15,8 @@ use tracing::warn;
 use crate::jail::Dir;
 
 const PREFIX: &[u8] = b".longshore-settle-";
+/// How often another ambassador may be in the way.
+const TRIES: u32 = 16;
 /// Holds the lock where directories cannot be locked (NFS).
 const LOCK: &[u8] = b".longshore-lock";
 
@@ -41,16 +43,23 @@ enum Lock {
 }
 
 impl<'a> Aside<'a> {
-    /// Makes one in `parent`.
+    /// Makes one in `parent`. Another ambassador may take it for a leftover in the moment before it is locked, and remove
+    /// it; once it is locked and still there, nobody will.
     pub(super) fn make(parent: &'a Dir) -> io::Result<Self> {
-        let name = [PREFIX, format!("{:016x}", fastrand::u64(..)).as_bytes()].concat();
-        mkdirat(parent, &*name, Mode::RWXU)?;
-        let dir = parent.open_dir(&name)?;
-        match lock(&dir) {
-            Lock::Held(lock) => Ok(Self { parent, name, dir, _lock: lock }),
-            // Another ambassador took it for a leftover, in the moment before it was locked; it will remove it.
-            Lock::Taken => Err(Errno::BUSY.into()),
+        for _ in 0..TRIES {
+            let name = [PREFIX, format!("{:016x}", fastrand::u64(..)).as_bytes()].concat();
+            mkdirat(parent, &*name, Mode::RWXU)?;
+            let dir = match parent.open_dir(&name) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Lock::Held(lock) = lock(&dir) else { continue };
+            if parent.look(&name, true).is_ok_and(|sight| sight.inode == dir.sight().inode) {
+                return Ok(Self { parent, name, dir, _lock: lock });
+            }
         }
+        Err(Errno::BUSY.into())
     }
 
     pub(super) fn dir(&self) -> &Dir {
