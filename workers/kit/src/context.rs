@@ -245,3 +245,6 @@ fn tail(kept: &process::Kept) -> String {
         _ => text.into_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

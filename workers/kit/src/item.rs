@@ -17,7 +17,7 @@ const MAX: u64 = 1024 * 1024;
 /// An item whose shape is known to be good. Its values are still a stranger's.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WorkItem {
-    name: Option<ItemName>,
+    pub(crate) name: Option<ItemName>,
     key: Option<Key>,
     /// The version of the content; empty where the source gave none.
     pub(crate) version: String,

@@ -45,6 +45,7 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     let item = read.await.map_err(|e| JobError::new(exit::BUG, "Bug", format!("reading the item file: {e}")))??;
     fault::point("worker.item.after").map_err(passing)?;
 
+    account.item = args.work_item_name.as_ref().or(item.name.as_ref()).cloned();
     let admitted = admit(&setup.allowed, &item)?;
     let (name, key) = item.identify(args.work_item_name.as_ref(), admitted.first().map(|first| first.key.clone()))?;
     account.item = Some(name.clone());

@@ -128,6 +128,21 @@ fn told_to_stop_a_worker_stops_its_script_first() {
 }
 
 #[test]
+fn told_twice_it_stops_at_once() {
+    let world = World::new();
+    let item = world.item("a", "x");
+    let body = format!("trap '' TERM; touch {}/started; while :; do sleep 0.1; done", world.root().display());
+    // Nobody waits for an hour of grace: the test would not end.
+    let running = world.worker(&item, &body).args(["--grace", "1h"]).start();
+    until("the script runs", || world.path("started").exists());
+    running.signal(Signal::TERM);
+    until("the first signal was heard", || running.logged("draining"));
+    running.signal(Signal::TERM);
+    running.wait().expect(143, "Cancelled");
+    world.assert_clean();
+}
+
+#[test]
 fn a_script_killed_by_a_signal_is_128_more() {
     let world = World::new();
     let item = world.item("a", "x");

@@ -117,3 +117,15 @@ fn a_place_taken_while_the_script_ran_is_left_alone() {
     assert_eq!(world.published("a").item.key.to_string(), "a.mov");
     world.assert_clean();
 }
+
+#[test]
+fn told_to_stop_while_it_commits_a_worker_finishes_the_commit() {
+    let world = World::new();
+    let item = world.item("a", "x");
+    let worker = asleep(&world, &item);
+    worker.signal(Signal::TERM);
+    worker.signal(Signal::CONT);
+    worker.wait().expect(0, "Published");
+    world.published("a");
+    world.assert_clean();
+}

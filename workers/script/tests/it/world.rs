@@ -102,8 +102,7 @@ impl World {
             .arg("--allow-input")
             .arg(self.path("in"))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdout(Stdio::piped());
         Worker { command, report, words: Vec::new() }
     }
 
@@ -190,8 +189,11 @@ impl Worker {
         if !self.words.is_empty() {
             self.command.arg("--").args(&self.words);
         }
+        // A file, so that a test may read it while the worker writes to it.
+        let log = self.report.with_extension("log");
+        self.command.stderr(fs::File::create(&log).expect("a log"));
         let child = self.command.spawn().expect("the worker starts");
-        Running { child: Some(child), report: self.report }
+        Running { child: Some(child), report: self.report, log }
     }
 
     pub(crate) fn run(self) -> Ended {
@@ -207,7 +209,7 @@ impl Worker {
                 outer.env(name, value);
             }
         }
-        outer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        outer.stdin(Stdio::null()).stdout(Stdio::piped());
         self.command = outer;
         self
     }
@@ -217,6 +219,7 @@ impl Worker {
 pub(crate) struct Running {
     child: Option<Child>,
     report: PathBuf,
+    log: PathBuf,
 }
 
 impl Running {
@@ -227,6 +230,16 @@ impl Running {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(self.child.as_ref().expect("it runs"));
         rustix::process::kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// What it has written to stderr so far.
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("a log")).into_owned()
+    }
+
+    /// Whether it has logged this.
+    pub(crate) fn logged(&self, event: &str) -> bool {
+        self.log().contains(event)
     }
 
     /// Whether it is stopped by a signal, with all its threads.
@@ -242,7 +255,7 @@ impl Running {
             code: output.status.code(),
             signal: output.status.signal(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: self.log(),
             report,
         }
     }

@@ -1,0 +1,84 @@
+//! Commands as a job runs them.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+fn runner(timeout: Option<Duration>) -> Runner {
+    let path = [("PATH".into(), "/usr/bin:/bin".into())];
+    Runner {
+        environment: Environment::new(path, &[], &[]),
+        nonce: format!("test{}", fastrand::u64(..)),
+        shutdown: Shutdown::new(Duration::from_millis(200)),
+        timeout,
+        deadline: None,
+        tail: 64,
+        last: LastCommand::default(),
+    }
+}
+
+fn sh(script: &str) -> Command {
+    Command::new("sh").args(["-c", script])
+}
+
+#[tokio::test]
+async fn captured_output_is_cut_and_the_rest_is_read() {
+    let mut runner = runner(None);
+    let exit = runner.run(sh("seq 100000; echo done >&2").capture_stdout(6)).await.expect("it runs");
+    assert_eq!((exit.stdout.as_slice(), exit.stderr_tail.as_str()), (&b"1\n2\n3\n"[..], "done\n"));
+    assert!(exit.success(), "it was not stopped by a full pipe");
+    assert_eq!(runner.last.stdout_tail, "", "what a job parses is not what its report shows");
+}
+
+#[tokio::test]
+async fn lines_come_one_by_one_and_long_ones_are_cut() {
+    let mut runner = runner(None);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&lines);
+    let script = "echo one; echo; head -c 200000 /dev/zero | tr '\\0' x; echo; printf last";
+    let each = move |line: &[u8]| seen.lock().expect("no panic holds it").push((line.len(), line.first().copied()));
+    runner.run(sh(script).stdout_lines(each)).await.expect("it runs").ok().expect("it ended well");
+    let want = [(3, Some(b'o')), (0, None), (LONGEST_LINE, Some(b'x')), (4, Some(b'l'))];
+    assert_eq!(*lines.lock().expect("no panic holds it"), want);
+}
+
+#[tokio::test]
+async fn a_tail_begins_with_a_whole_line() {
+    let mut runner = runner(None);
+    let exit = runner.run(sh("for n in $(seq 100); do echo line $n >&2; done; exit 7")).await.expect("it runs");
+    assert!(
+        exit.stderr_tail.starts_with("line 9") && exit.stderr_tail.ends_with("line 100\n"),
+        "{:?}",
+        exit.stderr_tail
+    );
+    let error = exit.ok().expect_err("it failed");
+    assert_eq!((error.code, error.command_code), (7, Some(7)));
+    assert!(error.message.contains("line 100"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn the_timeout_is_for_all_commands_of_an_item_together() {
+    let mut runner = runner(Some(Duration::from_secs(1)));
+    runner.run(sh("sleep 0.7")).await.expect("in time");
+    let error = runner.run(sh("sleep 30")).await.expect_err("the rest is too little");
+    assert_eq!(error.code, exit::TIMEOUT);
+    let error = runner.run(sh("sleep 30")).await.expect_err("nothing is left");
+    assert_eq!(error.code, exit::TIMEOUT);
+}
+
+#[tokio::test]
+async fn what_was_told_to_stop_starts_nothing_more() {
+    let mut runner = runner(None);
+    runner.shutdown.drain();
+    let dir = tempfile::tempdir().expect("a directory");
+    let error = runner.run(Command::new("touch").arg(dir.path().join("ran"))).await.expect_err("refused");
+    assert_eq!((error.code, dir.path().join("ran").exists()), (143, false));
+}
+
+#[tokio::test]
+async fn a_jobs_own_variables_come_on_top() {
+    let mut runner = runner(None);
+    runner.environment.set("A", "inherited");
+    let command = sh("echo $A $B").env("A", "own").env("B", "more").capture_stdout(100);
+    assert_eq!(runner.run(command).await.expect("it runs").stdout, b"own more\n");
+}
