@@ -5,7 +5,7 @@ mod needs_python {
     use std::process::{Command, Output};
 
     use longshore_tests::programs::{program, root};
-    use longshore_tests::{World, wait_until};
+    use longshore_tests::{Settling, World, wait_until};
 
     fn manager(world: &World, path: &str) -> Output {
         Command::new("python3")
@@ -29,7 +29,7 @@ mod needs_python {
     #[test]
     fn works_through_all_three_path_aliases() {
         for path in ["/v1/items", "/api/v1/items", "/items"] {
-            let mut world = World::that_keeps_its_source();
+            let mut world = World::new(Settling::Nowhere);
             world.add_usual_files();
             let mut ambassador = world.ambassador(None);
             wait_until("the ambassador to be there", || std::net::TcpStream::connect(world.address()).ok());

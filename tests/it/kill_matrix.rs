@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_tests::programs::root;
-use longshore_tests::{Ended, Faults, World, wait_until};
+use longshore_tests::{Ended, Faults, Settling, World, wait_until};
 
 /// The manager's verdict when everything but the poison succeeded.
 const SOME_DEAD: i32 = 3;
@@ -40,37 +40,70 @@ fn scan(path: &Path, into: &mut BTreeSet<String>) {
     }
 }
 
-/// What happens to an item's life when it is killed at `point`. Recovery has points of its own, which only a start after
-/// an earlier kill passes: so each program is first killed in the middle of its work, then at `point`.
-///
-/// Gives the world after its trips.
-fn survive(point: &str) -> World {
-    let kill = |first: &str| vec![format!("{first}=kill"), format!("{point}=kill")];
-    let family = point.split('.').next().expect("a family");
-    let mut world = match family {
-        "worker" => World::that_keeps_its_source(),
-        _ => World::new(),
+/// What a program is killed at and what befell it before. Recovery has points of its own, which only a start after an
+/// earlier kill passes: so each program is first killed in the middle of its work, then at `point`.
+fn killed_twice(first: &str, point: &str) -> Vec<String> {
+    vec![format!("{first}=kill"), format!("{point}=kill")]
+}
+
+fn trip(world: &World, faults: Faults, revision: u64) {
+    assert_eq!(world.trip(&faults, 2, revision), SOME_DEAD, "{}", world.logs());
+    world.check(revision);
+}
+
+/// Takes a world's items through their lives with a kill at `point`. Gives the points that were passed.
+fn survive(point: &str) -> BTreeSet<String> {
+    let new = |settling| {
+        let mut world = World::new(settling);
+        world.add_usual_files();
+        world
     };
-    world.add_usual_files();
-    let trip = |faults: Faults, revision: u64| {
-        assert_eq!(world.trip(&faults, 2, revision), SOME_DEAD, "{}", world.logs());
-        world.check(revision);
-    };
-    match family {
-        "manager" | "executor" => trip(Faults { manager: kill("executor.spawn.after"), ..Faults::default() }, 0),
-        "files" => trip(Faults { ambassador: kill("files.settle.aside.after"), ..Faults::default() }, 0),
-        "worker" => {
-            trip(Faults { worker: kill("worker.rename.before"), ..Faults::default() }, 0);
+    match point.split_once('.').expect("a family and a place") {
+        ("manager", "stop.before" | "stop.after") => {
+            let world = new(Settling::Beside);
+            stop_amid(&world, point);
+            trip(&world, Faults::default(), 0);
+            world.hits()
+        }
+        ("manager" | "executor", _) => {
+            let world = new(Settling::Beside);
+            trip(&world, Faults { manager: killed_twice("executor.spawn.after", point), ..Faults::default() }, 0);
+            world.hits()
+        }
+        ("files", _) => {
+            let mut hits = BTreeSet::new();
+            for settling in [Settling::Beside, Settling::Across] {
+                let world = new(settling);
+                let ambassador = killed_twice("files.settle.aside.after", point);
+                trip(&world, Faults { ambassador, ..Faults::default() }, 0);
+                hits.extend(world.hits());
+            }
+            hits
+        }
+        ("worker", _) => {
+            let world = new(Settling::Nowhere);
+            trip(&world, Faults { worker: killed_twice("worker.rename.before", point), ..Faults::default() }, 0);
             // Everything again over what stands there, first on a file system that can exchange two directories, then
             // on one that cannot.
-            trip(Faults { worker: kill("worker.exchange.before"), ..Faults::default() }, 1);
+            trip(&world, Faults { worker: killed_twice("worker.exchange.before", point), ..Faults::default() }, 1);
             let without_exchange = |fault: String| format!("worker.exchange.before=fail,{fault}");
-            let worker = kill("worker.aside.after").into_iter().map(without_exchange).collect();
-            trip(Faults { worker, ..Faults::default() }, 2);
+            let worker = killed_twice("worker.aside.after", point).into_iter().map(without_exchange).collect();
+            trip(&world, Faults { worker, ..Faults::default() }, 2);
+            world.hits()
         }
         _ => panic!("fault point {point:?} is of no family that this test knows"),
     }
-    world
+}
+
+/// A manager that is told to end while its attempts are in the middle of their work, and is killed as it stops them.
+fn stop_amid(world: &World, point: &str) {
+    world.set_pace("30");
+    let mut ambassador = world.ambassador(None);
+    let mut manager = world.manager(Some(&format!("{point}=kill")), 2, 0);
+    wait_until("a run to be in its middle", || world.path().join("copied").exists().then_some(()));
+    assert_eq!(manager.terminate(), Ended::Signal(9), "{}", world.logs());
+    world.set_pace("0.02");
+    ambassador.terminate();
 }
 
 #[test]
@@ -82,7 +115,7 @@ fn every_fault_point_is_passed_and_survived() {
         for _ in 0..3 {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match std::panic::catch_unwind(|| survive(point).hits()) {
+                    match std::panic::catch_unwind(|| survive(point)) {
                         Ok(seen) => {
                             let mut hits = hits.lock().expect("no panic holds it");
                             seen.into_iter().for_each(|hit| *hits.entry(hit).or_insert(0) += 1);
@@ -105,7 +138,7 @@ fn every_fault_point_is_passed_and_survived() {
 
 #[test]
 fn a_killed_script_runs_again() {
-    let mut world = World::new();
+    let mut world = World::new(Settling::Beside);
     world.add_usual_files();
     fs::create_dir_all(world.path().join("kill-script/once")).expect("a token");
     assert_eq!(world.trip(&Faults::default(), 2, 0), SOME_DEAD);
@@ -116,7 +149,7 @@ fn a_killed_script_runs_again() {
 #[test]
 fn random_kills_over_five_hundred_items_lose_and_double_nothing() {
     const ITEMS: usize = 500;
-    let mut world = World::new();
+    let mut world = World::new(Settling::Beside);
     for n in 0..ITEMS {
         let key = format!("dir{}/item {n}.txt", n % 7).into_bytes();
         world.add(&key, &[&key[..], b" content"].concat());
@@ -184,7 +217,7 @@ mod needs_strace {
     fn dies_at_every(calls: &str) {
         let mut deaths = 0;
         for nth in 1.. {
-            let mut world = World::new();
+            let mut world = World::new(Settling::Beside);
             world.add(b"a.txt", b"a.txt content");
             let uri = format!("file://{}/source/a.txt", world.path().display());
             let item = serde_json::json!({"uri": uri, "key": "a.txt"}).to_string();

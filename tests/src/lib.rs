@@ -5,4 +5,4 @@ pub mod supervised;
 pub mod world;
 
 pub use supervised::{Daemon, Ended, wait_until};
-pub use world::{Faults, World};
+pub use world::{Faults, Settling, World};

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,8 @@ case $INPUT_FILE in
     *flaky*) mkdir "$WORLD/flaky" 2>/dev/null && { echo "not yet" >&2; exit 1; } ;;
 esac
 cp "$INPUT_FILE" "$OUTPUT_DIR/copy"
-sleep "${PACE:-0.02}"
+: >"$WORLD/copied"
+sleep "$(cat "$WORLD/pace")"
 mkdir "$OUTPUT_DIR/sub"
 echo "$LONGSHORE_ATTEMPT_ID" >"$OUTPUT_DIR/sub/attempt"
 echo "end $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
@@ -61,39 +62,53 @@ export LONGSHORE_FAULT_LOG="$WORLD/hits"
 exec "$@"
 "#;
 
+/// What becomes of the files of settled items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settling {
+    /// They stay where they are.
+    Nowhere,
+    /// They are moved to a folder of the same file system.
+    Beside,
+    /// They are moved to another file system, by copy.
+    Across,
+}
+
 /// The folders of one test.
 #[derive(Debug)]
 pub struct World {
     dir: tempfile::TempDir,
     port: u16,
-    settles: bool,
+    settling: Settling,
+    settled: tempfile::TempDir,
     keys: BTreeSet<Vec<u8>>,
 }
 
 impl World {
-    /// A world with an empty source, whose files are moved away once their item is settled.
-    pub fn new() -> Self {
-        Self::make(true)
-    }
-
-    /// A world with an empty source, whose files stay where they are.
-    pub fn that_keeps_its_source() -> Self {
-        Self::make(false)
-    }
-
-    fn make(settles: bool) -> Self {
+    /// A world with an empty source.
+    ///
+    /// # Panics
+    /// When the machine has no second file system to settle to.
+    pub fn new(settling: Settling) -> Self {
         let dir = tempfile::Builder::new().prefix("longshore-world-").tempdir().expect("a directory");
-        for folder in ["source", "out", "state", "tmp", "locks", "settled", "worker-faults", "taken"] {
+        for folder in ["source", "out", "state", "tmp", "locks", "worker-faults", "taken"] {
             fs::create_dir(dir.path().join(folder)).expect("a folder");
         }
         for (name, text) in [("script", SCRIPT), ("wrapper", WRAPPER)] {
             fs::write(dir.path().join(name), text).expect("a script");
             fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o755)).expect("made executable");
         }
+        fs::write(dir.path().join("pace"), "0.02").expect("a pace");
         fs::write(dir.path().join("runs"), "").expect("a log");
         fs::write(dir.path().join("hits"), "").expect("a log");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        Self { dir, port, settles, keys: BTreeSet::new() }
+        let settled = match settling {
+            Settling::Nowhere | Settling::Beside => tempfile::tempdir_in(dir.path()),
+            Settling::Across => tempfile::tempdir_in("/dev/shm"),
+        };
+        let settled = settled.expect("a directory");
+        let device = |path: &Path| fs::metadata(path).expect("is there").dev();
+        assert_eq!(device(settled.path()) != device(dir.path()), settling == Settling::Across, "where /dev/shm lies");
+        Self { dir, port, settling, settled, keys: BTreeSet::new() }
     }
 
     /// The world's own folder.
@@ -128,6 +143,11 @@ impl World {
         }
     }
 
+    /// How long each run of the script takes from now on, in seconds.
+    pub fn set_pace(&self, seconds: &str) {
+        fs::write(self.path().join("pace"), seconds).expect("a pace");
+    }
+
     /// What has been logged by the script, a line each.
     pub fn runs(&self) -> Vec<String> {
         fs::read_to_string(self.path().join("runs")).expect("the log").lines().map(str::to_owned).collect()
@@ -159,8 +179,8 @@ impl World {
             .arg(self.path().join("source"))
             .args(["--listen", &self.address().to_string(), "--probe-listen", "127.0.0.1:0"])
             .args(["--rescan", "200ms", "--stable-for", "50ms"]);
-        if self.settles {
-            command.arg("--on-settle").arg(format!("move:{}", self.path().join("settled").display()));
+        if self.settling != Settling::Nowhere {
+            command.arg("--on-settle").arg(format!("move:{}", self.settled.path().display()));
         }
         Daemon::start(&mut command, &self.path().join("ambassador.log"))
     }
@@ -172,7 +192,18 @@ impl World {
             .args(["local", "--until-empty", "--source", &self.url(), "--probe-listen", "127.0.0.1:0"])
             .arg("--state")
             .arg(self.path().join("state"))
-            .args(["--poll", "100ms", "--backoff", "20ms..200ms", "--parallelism", &parallelism.to_string()])
+            .args([
+                "--grace",
+                "0s",
+                "--stop-grace",
+                "100ms",
+                "--poll",
+                "100ms",
+                "--backoff",
+                "20ms..200ms",
+                "--parallelism",
+                &parallelism.to_string(),
+            ])
             .args(["--revision", &revision.to_string(), "--"])
             .arg(self.path().join("wrapper"))
             .arg(program("script-worker"))
@@ -336,9 +367,9 @@ impl World {
     /// Nothing that was in the source is lost: each file is where it was or where settling put it, once.
     fn check_source(&self, wrong: &mut Vec<String>) {
         let mut left: Vec<Vec<u8>> = Vec::new();
-        for folder in ["source", "settled"] {
+        for folder in [&self.path().join("source"), self.settled.path()] {
             let mut files = Vec::new();
-            walk(&self.path().join(folder), &mut files);
+            walk(folder, &mut files);
             left.extend(files.iter().map(|f| f.file_name().expect("a name").as_bytes().to_vec()));
         }
         left.sort();
@@ -393,12 +424,6 @@ impl World {
             return false;
         };
         rustix::process::kill_process(pid, Signal::KILL).is_ok()
-    }
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
