@@ -155,8 +155,7 @@ impl<T: Clone + Send + Sync + 'static> Catalog<T> {
             let step = self.read().unseen(sweep.0, from, &unreadable);
             let Some((keys, next)) = step else { return forgotten };
             for key in &keys {
-                // Seen after all, by a hint that came between the two locks: it stays.
-                forgotten += usize::from(self.change(|state| !state.seen(key, sweep.0) && state.forget(key)));
+                forgotten += usize::from(self.change(|state| state.forget_unseen(key, sweep.0)));
             }
             from = next;
         }

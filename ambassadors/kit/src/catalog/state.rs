@@ -138,6 +138,11 @@ impl<T: Clone> State<T> {
         true
     }
 
+    /// Forgets a key that was found unseen, unless a hint has come for it since.
+    pub(super) fn forget_unseen(&mut self, key: &[u8], sweep: u32) -> bool {
+        !self.seen(key, sweep) && self.forget(key)
+    }
+
     pub(super) fn confirm(&mut self, key: &[u8], unchanged: impl FnOnce(&T) -> bool) -> bool {
         let Some(Place::Listed(seq)) = self.place(key) else { return false };
         let sweep = self.sweep;

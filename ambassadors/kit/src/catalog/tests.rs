@@ -126,6 +126,19 @@ fn half_of_a_collision_that_is_swept_sets_the_other_free() {
 }
 
 #[test]
+fn what_is_seen_while_a_sweep_ends_stays() {
+    let catalog = Catalog::new();
+    catalog.list(b"a", &name("a-1"), 1);
+    catalog.list(b"b", &name("b-1"), 1);
+    let sweep = catalog.start_sweep();
+    let (unseen, _) = catalog.read().unseen(sweep.0, 0, &|_: &[u8]| false).expect("two entries");
+    assert_eq!(unseen.len(), 2);
+    assert!(catalog.confirm(b"a", |_| true));
+    let forgotten = unseen.iter().filter(|key| catalog.change(|state| state.forget_unseen(key, sweep.0))).count();
+    assert_eq!((forgotten, listed(&catalog)), (1, vec!["a-1".into()]));
+}
+
+#[test]
 fn names_are_remembered_as_gone_within_bounds() {
     let catalog = Catalog::new();
     for number in 0..200_000_u64 {

@@ -247,6 +247,7 @@ async fn aborting_ends_what_will_not_end() {
     let unruly = Unruly::new(Mood::Hang, Mood::Calm);
     let running = start(&unruly, &[]).await;
     let _hanging = ask(running.contract, "GET /items HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let _settling = ask(running.contract, "DELETE /items/slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     get(running.contract, "/v1").await;
     running.shutdown.drain();
     running.shutdown.abort();
