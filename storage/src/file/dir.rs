@@ -125,14 +125,12 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 fn make_writable(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
+    // Changing modes follows links.
+    if !fs::symlink_metadata(dir)?.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    fs::read_dir(dir)?.try_for_each(|entry| make_writable(&entry?.path()))
 }
 
 /// Renames by paths beneath two open directories.

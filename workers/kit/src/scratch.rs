@@ -109,7 +109,7 @@ pub(crate) async fn sweep(parent: &Path) {
         let file = OpenOptions::new().read(true).write(true).custom_flags(no_follow()).open(&lock);
         // Alive, gone, or another user's.
         let Ok(held) = file else { continue };
-        if !matches!(try_lock(&held), Ok(true)) {
+        if !held.metadata().is_ok_and(|found| is_own(&found)) || !matches!(try_lock(&held), Ok(true)) {
             continue;
         }
         if let Err(error) = sweep_one(&dir, &lock).await {
@@ -119,6 +119,12 @@ pub(crate) async fn sweep(parent: &Path) {
 }
 
 async fn sweep_one(dir: &Path, lock: &Path) -> io::Result<()> {
+    // In a directory that everybody may write to, a stranger's link by that name must not lead us anywhere.
+    match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(found) if found.is_dir() && is_own(&found) => {}
+        _ => return Err(io::Error::other("it is no directory of this user's")),
+    }
     let nonce = dir.extension().unwrap_or_default();
     let purged = process::end(&[Mark::environment(RUN_VARIABLE, nonce)], LEFTOVER_GRACE).await?;
     remove(dir, lock)?;
@@ -148,6 +154,10 @@ fn try_lock(file: &File) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn is_own(found: &fs::Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw()
 }
 
 fn is_linked(file: &File) -> io::Result<bool> {
@@ -180,13 +190,18 @@ mod tests {
         fs::write(parent.path().join("longshore.dead2.lock"), "").expect("one that died before it made its directory");
         fs::create_dir(parent.path().join("longshore.foreign")).expect("nobody's, without a lock");
         fs::write(parent.path().join("longshore.a b.lock"), "").expect("not ours");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        fs::write(elsewhere.path().join("precious"), "").expect("a file");
+        fs::write(parent.path().join("longshore.link.lock"), "").expect("a stranger's lock");
+        std::os::unix::fs::symlink(elsewhere.path(), parent.path().join("longshore.link")).expect("a stranger's link");
         sweep(parent.path()).await;
         let left = |name: &str| parent.path().join(name).exists();
         assert!(alive.path.is_dir() && alive.lock.exists());
         assert!(!left("longshore.dead1") && !left("longshore.dead1.lock") && !left("longshore.dead2.lock"));
         assert!(left("longshore.foreign") && left("longshore.a b.lock"));
+        assert!(left("longshore.link") && elsewhere.path().join("precious").exists());
         drop(alive);
-        assert_eq!(fs::read_dir(parent.path()).expect("lists").count(), 2);
+        assert_eq!(fs::read_dir(parent.path()).expect("lists").count(), 4);
     }
 
     #[test]

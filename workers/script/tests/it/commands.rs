@@ -185,3 +185,36 @@ fn a_script_gets_the_environment_that_was_stated() {
     assert_eq!(fs::read_to_string(world.path("out/dir/a.txt/stdin")).expect("is there").trim(), "/dev/null");
     assert_eq!(world.published("dir/a.txt").revision, 4);
 }
+
+#[test]
+fn an_ordinary_user_is_enough_and_gets_rid_of_what_took_its_own_rights_away() {
+    const NOBODY: u32 = 65_534;
+    let world = World::new();
+    let item = world.item("a", "x");
+    let lock_up =
+        r#"for dir in "$TMPDIR/a/b" "$OUTPUT_DIR/c/d"; do mkdir -p "$dir"; echo x > "$dir/x"; chmod 500 "$dir"; done"#;
+    let own = || {
+        if rustix::process::geteuid().is_root() {
+            let chown = std::process::Command::new("chown").args(["-R", "65534"]).arg(world.root()).status();
+            assert!(chown.expect("chown runs").success());
+        }
+    };
+    for (body, code, reason) in
+        [(format!("{lock_up}; exit 5"), 5, "CommandFailed"), (format!("{lock_up}; {WRITE}"), 0, "Published")]
+    {
+        let worker = world.worker(&item, &body);
+        own();
+        worker.under_user(NOBODY).run().expect(code, reason);
+        world.assert_clean();
+    }
+    // Replacing it means removing it.
+    let item = world.item("a", "another");
+    let worker = world.worker(&item, WRITE);
+    own();
+    worker.under_user(NOBODY).run().expect(0, "Published");
+    world.assert_clean();
+
+    fs::set_permissions(world.path("in/a"), fs::Permissions::from_mode(0o000)).expect("changed");
+    let worker = world.worker(&item, WRITE).args(["--revision", "1"]);
+    worker.under_user(NOBODY).run().expect_saying(77, "Forbidden", &["in/a", "may not be read by this user"]);
+}

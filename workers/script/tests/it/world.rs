@@ -200,10 +200,31 @@ impl Worker {
         self.start().wait()
     }
 
+    /// As another user, where this one may choose, from a copy of the program that user can reach.
+    pub(crate) fn under_user(mut self, uid: u32) -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return self;
+        }
+        let dir = self.report.parent().expect("it lies in the world");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("changed");
+        let copy = dir.join("bin");
+        let installed = Command::new(self.command.get_program()).arg("install").arg(&copy).output().expect("it runs");
+        assert!(installed.status.success(), "{installed:?}");
+        self = self.replaced_by(&copy.join("script-worker"), &[]);
+        std::os::unix::process::CommandExt::uid(&mut self.command, uid);
+        self
+    }
+
     /// The worker's command line, to be run by something else.
-    pub(crate) fn under(mut self, program: &str, args: &[&str]) -> Self {
+    pub(crate) fn under(self, program: &str, args: &[&str]) -> Self {
+        let worker = self.command.get_program().to_owned();
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).chain([worker.as_os_str()]).collect();
+        self.replaced_by(Path::new(program), &args)
+    }
+
+    fn replaced_by(mut self, program: &Path, args: &[&OsStr]) -> Self {
         let mut outer = Command::new(program);
-        outer.args(args).arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        outer.args(args).args(self.command.get_args()).env_clear();
         for (name, value) in self.command.get_envs() {
             if let Some(value) = value {
                 outer.env(name, value);
