@@ -24,7 +24,7 @@ pub struct FilesArgs {
     /// Whether overwritten content is a new item (`version`) or the same one (`key`).
     #[arg(long, value_enum, default_value_t = Identity::Version)]
     identity: Identity,
-    /// URI under which workers see the root, if they mount it elsewhere [default: file://<root>/].
+    /// URI under which workers see the root, if they mount it elsewhere [default: file://ROOT/].
     #[arg(long, value_name = "URI")]
     item_base: Option<Url>,
 

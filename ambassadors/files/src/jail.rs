@@ -18,6 +18,19 @@ const RACES: u32 = 16;
 
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
+/// The directory and the last component of a key, which is a path from the root.
+pub(crate) fn split(key: &[u8]) -> (&[u8], &[u8]) {
+    key.iter().rposition(|b| *b == b'/').map_or((b"", key), |at| {
+        let (dir, name) = key.split_at(at);
+        (dir, name.get(1..).unwrap_or_default())
+    })
+}
+
+/// Whether this error says that there is no such thing, rather than that it cannot be seen.
+pub(crate) fn is_absence(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
 /// Whether symbolic links below the directory may be followed, as long as they stay beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Links {

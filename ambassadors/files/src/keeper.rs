@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ambassador_kit::Catalog;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::args::Settings;
 use crate::jail::{Jail, Root, RootError};
@@ -135,7 +135,13 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         tally: scan::Tally::default(),
         shared,
     };
-    std::thread::Builder::new().name("keeper".into()).spawn(move || keeper.run())?;
+    std::thread::Builder::new().name("keeper".into()).spawn(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| keeper.run())).is_err() {
+            // A catalog that nobody keeps is a lie; whoever supervises this process starts it anew, and nothing is lost.
+            error!("a defect ended the thread that reads the folder: aborting");
+            std::process::abort();
+        }
+    })?;
     Ok(door)
 }
 

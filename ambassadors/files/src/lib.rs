@@ -55,5 +55,5 @@ async fn serve_files(files: FilesArgs, serve: ServeArgs, shutdown: Shutdown) -> 
     if serve.check {
         source::preflight(&settings).await?;
     }
-    ambassador_kit::serve(serve, shutdown, async |registry| FilesSource::open(settings, registry).await).await
+    ambassador_kit::serve(serve, shutdown, async |registry| FilesSource::open(settings, registry)).await
 }

@@ -17,7 +17,7 @@ use sidecar::fault;
 
 use self::archive::Archive;
 use self::aside::Aside;
-use crate::jail::{Dir, Jail, Kind, Sight};
+use crate::jail::{Dir, Jail, Kind, Sight, is_absence, split};
 use crate::quiet::{self, Writers};
 use crate::stamp::Stamp;
 
@@ -108,16 +108,4 @@ fn is_still(aside: &Dir, name: &[u8], before: &Sight) -> io::Result<bool> {
     // A file that may not be read can still be settled.
     let Ok(file) = aside.open_file(name) else { return Ok(true) };
     Ok(quiet::writers(file.as_fd()) != Writers::Some)
-}
-
-fn split(key: &[u8]) -> (&[u8], &[u8]) {
-    key.iter().rposition(|b| *b == b'/').map_or((b"", key), |at| {
-        let (dir, name) = key.split_at(at);
-        (dir, name.get(1..).unwrap_or_default())
-    })
-}
-
-fn is_absence(error: rustix::io::Errno) -> bool {
-    use rustix::io::Errno;
-    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }

@@ -51,12 +51,14 @@ struct Inner {
 }
 
 impl FilesSource {
-    /// Starts to read the folder, which need not be there yet.
+    /// Starts to read the folder, which need not be there yet, and its watchdog, on the runtime this is called on.
     ///
     /// # Errors
     /// Exit 71 when the system has no thread or descriptor left.
-    #[expect(clippy::unused_async, reason = "spawns on the runtime it is called on, and says so")]
-    pub async fn open(settings: Settings, registry: &mut Registry) -> Result<Self, Failure> {
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn open(settings: Settings, registry: &mut Registry) -> Result<Self, Failure> {
         let when = settings.when.clone();
         info!(
             root = %settings.root.display(), item_base = settings.item_base, identity = ?settings.identity,
@@ -88,11 +90,6 @@ impl FilesSource {
             }
         });
         Ok(Self { inner })
-    }
-
-    /// Has the folder read again now, without waiting for it.
-    pub fn rescan(&self) {
-        self.inner.door.scan();
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::Keeper;
 use crate::args::Identity;
-use crate::jail::{Dir, Jail, Kind, Sight};
+use crate::jail::{Dir, Jail, Kind, Sight, is_absence, split};
 use crate::quiet::{self, Writers};
 use crate::reason::Reason;
 use crate::stamp::Stamp;
@@ -36,19 +36,6 @@ enum Proof {
     Changed(Sight),
     Gone,
     Unreadable(Errno),
-}
-
-/// The directory and the last component of a key.
-pub(super) fn split(key: &[u8]) -> (&[u8], &[u8]) {
-    key.iter().rposition(|b| *b == b'/').map_or((b"", key), |at| {
-        let (dir, name) = key.split_at(at);
-        (dir, name.get(1..).unwrap_or_default())
-    })
-}
-
-/// Whether this error says that there is no such thing, rather than that it cannot be seen.
-pub(super) fn is_absence(error: Errno) -> bool {
-    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
 impl Keeper {

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::Keeper;
-use super::look::{Cause, is_absence, split};
-use crate::jail::{Dir, Jail, Kind, RootError};
+use super::look::Cause;
+use crate::jail::{Dir, Jail, Kind, RootError, is_absence, split};
 use crate::reason::Reason;
 use crate::settle;
 

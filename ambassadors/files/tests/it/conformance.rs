@@ -27,7 +27,7 @@ async fn verdicts(settle: &str) -> Vec<conformance::Verdict> {
     let path = root.path().to_str().expect("text");
     let flags = ["p", "--root", path, "--stable-for", "0s", "--on-settle", settle];
     let settings = Line::try_parse_from(flags).expect("parses").files.settings().expect("makes sense");
-    let source = FilesSource::open(settings, &mut Registry::default()).await.expect("opens");
+    let source = FilesSource::open(settings, &mut Registry::default()).expect("opens");
     let health = source.health();
     until("the first scan", async || (*health.borrow() == Health::Live).then_some(())).await;
     let options = Options { deadline: Duration::from_secs(30), ..Options::default() };
