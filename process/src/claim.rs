@@ -61,8 +61,11 @@ impl Claim {
         let known: Vec<&Row> = candidates.into_iter().filter(|row| ours.contains(&row.pid)).collect();
         self.seen.extend(known.iter().map(|row| (row.pid, row.start)));
         reap_adopted(&rows, &self.seen);
-        let unreaped = known.iter().any(|row| row.ended && row.parent != me && ours.contains(&row.parent));
-        let alive = known.into_iter().filter(|row| !row.ended).filter_map(Life::of).collect();
+        let running = known.iter().filter(|row| !row.ended).count();
+        let alive: Vec<Life> = known.iter().filter(|row| !row.ended).filter_map(|row| Life::of(row)).collect();
+        // One that ended within this look, or whose parent has yet to, is ours to reap in the next.
+        let orphaned_soon = |row: &&Row| row.ended && row.parent != me && ours.contains(&row.parent);
+        let unreaped = alive.len() < running || known.iter().any(orphaned_soon);
         Ok(Found { alive, unreaped })
     }
 }

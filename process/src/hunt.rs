@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::claim::{reap_adopted, self_and_ancestors};
 use crate::life::Life;
 use crate::mark::Mark;
-use crate::table;
+use crate::table::{self, Row};
 
 /// How long a process may take to die of SIGKILL before it is left to itself (it hangs in the kernel, on a dead disk).
 const UNKILLABLE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub struct Purged {
 pub async fn end(marks: &[Mark], grace: Duration) -> io::Result<Purged> {
     let marks = marks.to_vec();
     let (_never, stop) = watch::channel(None);
-    let find = move || Ok(Found { alive: marked(&marks)?, unreaped: false });
+    let find = move || marked(&marks);
     purge(find, stop, Instant::now() + grace).await
 }
 
@@ -48,25 +48,27 @@ pub async fn end(marks: &[Mark], grace: Duration) -> io::Result<Purged> {
 pub async fn terminate(marks: &[Mark]) -> io::Result<usize> {
     let marks = marks.to_vec();
     let found = tokio::task::spawn_blocking(move || marked(&marks)).await.map_err(io::Error::other)??;
-    for life in &found {
+    for life in &found.alive {
         life.signal(Signal::TERM);
         life.signal(Signal::CONT);
     }
-    Ok(found.len())
+    Ok(found.alive.len())
 }
 
-fn marked(marks: &[Mark]) -> io::Result<Vec<Life>> {
+fn marked(marks: &[Mark]) -> io::Result<Found> {
     let rows = table::rows()?;
     reap_adopted(&rows, &HashSet::new());
     let spared = self_and_ancestors(&rows);
     let others = rows.iter().filter(|row| !row.ended && !spared.contains(&row.pid));
-    Ok(others.filter(|row| marks.iter().any(|mark| mark.is_on(row))).filter_map(Life::of).collect())
+    let carriers: Vec<&Row> = others.filter(|row| marks.iter().any(|mark| mark.is_on(row))).collect();
+    let alive: Vec<Life> = carriers.iter().filter_map(|row| Life::of(row)).collect();
+    Ok(Found { unreaped: alive.len() < carriers.len(), alive })
 }
 
 /// What one look at the process table found.
 pub(crate) struct Found {
     pub(crate) alive: Vec<Life>,
-    /// Some that have ended wait to be adopted and reaped: look again.
+    /// Some that have ended are not reaped yet: look again.
     pub(crate) unreaped: bool,
 }
 

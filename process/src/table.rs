@@ -1,5 +1,6 @@
 //! The process table, as `/proc` shows it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +11,10 @@ use rustix::process::Pid;
 
 /// A kernel thread, in the flags of `/proc/PID/stat` (`PF_KTHREAD` in `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// How often the list of pids is made anew. Where that is not enough the machine does nothing but fork, and what is looked
+/// for is found by the look after.
+const ROUNDS: usize = 100;
 
 /// One process, as it was when it was read. Pid and start time together name it for ever: pids come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +31,27 @@ pub(crate) struct Row {
     threads: u64,
 }
 
-/// Every process of this pid namespace.
+/// Every process of this pid namespace, and none missed that one of them has forked meanwhile.
+///
+/// The kernel hands out a list of pids, and they are read one by one: a process that forks after the list was made and ends
+/// before it is read would hide its child. So the list is made again until it holds nobody new.
 pub(crate) fn rows() -> io::Result<Vec<Row>> {
     let mut all = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        if let Some(row) = name.to_str().and_then(|name| name.parse().ok()).and_then(row)
-            && !row.kernel
-        {
-            all.push(row);
+    let mut looked_at = HashSet::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<i32> = pids()?.into_iter().filter(|pid| looked_at.insert(*pid)).collect();
+        if new.is_empty() {
+            break;
         }
+        all.extend(new.into_iter().filter_map(row).filter(|row| !row.kernel));
+    }
+    Ok(all)
+}
+
+fn pids() -> io::Result<Vec<i32>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        all.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
     }
     Ok(all)
 }

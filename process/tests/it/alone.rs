@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use process::{Exit, Output, Spec};
 
-use crate::tools::{exists, shell};
+use crate::tools::{exists, shell, unique};
 
 fn alone(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
@@ -101,7 +101,7 @@ fn teeing_to_a_sleeper() {
 #[tokio::test]
 #[ignore = "run by a_child_is_spawned_without_forking_this_process under strace"]
 async fn spawning() {
-    let spec = Spec::new("true").arg("spawned").env("PATH", "/usr/bin:/bin").cwd("/").mark("TEST_MARK", "spawning");
+    let spec = Spec::new("true").arg("spawned").env("PATH", "/usr/bin:/bin").cwd("/").mark("TEST_MARK", unique());
     let spec = spec.stdin(File::open("/dev/null").expect("opens")).stdout(Output::Tail { keep: 1 });
     assert_eq!(spec.spawn().expect("starts").wait().await.expect("ends").exit, Exit::Code(0));
 }
