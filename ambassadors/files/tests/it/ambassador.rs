@@ -132,13 +132,17 @@ impl Ambassador {
 
     /// The names listed; none while it is 503.
     pub(crate) async fn names(&self) -> Vec<String> {
+        self.try_names().await.unwrap_or_default()
+    }
+
+    async fn try_names(&self) -> Option<Vec<String>> {
         let answer = self.list().await;
         if answer.status != 200 {
-            return Vec::new();
+            return None;
         }
         let list = answer.json();
         let items = list["items"].as_array().expect("items");
-        items.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
+        Some(items.iter().map(|name| name.as_str().expect("a name").to_owned()).collect())
     }
 
     /// Whether the list is there and says that it is complete.
@@ -165,13 +169,9 @@ impl Ambassador {
             .await
     }
 
-    /// Waits until so many are listed.
+    /// Waits until there is a list, and it holds so many.
     pub(crate) async fn listed(&self, count: usize) -> Vec<String> {
-        until(&format!("{count} items"), async || {
-            let names = self.names().await;
-            (names.len() == count).then_some(names)
-        })
-        .await
+        until(&format!("{count} items"), async || self.try_names().await.filter(|names| names.len() == count)).await
     }
 
     /// Why this key is withheld, if it is.
