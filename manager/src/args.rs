@@ -14,7 +14,6 @@ use url::Url;
 
 use crate::executor::local::KeepLogs;
 use crate::ledger::State;
-use crate::plan::Hold;
 use crate::run::Settings;
 use crate::verdict::RetryPolicy;
 
@@ -42,7 +41,7 @@ const EXAMPLES: &str = "Examples:
   queue-manager ledger show my-video-mp4-k2iwy5bxbrp2q
   queue-manager ledger retry --dead
 
-Exit codes of `local`: 0 all done, or ended when told to; 3 some items are dead; 4 the first items all failed alike;
+Exit codes of `local`: 0 all done, or ended when told to; 3 items are in the dead letter; 4 the first items all failed alike;
 64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told to end before the source was empty; 78 configuration; 126 or 127 the worker's command cannot run.";
 
 /// What to do.
@@ -72,7 +71,7 @@ pub struct PlaceArgs {
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub queue: QueueName,
     /// Directory of the ledger and of what attempts leave, on a local disk
-    /// [default: $XDG_STATE_HOME/longshore/<queue>].
+    /// [default: $XDG_STATE_HOME/longshore/QUEUE].
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 }
@@ -184,7 +183,7 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub source: SourceArgs,
     /// How it is printed.
-    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    #[arg(long = "output-format", short, value_enum, default_value_t = Format::Table)]
     pub output: Format,
 }
 
@@ -219,7 +218,7 @@ pub enum LedgerCommand {
         #[arg(long, value_enum)]
         only: Option<State>,
         /// How they are printed.
-        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        #[arg(long = "output-format", short, value_enum, default_value_t = Format::Table)]
         output: Format,
     },
     /// Show one item with all its attempts, how each ended and the last lines it wrote
@@ -230,7 +229,7 @@ pub enum LedgerCommand {
         /// The item.
         item: ItemName,
         /// How it is printed.
-        #[arg(long, short, value_enum, default_value_t = Format::Table)]
+        #[arg(long = "output-format", short, value_enum, default_value_t = Format::Table)]
         output: Format,
     },
     /// Have items done again, as if they had never been tried
@@ -373,11 +372,6 @@ impl LocalArgs {
             breaker: self.retry.breaker,
         }
     }
-}
-
-/// What holds a plan that is only printed: a queue that is paused.
-pub(crate) fn hold(paused: bool) -> Option<Hold> {
-    paused.then_some(Hold::Paused)
 }
 
 #[cfg(test)]

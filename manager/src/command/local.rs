@@ -85,8 +85,30 @@ fn can_run(command: &[OsString]) -> Result<(), Failure> {
     Err(Failure::new(126, anyhow!("the worker's command {} cannot be executed: chmod +x it?", found.display())))
 }
 
-/// The manager's own flags are not its workers'. What the ecosystem names (`RUST_LOG`) is meant for both.
+/// The flags of this command are not its workers'. What other commands call by the same name may well be a worker's
+/// (`LONGSHORE_OUTPUT`), and what the ecosystem names (`RUST_LOG`) is meant for both.
 fn own_variables() -> Vec<OsString> {
-    let own = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with("LONGSHORE_"));
-    sidecar::cli::variables::<ManagerArgs>().into_iter().filter(own).collect()
+    let program = sidecar::cli::command::<ManagerArgs>();
+    let flags =
+        program.get_arguments().chain(program.find_subcommand("local").into_iter().flat_map(|c| c.get_arguments()));
+    let names = flags.filter_map(|flag| flag.get_env().map(ToOwned::to_owned));
+    names.filter(|name| name.to_str().is_some_and(|name| name.starts_with("LONGSHORE_"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_inherit_what_is_meant_for_them() {
+        let own = own_variables();
+        for name in
+            ["LONGSHORE_SOURCE", "LONGSHORE_POLL", "LONGSHORE_LOG_FORMAT", "LONGSHORE_GRACE", "LONGSHORE_REVISION"]
+        {
+            assert!(own.contains(&name.into()), "{name} is the manager's");
+        }
+        for name in ["RUST_LOG", "LONGSHORE_OUTPUT", "LONGSHORE_TIMEOUT", "LONGSHORE_DONE"] {
+            assert!(!own.contains(&name.into()), "{name} may be the worker's");
+        }
+    }
 }

@@ -9,10 +9,10 @@ use sidecar::Failure;
 
 use super::failed;
 use super::print::{JsonList, Table, line};
-use crate::args::{FirstRun, Format, PlanArgs, hold};
+use crate::args::{FirstRun, Format, PlanArgs};
 use crate::clock::Clock;
 use crate::ledger::{Ledger, SqliteLedger};
-use crate::plan::{Act, Budget, Decision, Now, plan};
+use crate::plan::{Act, Budget, Decision, Hold, Now, plan};
 use crate::source::{HttpSource, Page, Source};
 
 /// One line of the plan.
@@ -38,7 +38,7 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let mut budget = Budget {
         slots: args.source.slots().saturating_sub(running.len()),
         fresh: args.source.limit,
-        hold: hold(paused),
+        hold: paused.then_some(Hold::Paused),
     };
     let mut printer = Printer::new(args.output);
     let (mut token, mut counts) = (None, Counts::default());
