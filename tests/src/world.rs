@@ -145,7 +145,9 @@ impl World {
 
     /// How long each run of the script takes from now on, in seconds.
     pub fn set_pace(&self, seconds: &str) {
-        fs::write(self.path().join("pace"), seconds).expect("a pace");
+        // By rename: a script that reads it meanwhile reads the one or the other.
+        fs::write(self.path().join("pace.new"), seconds).expect("a pace");
+        fs::rename(self.path().join("pace.new"), self.path().join("pace")).expect("renamed");
     }
 
     /// What has been logged by the script, a line each.
