@@ -61,11 +61,14 @@ pub(crate) async fn attempt<S: Source, E: Executor, L: Ledger>(
     match given {
         Given::Gone => {
             debug!(item = %name, "listed, and gone when asked for");
-            let until = shared.clock.now().after(shared.put_off);
-            shared.keep(|ledger| ledger.put_off(row.id, until)).await?;
+            shared.put_off(&row).await?;
             return Ok(Landing::Vanished);
         }
-        Given::Unreachable(error) => return Ok(Landing::Unreachable { error }),
+        Given::Unreachable(error) => {
+            debug!(item = %name, %error, "listed, and not given");
+            shared.put_off(&row).await?;
+            return Ok(Landing::Unreachable { error });
+        }
         Given::Data(_) | Given::Unusable(_) => {}
     }
     if *shared.orders.borrow() != Orders::Work {
@@ -138,6 +141,11 @@ fn unusable(error: &ClientError) -> End {
 }
 
 impl<S: Source, E: Executor, L: Ledger> Shared<S, E, L> {
+    async fn put_off(&self, row: &Row) -> Result<(), RunError> {
+        let until = self.clock.now().after(self.put_off);
+        Ok(self.keep(|ledger| ledger.put_off(row.id, until)).await?)
+    }
+
     async fn give(&self, name: &ItemName) -> Given {
         match self.source.item(name).await {
             Ok(item) => match serde_json::to_string(&item.data) {

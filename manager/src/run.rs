@@ -37,6 +37,8 @@ pub use ending::{Ending, Summary};
 
 /// How often the ledger is asked whether an operator has changed something.
 const CONTROL_EVERY: Duration = Duration::from_millis(500);
+/// When this many items in a row are not given, it is the source that fails.
+const UNREACHED: u32 = 3;
 /// An abort waits this long for what was killed to be recorded.
 const ABORT_WAIT: Duration = Duration::from_secs(3);
 
@@ -130,6 +132,8 @@ struct Manager<S, E, L> {
     source_up: Option<bool>,
     source_backoff: Backoff,
     source_hold: Option<Instant>,
+    /// How many items in a row were not given.
+    unreached: u32,
     walked_ever: bool,
 
     control: crate::ledger::Control,
@@ -192,6 +196,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             source_up: None,
             source_backoff: Backoff::new(SOURCE_BACKOFF.0, SOURCE_BACKOFF.1),
             source_hold: None,
+            unreached: 0,
             walked_ever: walked,
             control,
             control_tick,
@@ -373,6 +378,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         }
         match landing {
             Landing::Concluded { conclusion, change } => {
+                self.unreached = 0;
                 self.changes += 1;
                 self.announce(&change);
                 let dead = match conclusion.next {
@@ -395,7 +401,13 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             }
             Landing::Withdrawn => {}
             Landing::Vanished => self.changes += 1,
-            Landing::Unreachable { error } => self.source_failed(&error),
+            Landing::Unreachable { error } => {
+                // One item may be the only one that its source cannot read: the others need not wait for it.
+                self.unreached += 1;
+                if self.unreached >= UNREACHED {
+                    self.source_failed(&error);
+                }
+            }
         }
         Ok(())
     }

@@ -170,6 +170,37 @@ async fn an_item_that_is_listed_and_not_given_is_no_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_item_that_the_source_cannot_read_does_not_hold_up_the_others() {
+    let mut stage = stage(40, |_| 0);
+    (stage.settings.until_empty, stage.settings.parallelism) = (false, 2);
+    stage.source.world().unreadable.insert(name(0));
+    let began = Instant::now();
+    beside(&stage, async |stage| {
+        until("the others are done", async || stage.ledger.tally().await.expect("reads").done == 39).await;
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert_eq!(stage.health.obstacles(), []);
+        stage.source.world().unreadable.clear();
+        until("it is done too", async || stage.ledger.tally().await.expect("reads").done == 40).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_lists_and_gives_nothing_is_failing() {
+    let mut stage = stage(40, |_| 0);
+    stage.settings.until_empty = false;
+    stage.source.world().unreadable = (0..40).map(name).collect();
+    beside(&stage, async |stage| {
+        until("that is seen", async || !stage.health.obstacles().is_empty()).await;
+        sleep(Duration::from_secs(60)).await;
+        assert!(stage.records().await.iter().all(|record| record.attempts == 0));
+        stage.source.world().unreadable.clear();
+        until("all are done", async || stage.ledger.tally().await.expect("reads").done == 40).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_run_may_leave_alone_what_is_there_and_only_the_first() {
     let mut stage = stage(8, |_| 0);
     stage.settings.skip_first = true;

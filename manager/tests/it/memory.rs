@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) listed: Vec<ItemName>,
     /// Listed, and 410 when asked for.
     pub(crate) hollow: BTreeSet<ItemName>,
+    /// Listed, and 503 when asked for.
+    pub(crate) unreadable: BTreeSet<ItemName>,
     pub(crate) settles: bool,
     /// Whether a settled item leaves the list.
     pub(crate) takes_away: bool,
@@ -95,6 +97,9 @@ impl Source for MemorySource {
         self.weather().await?;
         let mut world = self.world();
         world.gets += 1;
+        if world.unreadable.contains(name) {
+            return Err(unavailable());
+        }
         if world.hollow.contains(name) || !world.listed.contains(name) {
             return Err(ClientError::Gone { url: "memory:".into(), message: "gone".into() });
         }
