@@ -82,7 +82,15 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     };
     let ran = job.run(&mut context).await;
     account.command = std::mem::take(&mut context.runner.last);
-    ran.map_err(|error| verdict::job(error, &args.permanent_exit, &[&context.scratch_dir, &context.output_dir]))?;
+    if let Err(error) = ran {
+        // What a command makes of a file that is replaced under it says nothing of the item: it may look corrupt.
+        if !setup.shutdown.is_draining()
+            && let Err(Error::Changed { uri, wanted, found }) = verify(&inputs).await
+        {
+            return Ok(replaced(&uri, &wanted, &found));
+        }
+        return Err(verdict::job(error, &args.permanent_exit, &[&context.scratch_dir, &context.output_dir]));
+    }
     account.result = result(&context.result_file);
     let draft = Draft { result: account.result.clone(), allow_empty: args.allow_empty };
     commit(publication, draft, &inputs).await
@@ -193,19 +201,21 @@ fn result(path: &PathBuf) -> Option<serde_json::Value> {
 }
 
 async fn commit(publication: Box<dyn Publication>, draft: Draft, inputs: &[Box<dyn Input>]) -> Result<End, JobError> {
-    let verify = Box::pin(async {
-        for input in inputs {
-            input.verify().await?;
-        }
-        Ok(())
-    });
-    match publication.commit(draft, verify).await {
+    match publication.commit(draft, Box::pin(verify(inputs))).await {
         Ok(Committed::Published(marker)) => Ok(End::Published(marker)),
         Ok(Committed::Already(marker)) => Ok(End::Already(marker)),
         Ok(Committed::Superseded { revision }) => Ok(outranked(revision)),
         Err(Error::Changed { uri, wanted, found }) => Ok(replaced(&uri, &wanted, &found)),
         Err(error) => Err(verdict::storage(error)),
     }
+}
+
+/// Whether every input still is what it was when it was fetched.
+async fn verify(inputs: &[Box<dyn Input>]) -> Result<(), Error> {
+    for input in inputs {
+        input.verify().await?;
+    }
+    Ok(())
 }
 
 fn outranked(revision: u64) -> End {

@@ -144,6 +144,13 @@ fn an_input_that_changes_meanwhile_publishes_nothing() {
     assert_eq!(world.worker(&item, &replace).run().expect(0, "Superseded").outcome, Outcome::Superseded);
     assert!(world.try_published("a").is_none());
 
+    // Nor does a command's failure over it condemn the item.
+    let item = world.item("a", "one");
+    assert_eq!(
+        world.worker(&item, &format!("{replace}; exit 65")).run().expect(0, "Superseded").outcome,
+        Outcome::Superseded
+    );
+
     // Nobody else would come for it: an item without a version stands for whatever is there.
     let item = world.item_file(serde_json::json!({"uri": uri(&world.path("in/a"))}).to_string());
     world.worker(&item, &replace).run().expect_saying(75, "Busy", &["changed while"]);
