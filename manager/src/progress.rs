@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
 use crate::ledger::Tally;
@@ -33,7 +33,8 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self(Kind::Log { last: None });
         }
-        let bar = ProgressBar::new(0);
+        // Drawn once there is something to draw.
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         let style = ProgressStyle::with_template("{spinner} [{elapsed_precise}] {wide_bar} {pos}/{len} {msg}");
         bar.set_style(style.expect("the template is well-formed"));
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -47,7 +48,11 @@ impl Progress {
         match &mut self.0 {
             Kind::Silent => {}
             Kind::Bar(bar) => {
-                bar.set_length(over + tally.todo + tally.running + backlog);
+                let all = over + tally.todo + tally.running + backlog;
+                if all > 0 && bar.is_hidden() {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
+                bar.set_length(all);
                 bar.set_position(over);
                 bar.set_message(format!("{} running, {} failed", tally.running, tally.dead));
             }

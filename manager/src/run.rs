@@ -3,7 +3,7 @@
 //! One task decides; attempts, walks and settlements run beside it and come back with what they found. What is under way
 //! is never counted: it is the set of tasks that have not come back, and after a restart what the ledger says.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ use crate::attempt::{self, Landing};
 use crate::breaker::{Breaker, Change};
 use crate::clock::{Clock, Time};
 use crate::executor::Executor;
-use crate::ledger::{Beginning, ItemId, Ledger, Next, Row, Tally};
+use crate::ledger::{Beginning, Ledger, Next, Tally};
 use crate::metrics::Meters;
-use crate::plan::{Act, Budget, Decision, Hold, Now, plan};
-use crate::presence::Presence;
 use crate::progress::Progress;
 pub use crate::shared::RunError;
-use crate::shared::{Backoff, Orders, Pulse, Shared};
-use crate::source::{SOURCE_BACKOFF, Source};
+use crate::shared::{Orders, Pulse, Shared};
+use crate::source::Source;
 use crate::verdict::{Judge, RetryPolicy};
-use crate::walk::Walked;
 
 mod ending;
 mod listing;
 mod settling;
+mod starting;
 
 pub use ending::{Ending, Summary};
+use listing::Listing;
+use settling::Settling;
 
 /// How often the ledger is asked whether an operator has changed something.
 const CONTROL_EVERY: Duration = Duration::from_millis(500);
@@ -98,7 +98,7 @@ pub async fn run<S: Source, E: Executor, L: Ledger>(
 ) -> Result<Ending, RunError> {
     let mut manager = Manager::begin(parts, settings).await?;
     let ending = manager.work().await;
-    if let Some(walk) = manager.walk.take() {
+    if let Some(walk) = manager.listing.walk.take() {
         walk.task.abort();
     }
     manager.progress.finish();
@@ -116,25 +116,11 @@ struct Manager<S, E, L> {
     items: HashMap<Id, (ItemName, bool)>,
     /// Clearing away what former managers left.
     chores: JoinSet<Result<(), RunError>>,
-    settlements: JoinSet<Result<settling::Settled, RunError>>,
-    settling: HashSet<ItemId>,
-    unsettled: VecDeque<settling::Settlement>,
-    settle_failing: bool,
+    settling: Settling,
 
     /// Items this process has started, where that is limited.
     started: HashSet<ItemName>,
-    presence: Presence,
-    walk: Option<listing::Walk>,
-    next_walk: Instant,
-    last_walk: Option<(u64, Walked)>,
-    complete_at: Option<Instant>,
-    empty_lists: u32,
-    source_up: Option<bool>,
-    source_backoff: Backoff,
-    source_hold: Option<Instant>,
-    /// How many items in a row were not given.
-    unreached: u32,
-    walked_ever: bool,
+    listing: Listing,
 
     control: crate::ledger::Control,
     control_tick: Interval,
@@ -166,6 +152,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             orders: watch::Sender::new(Orders::Work),
             health,
             meters,
+            shutdown: shutdown.clone(),
             put_off: settings.poll.max(Duration::from_secs(1)) * 2,
         });
         shared.health.not_ready("source", "not listed yet");
@@ -182,22 +169,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             attempts: JoinSet::new(),
             items: HashMap::new(),
             chores: JoinSet::new(),
-            settlements: JoinSet::new(),
-            settling: HashSet::new(),
-            unsettled: VecDeque::new(),
-            settle_failing: false,
+            settling: Settling::default(),
             started: HashSet::new(),
-            presence: Presence::new(listed),
-            walk: None,
-            next_walk: now,
-            last_walk: None,
-            complete_at: None,
-            empty_lists: 0,
-            source_up: None,
-            source_backoff: Backoff::new(SOURCE_BACKOFF.0, SOURCE_BACKOFF.1),
-            source_hold: None,
-            unreached: 0,
-            walked_ever: walked,
+            listing: Listing::new(listed, walked),
             control,
             control_tick,
             stale: true,
@@ -235,7 +209,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             if let Some(ending) = self.ending().await? {
                 return Ok(ending);
             }
-            let walking = self.walk.is_some();
+            let walking = self.listing.walk.is_some();
             let (draining, stopping) = (self.stop_at.is_some(), self.stopping);
             tokio::select! {
                 // A second signal is heard before everything else.
@@ -245,9 +219,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 () = until(self.stop_at), if !stopping => self.stop(),
                 Some(landed) = self.attempts.join_next_with_id() => self.landed(landed).await?,
                 Some(chore) = self.chores.join_next() => chore??,
-                Some(settled) = self.settlements.join_next() => self.settled(settled??),
-                page = listing::next(&mut self.walk), if walking => self.listed(page).await?,
-                () = tokio::time::sleep_until(self.next_walk), if !walking && !draining => self.start_walk(),
+                Some(settled) = self.settling.tasks.join_next() => self.settled(settled??),
+                page = listing::next(&mut self.listing.walk), if walking => self.listed(page).await?,
+                () = tokio::time::sleep_until(self.listing.next), if !walking && !draining => self.start_walk(),
                 () = until(self.wake) => { self.wake = None; self.stale = true; }
                 _ = self.control_tick.tick() => self.look_around().await?,
             }
@@ -256,112 +230,6 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
 
     fn now(&self) -> Time {
         self.shared.clock.now()
-    }
-
-    /// Why nothing may be started, and how much may be.
-    fn budget(&mut self) -> Budget {
-        let running = self.attempts.len();
-        let free = self.settings.parallelism.saturating_sub(running);
-        let held_by_source = self.source_hold.is_some_and(|until| until > Instant::now());
-        let (slots, breaker_open) = {
-            let judge = self.shared.judge();
-            let breaker = judge.breaker();
-            (breaker.slots(free, running, self.now()), breaker.open().is_some())
-        };
-        let hold = if self.shutdown.is_draining() {
-            Some(Hold::Draining)
-        } else if self.control.paused {
-            Some(Hold::Paused)
-        } else if breaker_open && (slots == 0 || self.settings.until_empty) {
-            Some(Hold::Breaker)
-        } else if held_by_source {
-            Some(Hold::Source)
-        } else {
-            None
-        };
-        Budget { slots, fresh: self.settings.limit.map(|limit| limit.saturating_sub(self.started.len())), hold }
-    }
-
-    /// Fills free slots with what the ledger says is ready, without asking the source what it lists.
-    async fn refill(&mut self) -> Result<(), RunError> {
-        if !std::mem::take(&mut self.stale) {
-            return Ok(());
-        }
-        let mut budget = self.budget();
-        let now = self.now();
-        if budget.slots > 0 && budget.hold.is_none() {
-            let (names, rows) = self.candidates(&budget, now).await?;
-            let decisions = self.decide(&names, &rows, &mut budget, false);
-            self.start(decisions, &HashMap::new());
-        }
-        self.wake = self.next_wake(&budget, now).await?;
-        Ok(())
-    }
-
-    async fn candidates(
-        &self,
-        budget: &Budget,
-        now: Time,
-    ) -> Result<(Vec<ItemName>, HashMap<ItemName, Row>), RunError> {
-        if budget.fresh == Some(0) {
-            let mut names: Vec<_> = self.started.iter().cloned().collect();
-            names.sort();
-            let mut rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
-            rows.retain(|_, row| row.absent_since.is_none());
-            names.retain(|name| rows.contains_key(name));
-            return Ok((names, rows));
-        }
-        // Those about to be started are still to be done as far as the ledger knows.
-        let max = budget.slots + self.attempts.len();
-        let ready = self.shared.keep(|ledger| ledger.ready(now, max)).await?;
-        let names = ready.iter().map(|(name, _)| name.clone()).collect();
-        Ok((names, ready.into_iter().collect()))
-    }
-
-    fn decide(
-        &self,
-        names: &[ItemName],
-        rows: &HashMap<ItemName, Row>,
-        budget: &mut Budget,
-        skip_new: bool,
-    ) -> Vec<Decision> {
-        let running = self.items.values().map(|(name, _)| name.clone()).collect();
-        let now = Now {
-            at: self.now(),
-            running: &running,
-            started: &self.started,
-            settles: self.shared.source.settles(),
-            skip_new,
-        };
-        plan(names, rows, now, budget)
-    }
-
-    /// Starts what is decided; `noted` holds the rows of what was new.
-    fn start(&mut self, decisions: Vec<Decision>, noted: &HashMap<ItemName, Row>) {
-        for decision in decisions {
-            if decision.act != Act::Start {
-                continue;
-            }
-            let Some(row) = decision.row.or_else(|| noted.get(&decision.name).cloned()) else { continue };
-            let fresh = self.settings.limit.is_some() && self.started.insert(decision.name.clone());
-            let task = self.attempts.spawn(attempt::attempt(Arc::clone(&self.shared), decision.name.clone(), row));
-            self.items.insert(task.id(), (decision.name, fresh));
-        }
-    }
-
-    /// When something may be started that may not be now, without any other event.
-    async fn next_wake(&self, budget: &Budget, now: Time) -> Result<Option<Instant>, RunError> {
-        let after = |time: Time| Instant::now() + time.since(now) + Duration::from_millis(1);
-        match budget.hold {
-            Some(Hold::Source) => Ok(self.source_hold),
-            Some(Hold::Breaker) => {
-                let probe = self.shared.judge().breaker().probe_at();
-                Ok(probe.filter(|at| *at > now).map(after))
-            }
-            Some(Hold::Paused | Hold::Draining) => Ok(None),
-            None if budget.slots == 0 => Ok(None),
-            None => Ok(self.shared.keep(|ledger| ledger.next_due(now)).await?.map(after)),
-        }
     }
 
     async fn landed(
@@ -378,7 +246,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         }
         match landing {
             Landing::Concluded { conclusion, change } => {
-                self.unreached = 0;
+                self.listing.unreached = 0;
                 self.changes += 1;
                 self.announce(&change);
                 let dead = match conclusion.next {
@@ -403,8 +271,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             Landing::Vanished => self.changes += 1,
             Landing::Unreachable { error } => {
                 // One item may be the only one that its source cannot read: the others need not wait for it.
-                self.unreached += 1;
-                if self.unreached >= UNREACHED {
+                self.listing.unreached += 1;
+                if self.listing.unreached >= UNREACHED {
                     self.source_failed(&error);
                 }
             }
@@ -445,11 +313,11 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             // Counting a long ledger takes its time, and shall not take most of it.
             self.next_tally = Instant::now() + (now.elapsed() * 20).max(CONTROL_EVERY);
         }
-        let backlog = self.last_walk.map_or(0, |(_, walked)| walked.backlog);
+        let backlog = self.listing.last.map_or(0, |(_, walked)| walked.backlog);
         let breaker_open = self.shared.judge().breaker().open().is_some();
         self.shared.meters.tally(&self.tally, backlog);
         self.shared.meters.held(breaker_open, self.control.paused);
-        self.shared.meters.source(self.source_up == Some(true), self.complete_at.map(|at| at.elapsed()));
+        self.shared.meters.source(self.listing.up == Some(true), self.listing.complete_at.map(|at| at.elapsed()));
         self.progress.show(&self.tally, backlog);
         Ok(())
     }

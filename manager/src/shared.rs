@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use sidecar::Health;
+use sidecar::{Health, Shutdown};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -63,6 +63,7 @@ pub(crate) struct Shared<S, E, L> {
     pub(crate) orders: watch::Sender<Orders>,
     pub(crate) health: Health,
     pub(crate) meters: Meters,
+    pub(crate) shutdown: Shutdown,
     /// How long an item that its source lists and does not give is left alone.
     pub(crate) put_off: Duration,
 }
@@ -73,7 +74,7 @@ impl<S, E, L> Shared<S, E, L> {
     }
 
     /// Asks the ledger until it answers: a full disk makes the manager wait, and nothing is forgotten meanwhile. Only
-    /// what time cannot mend is an error, and everything is once the manager has to end.
+    /// what time cannot mend is an error, and everything is once the manager is aborted.
     pub(crate) async fn keep<'a, R, F>(&'a self, mut ask: impl FnMut(&'a L) -> F + Send) -> Result<R, LedgerError>
     where
         F: Future<Output = Result<R, LedgerError>> + Send,
@@ -89,12 +90,15 @@ impl<S, E, L> Shared<S, E, L> {
                     }
                     return Ok(answer);
                 }
-                Err(error) if error.is_temporary() && !matches!(*self.orders.borrow(), Orders::Stop(_)) => {
+                Err(error) if error.is_temporary() && !self.shutdown.is_aborting() => {
                     if !backoff.used() {
                         warn!(%error, "the ledger cannot be written; nothing is started until it can");
                     }
                     self.health.not_ready("ledger", error.to_string());
-                    sleep(backoff.next()).await;
+                    tokio::select! {
+                        () = sleep(backoff.next()) => {}
+                        () = self.shutdown.aborting() => {}
+                    }
                 }
                 Err(error) => return Err(error),
             }

@@ -103,8 +103,7 @@ impl fmt::Display for Summary {
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     /// Whether the run is at its end.
     pub(super) async fn ending(&mut self) -> Result<Option<Ending>, RunError> {
-        let settling = !self.settlements.is_empty() || !self.unsettled.is_empty();
-        if !self.attempts.is_empty() || !self.chores.is_empty() || settling {
+        if !self.attempts.is_empty() || !self.chores.is_empty() || !self.settling.is_idle() {
             return Ok(None);
         }
         if self.shutdown.is_draining() {
@@ -131,7 +130,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
 
     /// Only a list that was begun after the last change says that nothing is left.
     async fn source_is_empty(&mut self) -> Result<bool, RunError> {
-        let Some((changes, walked)) = self.last_walk else { return Ok(false) };
+        let Some((changes, walked)) = self.listing.last else { return Ok(false) };
         if !walked.complete || walked.backlog > 0 || walked.pending > 0 {
             return Ok(false);
         }
@@ -141,7 +140,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             return Ok(false);
         }
         if changes != self.changes {
-            self.next_walk = self.next_walk.min(Instant::now());
+            self.listing.next = self.listing.next.min(Instant::now());
             return Ok(false);
         }
         Ok(true)
@@ -169,7 +168,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let patience = self.shutdown.grace().saturating_sub(self.settings.stop_grace);
         self.stop_at = Some(Instant::now() + patience);
         self.shared.orders.send_replace(Orders::Drain);
-        if let Some(walk) = self.walk.take() {
+        if let Some(walk) = self.listing.walk.take() {
             walk.task.abort();
         }
         info!(running = self.attempts.len(), ?patience, "nothing more is started");

@@ -13,15 +13,54 @@ use tracing::{info, warn};
 
 use super::{Manager, RunError};
 use crate::executor::Executor;
-use crate::ledger::Ledger;
+use crate::ledger::{ItemId, Ledger};
 use crate::plan::{self, Act};
-use crate::presence::IdSet;
-use crate::source::{Page, Source};
+use crate::presence::{IdSet, Presence};
+use crate::shared::Backoff;
+use crate::source::{Page, SOURCE_BACKOFF, Source};
 use crate::walk::{Walked, walk};
 
 /// A source that does not know the contract and suddenly lists nothing is believed when it has said so this often: some
 /// answer an error with an empty list.
 const EMPTY_LISTS: u32 = 3;
+
+/// What is known of the source, and when it is asked again.
+pub(super) struct Listing {
+    pub(super) walk: Option<Walk>,
+    pub(super) next: Instant,
+    /// The last walk that ended well, and how much had changed when it began.
+    pub(super) last: Option<(u64, Walked)>,
+    pub(super) complete_at: Option<Instant>,
+    /// Whether a complete list was seen ever, also by former managers.
+    walked_ever: bool,
+    presence: Presence,
+    /// Empty lists in a row that are not believed yet.
+    empty: u32,
+    pub(super) up: Option<bool>,
+    backoff: Backoff,
+    /// Until when nothing is started, since the source failed.
+    pub(super) hold: Option<Instant>,
+    /// How many items in a row were not given.
+    pub(super) unreached: u32,
+}
+
+impl Listing {
+    pub(super) fn new(listed: Vec<ItemId>, walked_ever: bool) -> Self {
+        Self {
+            walk: None,
+            next: Instant::now(),
+            last: None,
+            complete_at: None,
+            walked_ever,
+            presence: Presence::new(listed),
+            empty: 0,
+            up: None,
+            backoff: Backoff::new(SOURCE_BACKOFF.0, SOURCE_BACKOFF.1),
+            hold: None,
+            unreached: 0,
+        }
+    }
+}
 
 /// A walk under way.
 pub(super) struct Walk {
@@ -52,19 +91,20 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         // One page waits while one is planned.
         let (sender, pages) = mpsc::channel(1);
         let task = tokio::spawn(walk(Arc::clone(&self.shared), sender, self.settings.until_empty));
-        self.walk = Some(Walk { pages, task, seen: IdSet::default(), began: Instant::now(), changes: self.changes });
+        self.listing.walk =
+            Some(Walk { pages, task, seen: IdSet::default(), began: Instant::now(), changes: self.changes });
     }
 
     pub(super) async fn listed(&mut self, listed: Listed) -> Result<(), RunError> {
         match listed {
             Listed::Page(page) => self.page(page).await,
             Listed::End(ended) => {
-                let Some(walk) = self.walk.take() else { return Ok(()) };
+                let Some(walk) = self.listing.walk.take() else { return Ok(()) };
                 match ended? {
                     Ok(walked) => self.walked(walk, walked).await,
                     Err(error) => {
-                        self.presence.walked(walk.seen, false);
-                        self.last_walk = None;
+                        self.listing.presence.walked(walk.seen, false);
+                        self.listing.last = None;
                         self.source_failed(&error);
                         Ok(())
                     }
@@ -77,7 +117,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let names = page.names;
         let rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
         let mut budget = self.budget();
-        let skip_new = self.settings.skip_first && !self.walked_ever;
+        let skip_new = self.settings.skip_first && !self.listing.walked_ever;
         let decisions = self.decide(&names, &rows, &mut budget, skip_new);
         let seen = plan::seen(&decisions);
         let mut noted = HashMap::new();
@@ -89,7 +129,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             self.changes += 1;
             self.stale = true;
         }
-        if let Some(walk) = &mut self.walk {
+        if let Some(walk) = &mut self.listing.walk {
             rows.values().chain(noted.values()).for_each(|row| walk.seen.insert(row.id));
         }
         for decision in &decisions {
@@ -105,7 +145,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         self.source_answered();
         let (now, took) = (self.now(), walk.began.elapsed());
         walked.complete = walked.complete && self.believed(&walked);
-        let absent = self.presence.walked(walk.seen, walked.complete);
+        let absent = self.listing.presence.walked(walk.seen, walked.complete);
         if walked.complete {
             if !absent.is_empty() {
                 info!(items = absent.len(), "listed no more");
@@ -114,8 +154,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             fault::point("manager.walked.before")?;
             self.shared.keep(|ledger| ledger.walked(absent.clone(), now)).await?;
             fault::point("manager.walked.after")?;
-            self.walked_ever = true;
-            self.complete_at = Some(Instant::now());
+            self.listing.walked_ever = true;
+            self.listing.complete_at = Some(Instant::now());
             let before = crate::clock::Time(
                 now.0.saturating_sub(i64::try_from(self.settings.forget_after.as_millis()).unwrap_or(i64::MAX)),
             );
@@ -124,32 +164,33 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 info!(items = forgotten, "forgotten, since they were absent for so long");
             }
         }
-        self.last_walk = Some((walk.changes, walked));
+        self.listing.last = Some((walk.changes, walked));
         // A list that takes long to walk is not walked all the time.
-        self.next_walk = Instant::now() + self.settings.poll.max(took);
+        self.listing.next = Instant::now() + self.settings.poll.max(took);
         Ok(())
     }
 
     fn believed(&mut self, walked: &Walked) -> bool {
-        if walked.names > 0 || walked.promised || self.presence.is_empty() {
-            self.empty_lists = 0;
+        if walked.names > 0 || walked.promised || self.listing.presence.is_empty() {
+            self.listing.empty = 0;
             return true;
         }
-        self.empty_lists += 1;
-        if self.empty_lists == 1 {
+        self.listing.empty += 1;
+        if self.listing.empty == 1 {
             warn!(
                 times = EMPTY_LISTS,
                 "the source lists nothing where items were; it is believed when it says so again"
             );
         }
-        self.empty_lists >= EMPTY_LISTS
+        self.listing.empty >= EMPTY_LISTS
     }
 
     /// The source does not answer, or answers nonsense: nothing follows from that for any item.
     pub(super) fn source_failed(&mut self, error: &ClientError) {
         let now = Instant::now();
         // Attempts that fail together tell of one failure.
-        if self.source_hold.is_some_and(|until| until > now) && self.walk.is_none() && self.next_walk > now {
+        if self.listing.hold.is_some_and(|until| until > now) && self.listing.walk.is_none() && self.listing.next > now
+        {
             return;
         }
         let asked = match error {
@@ -159,23 +200,23 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             | ClientError::Unsupported { .. }
             | ClientError::Broken { .. } => None,
         };
-        let wait = self.source_backoff.next().max(asked.unwrap_or_default().min(Duration::from_secs(300)));
-        self.source_hold = Some(now + wait);
-        self.next_walk = now + wait;
-        if self.source_up != Some(false) {
+        let wait = self.listing.backoff.next().max(asked.unwrap_or_default().min(Duration::from_secs(300)));
+        self.listing.hold = Some(now + wait);
+        self.listing.next = now + wait;
+        if self.listing.up != Some(false) {
             warn!(%error, "the source fails; nothing changes until it answers again");
         }
-        self.source_up = Some(false);
+        self.listing.up = Some(false);
         self.shared.health.not_ready("source", error.to_string());
     }
 
     fn source_answered(&mut self) {
-        if self.source_up != Some(true) {
+        if self.listing.up != Some(true) {
             info!("the source answers");
         }
-        self.source_up = Some(true);
-        self.source_backoff.reset();
-        self.stale |= self.source_hold.take().is_some();
+        self.listing.up = Some(true);
+        self.listing.backoff.reset();
+        self.stale |= self.listing.hold.take().is_some();
         self.shared.health.ready("source");
     }
 }

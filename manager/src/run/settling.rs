@@ -1,10 +1,12 @@
 //! Settling: a source that wants to know is told what became of its items, until it lists them no more.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use contract::ItemName;
 use contract::client::ClientError;
 use sidecar::fault;
+use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{Manager, RunError};
@@ -29,6 +31,23 @@ pub(super) struct Settlement {
 pub(super) struct Settled {
     id: ItemId,
     failed: Option<ClientError>,
+}
+
+/// All that are under way or to come.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    pub(super) tasks: JoinSet<Result<Settled, RunError>>,
+    waiting: VecDeque<Settlement>,
+    /// Of either.
+    ids: HashSet<ItemId>,
+    /// Whether the last one failed, and that was said.
+    failing: bool,
+}
+
+impl Settling {
+    pub(super) fn is_idle(&self) -> bool {
+        self.tasks.is_empty() && self.waiting.is_empty()
+    }
 }
 
 async fn settle<S: Source, E: Executor, L: Ledger>(
@@ -59,32 +78,32 @@ async fn settle<S: Source, E: Executor, L: Ledger>(
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     /// Has an item settled, now or as soon as fewer others are.
     pub(super) fn settle(&mut self, name: ItemName, id: ItemId, dead: bool) {
-        if self.settling.insert(id) {
-            self.unsettled.push_back(Settlement { name, id, dead });
+        if self.settling.ids.insert(id) {
+            self.settling.waiting.push_back(Settlement { name, id, dead });
             self.settle_more();
         }
     }
 
     fn settle_more(&mut self) {
-        while self.settlements.len() < AT_ONCE
-            && let Some(what) = self.unsettled.pop_front()
+        while self.settling.tasks.len() < AT_ONCE
+            && let Some(what) = self.settling.waiting.pop_front()
         {
-            self.settlements.spawn(settle(Arc::clone(&self.shared), what));
+            self.settling.tasks.spawn(settle(Arc::clone(&self.shared), what));
         }
     }
 
     /// What failed is tried again when it is next listed.
     pub(super) fn settled(&mut self, settled: Settled) {
-        self.settling.remove(&settled.id);
+        self.settling.ids.remove(&settled.id);
         match settled.failed {
-            None => self.settle_failing = false,
+            None => self.settling.failing = false,
             Some(ClientError::Unsupported { .. }) => {
                 info!("the source does not want to know what became of its items, and is not told again");
-                self.settling.clear();
-                self.unsettled.clear();
+                self.settling.ids.clear();
+                self.settling.waiting.clear();
             }
             Some(error) => {
-                if !std::mem::replace(&mut self.settle_failing, true) {
+                if !std::mem::replace(&mut self.settling.failing, true) {
                     warn!(%error, "an item could not be settled; it is tried again as long as it is listed");
                 }
             }

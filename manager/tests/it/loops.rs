@@ -379,3 +379,44 @@ async fn an_item_that_goes_away_before_its_turn_is_not_run() {
     assert_eq!(ending.summary().done, 10);
     assert!(stage.now() > Time(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_waited_out_and_no_outcome_is_lost() {
+    let mut stage = stage(20, |_| 0);
+    stage.settings.until_empty = false;
+    beside(&stage, async |stage| {
+        until("some run", async || stage.ledger.tally().await.expect("reads").running == 4).await;
+        stage.disk.fill(true);
+        sleep(Duration::from_secs(600)).await;
+        let runs = stage.executor.history().runs;
+        assert!(runs.len() <= 8, "what is not written down is not started: {}", runs.len());
+        let obstacles = stage.health.obstacles();
+        assert!(obstacles.iter().any(|(part, why)| *part == "ledger" && why.contains("full")), "{obstacles:?}");
+        stage.disk.fill(false);
+        until("all are done", async || stage.ledger.tally().await.expect("reads").done == 20).await;
+        assert_eq!(stage.health.obstacles(), []);
+    })
+    .await;
+    assert_eq!(stage.executor.history().runs.len(), 20, "each once");
+    stage.check_promises(4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_end_on_a_full_disk_it_ends_and_the_next_one_finds_what_it_could_not_record() {
+    let stage = stage(8, |_| 0);
+    let shutdown = Shutdown::new(Duration::from_secs(25));
+    let told = async {
+        until("some run", async || stage.ledger.tally().await.expect("reads").running == 4).await;
+        stage.disk.fill(true);
+        sleep(Duration::from_secs(60)).await;
+        shutdown.drain();
+        sleep(shutdown.grace()).await;
+        shutdown.abort();
+    };
+    let (ended, ()) = tokio::join!(timeout(Duration::from_secs(600), stage.run(&shutdown)), told);
+    let error = ended.expect("ends").expect_err("and says what stands in the way");
+    assert!(error.to_string().contains("full") && error.exit_code() == 74, "{error}");
+    stage.disk.fill(false);
+    assert_eq!(stage.finish().await.summary().done, 8);
+    assert_eq!(stage.executor.history().runs.len(), 8, "each once");
+}

@@ -1,6 +1,7 @@
 //! The manager over real ledgers, a simulated remote, real commands and real little servers.
 
 mod cli;
+mod flaky;
 mod loops;
 mod memory;
 mod model;

@@ -14,6 +14,7 @@ use sidecar::metrics::registry::Registry;
 use sidecar::{Health, Shutdown};
 use tokio::time::{Instant, timeout};
 
+use crate::flaky::FlakyLedger;
 use crate::memory::{MemorySource, Trouble};
 
 const MAX_ATTEMPTS: u32 = 3;
@@ -22,7 +23,10 @@ const MAX_ATTEMPTS: u32 = 3;
 pub(crate) struct Stage {
     pub(crate) source: MemorySource,
     pub(crate) executor: SimulatedExecutor,
+    /// As an operator reaches it.
     pub(crate) ledger: SqliteLedger,
+    /// As the manager does.
+    pub(crate) disk: FlakyLedger,
     pub(crate) settings: Settings,
     pub(crate) health: Health,
     clock: Clock,
@@ -56,8 +60,8 @@ impl Stage {
         let ledger = SqliteLedger::open(&state, "q", 0).expect("opens");
         let began = Instant::now();
         let clock = Clock::new(move || Time(1_000_000).after(began.elapsed()));
-        let (settings, health) = (settings(), Health::default());
-        Self { source, executor, ledger, settings, health, clock, seed, _dir: dir }
+        let (settings, health, disk) = (settings(), Health::default(), FlakyLedger::new(ledger.clone()));
+        Self { source, executor, ledger, disk, settings, health, clock, seed, _dir: dir }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -68,7 +72,7 @@ impl Stage {
         let parts = Parts {
             source: self.source.clone(),
             executor: self.executor.clone(),
-            ledger: self.ledger.clone(),
+            ledger: self.disk.clone(),
             clock: self.clock.clone(),
             random: fastrand::Rng::with_seed(self.seed),
             health: self.health.clone(),
