@@ -156,7 +156,8 @@ impl Inner {
             uri: Some(format!("{}{}", self.shared.settings.item_base, encode_path(key))),
             key: Some(Key::new(key)),
             size: Some(sight.version.size),
-            etag: Some(sight.version.to_string()),
+            // A worker would take another version for another item; where the path alone is the item, there is none.
+            etag: (self.shared.settings.identity == Identity::Version).then(|| sight.version.to_string()),
             last_modified: Some(Timestamp::from_unix_nanos(sight.version.mtime_nanos)),
             other: serde_json::Map::new(),
         };
