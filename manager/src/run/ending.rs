@@ -112,7 +112,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         if !self.settings.until_empty || self.control.paused {
             return Ok(None);
         }
-        if self.shared.judge().breaker().open().is_some() {
+        let breaker_open = self.shared.judge().breaker().open().is_some();
+        if breaker_open && self.shared.keep(|ledger| ledger.tally()).await?.todo > 0 {
             return Ok(Some(Ending::Broken(self.summed_up().await?)));
         }
         let finished = self.limit_is_through().await? || self.source_is_empty().await?;

@@ -17,6 +17,8 @@ use crate::source::Source;
 
 /// How many are under way at a time.
 const AT_ONCE: usize = 8;
+/// How many wait for their turn at most.
+const WAITING: usize = 10_000;
 
 /// One to be made.
 #[derive(Clone, Debug)]
@@ -76,9 +78,9 @@ async fn settle<S: Source, E: Executor, L: Ledger>(
 }
 
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
-    /// Has an item settled, now or as soon as fewer others are.
+    /// Has an item settled, now or as soon as fewer others are. What finds no place in the line is met by the next walk.
     pub(super) fn settle(&mut self, name: ItemName, id: ItemId, dead: bool) {
-        if self.settling.ids.insert(id) {
+        if self.settling.waiting.len() < WAITING && self.settling.ids.insert(id) {
             self.settling.waiting.push_back(Settlement { name, id, dead });
             self.settle_more();
         }
@@ -96,7 +98,11 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     pub(super) fn settled(&mut self, settled: Settled) {
         self.settling.ids.remove(&settled.id);
         match settled.failed {
-            None => self.settling.failing = false,
+            None => {
+                self.settling.failing = false;
+                // A queue's window has room again: a list from before does not show what comes next.
+                self.changes += 1;
+            }
             Some(ClientError::Unsupported { .. }) => {
                 info!("the source does not want to know what became of its items, and is not told again");
                 self.settling.ids.clear();

@@ -233,6 +233,26 @@ async fn when_the_first_items_all_fail_alike_the_rest_is_left_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_the_items_that_failed_alike_are_all_there_are_the_run_is_through() {
+    let mut stage = stage(5, |_| 65);
+    stage.settings.breaker = 5;
+    let ending = stage.finish().await;
+    assert!(matches!(ending, Ending::Finished(_)) && ending.exit_code() == 3, "{ending:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queues_window_moves_on_as_its_items_are_settled() {
+    let stage = stage(3, |_| 0);
+    {
+        let mut world = stage.source.world();
+        (world.settles, world.takes_away) = (true, true);
+        // Nothing says how much waits behind the window.
+        world.behind = (3..30).map(name).collect();
+    }
+    assert_eq!(stage.finish().await.summary().done, 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_open_breaker_tries_one_now_and_then_and_closes_when_that_succeeds() {
     let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let mended = std::sync::Arc::clone(&broken);

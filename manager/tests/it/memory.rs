@@ -1,6 +1,6 @@
 //! A source in memory, as unreliable as a test wants it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) settles: bool,
     /// Whether a settled item leaves the list.
     pub(crate) takes_away: bool,
+    /// Listed one by one as settled items leave the list.
+    pub(crate) behind: VecDeque<ItemName>,
     pub(crate) settled: Vec<(ItemName, Option<String>)>,
     pub(crate) pending: u64,
     pub(crate) backlog: u64,
@@ -113,6 +115,8 @@ impl Source for MemorySource {
         world.settled.push((name.clone(), failed.map(str::to_owned)));
         if world.takes_away {
             world.listed.retain(|listed| listed != name);
+            let next = world.behind.pop_front();
+            world.listed.extend(next);
         }
         Ok(())
     }
