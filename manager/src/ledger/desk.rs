@@ -224,8 +224,9 @@ impl SqliteLedger {
 
 impl Store<'_> {
     fn list(&self, state: Option<State>, after: i64, max: usize) -> Result<(Vec<ItemRecord>, Option<i64>)> {
+        // By number, page after page: an index would have every page sorted anew.
         let mut statement = self.db.prepare_cached(&format!(
-            "SELECT {ITEM}, {ATTEMPT} FROM item
+            "SELECT {ITEM}, {ATTEMPT} FROM item NOT INDEXED
              LEFT JOIN attempt ON attempt.item = item.id AND n = (SELECT max(n) FROM attempt WHERE item = item.id)
              WHERE queue = ?1 AND revision = ?2 AND item.id > ?3 AND (?4 IS NULL OR state = ?4)
              ORDER BY item.id LIMIT ?5"
@@ -320,7 +321,7 @@ impl Store<'_> {
             .optional()?;
         let (paused, walked) = known.unwrap_or_default();
         let mut statement = self.db.prepare_cached(
-            "SELECT name FROM item JOIN attempt ON item = id WHERE queue = ? AND cleared = 0 AND over_at IS NULL",
+            "SELECT name FROM attempt CROSS JOIN item ON id = item WHERE queue = ? AND cleared = 0 AND over_at IS NULL",
         )?;
         let running = statement.query_map([self.queue], |sql| name(sql, 0))?.collect::<Result<_>>()?;
         Ok(Standing { running, paused, walked })

@@ -32,7 +32,7 @@ CREATE TABLE item(
 ) STRICT;
 CREATE INDEX item_todo ON item(queue, revision, not_before) WHERE state = 'todo' AND absent_since IS NULL;
 CREATE INDEX item_absent ON item(queue, absent_since) WHERE absent_since IS NOT NULL;
-CREATE INDEX item_tally ON item(queue, revision, state, absent_since IS NULL, settled IS NULL);
+CREATE INDEX item_tally ON item(queue, revision, state, absent_since, settled);
 
 CREATE TABLE attempt(
     item      INTEGER NOT NULL REFERENCES item(id) ON DELETE CASCADE,

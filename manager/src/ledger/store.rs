@@ -49,9 +49,10 @@ impl Store<'_> {
         })
     }
 
+    // SQLite takes the tables of a CROSS JOIN in their order: from the few open attempts to their items.
     fn unconcluded(&self) -> Result<Vec<Unconcluded>> {
         let mut statement = self.db.prepare_cached(&format!(
-            "SELECT {ROW}, name, revision, n, nonce, intent_at, stop_at IS NOT NULL FROM item JOIN attempt ON item = id
+            "SELECT {ROW}, name, revision, n, nonce, intent_at, stop_at IS NOT NULL FROM attempt CROSS JOIN item ON id = item
              WHERE queue = ? AND cleared = 0 AND over_at IS NULL ORDER BY intent_at"
         ))?;
         let found = statement.query_map([self.queue], |sql| {
@@ -72,7 +73,7 @@ impl Store<'_> {
 
     fn uncleared(&self) -> Result<Vec<AttemptId>> {
         let mut statement = self.db.prepare_cached(
-            "SELECT nonce FROM attempt JOIN item ON item = id
+            "SELECT nonce FROM attempt CROSS JOIN item ON id = item
              WHERE queue = ? AND cleared = 0 AND over_at IS NOT NULL",
         )?;
         statement.query_map([self.queue], |sql| sql.get(0).map(AttemptId))?.collect()
@@ -273,30 +274,26 @@ impl Store<'_> {
     pub(super) fn tally(&self) -> Result<Tally> {
         let mut tally = Tally::default();
         let mut statement = self.db.prepare_cached(
-            "SELECT state, absent_since IS NULL, settled IS NULL, count(*) FROM item WHERE queue = ? AND revision = ?
-             GROUP BY 1, 2, 3",
+            "SELECT state, count(*), count(*) - count(absent_since),
+                    sum(absent_since IS NULL AND settled IS NULL) FROM item WHERE queue = ? AND revision = ? GROUP BY state",
         )?;
-        let mut groups = statement.query(params![self.queue, self.revision])?;
-        while let Some(sql) = groups.next()? {
-            let (state, listed, unsettled, count): (State, bool, bool, u64) =
+        let mut states = statement.query(params![self.queue, self.revision])?;
+        while let Some(sql) = states.next()? {
+            let (state, all, listed, unsettled): (State, u64, u64, u64) =
                 (sql.get(0)?, sql.get(1)?, sql.get(2)?, sql.get(3)?);
             match state {
-                State::Todo if listed => tally.todo += count,
-                State::Todo => tally.absent += count,
+                State::Todo => (tally.todo, tally.absent) = (listed, all - listed),
                 State::Running => {}
-                State::Done => tally.done += count,
-                State::Dead => tally.dead += count,
-                State::Skipped => tally.skipped += count,
-            }
-            if listed && unsettled && matches!(state, State::Done | State::Dead) {
-                tally.unsettled += count;
+                State::Done => (tally.done, tally.unsettled) = (all, tally.unsettled + unsettled),
+                State::Dead => (tally.dead, tally.unsettled) = (all, tally.unsettled + unsettled),
+                State::Skipped => tally.skipped = all,
             }
         }
         // Attempts of another revision occupy their slots too.
         tally.running = self
             .db
             .prepare_cached(
-                "SELECT count(*) FROM attempt JOIN item ON item = id WHERE queue = ? AND cleared = 0 AND over_at IS NULL",
+                "SELECT count(*) FROM attempt CROSS JOIN item ON id = item WHERE queue = ? AND cleared = 0 AND over_at IS NULL",
             )?
             .query_row([self.queue], |sql| sql.get(0))?;
         Ok(tally)

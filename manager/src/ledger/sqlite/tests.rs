@@ -234,22 +234,34 @@ async fn a_damaged_file_and_a_later_format_are_said_plainly() {
 }
 
 #[tokio::test]
-async fn the_next_item_is_found_by_index_and_without_sorting() {
+async fn what_is_asked_all_the_time_is_answered_by_an_index_and_without_sorting() {
     let f = Fixture::new();
-    f.ledger.begin().await.expect("begins");
-    let plan: Vec<String> = f
-        .ledger
-        .call(|store| {
-            let mut statement = store.db.prepare(
-                "EXPLAIN QUERY PLAN SELECT id FROM item WHERE queue = 'q' AND revision = 0 AND state = 'todo'
-                 AND absent_since IS NULL AND not_before <= 5 ORDER BY not_before, id LIMIT 5",
-            )?;
-            statement.query_map([], |sql| sql.get("detail"))?.collect()
-        })
-        .await
-        .expect("reads");
-    assert!(plan.iter().any(|line| line.contains("item_todo")), "{plan:?}");
-    assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "the next item is found without sorting: {plan:?}");
+    let asked = [
+        (
+            "item_todo",
+            "SELECT id FROM item WHERE queue = 'q' AND revision = 0 AND state = 'todo' AND absent_since IS NULL
+             AND not_before <= 5 ORDER BY not_before, id LIMIT 5",
+        ),
+        (
+            "attempt_open",
+            "SELECT count(*) FROM attempt CROSS JOIN item ON id = item WHERE queue = 'q' AND cleared = 0 AND over_at IS NULL",
+        ),
+        (
+            "COVERING INDEX item_tally",
+            "SELECT state, count(*), count(*) - count(absent_since), sum(absent_since IS NULL AND settled IS NULL)
+             FROM item WHERE queue = 'q' AND revision = 0 GROUP BY state",
+        ),
+    ];
+    for (index, query) in asked {
+        let explain = format!("EXPLAIN QUERY PLAN {query}");
+        let plan: Vec<String> = f
+            .ledger
+            .call(move |store| store.db.prepare(&explain)?.query_map([], |sql| sql.get("detail"))?.collect())
+            .await
+            .expect("reads");
+        assert!(plan.iter().any(|line| line.contains(index)), "{index}: {plan:?}");
+        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{index}: {plan:?}");
+    }
 }
 
 /// `tests/data/ledger-v1.sqlite` is as the first release wrote it, and is never written again: what it holds must be read
