@@ -5,40 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use longshore_tests::programs::root;
+use longshore_tests::sources::fault_points;
 use longshore_tests::{Ended, Faults, Settling, World, wait_until};
 
 /// The manager's verdict when everything but the poison succeeded.
 const SOME_DEAD: i32 = 3;
-
-fn points() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for folder in ["ambassadors", "manager", "process", "storage", "workers"] {
-        scan(&root().join(folder), &mut found);
-    }
-    found
-}
-
-fn scan(path: &Path, into: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(path).expect("a folder of sources").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            scan(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            let text = fs::read_to_string(&path).expect("a source file");
-            for call in ["fault::point(\"", "fault!(\""] {
-                for rest in text.split(call).skip(1) {
-                    into.insert(rest.split('"').next().expect("the string ends").to_owned());
-                }
-            }
-        }
-    }
-}
 
 /// What a program is killed at and what befell it before. Recovery has points of its own, which only a start after an
 /// earlier kill passes: so each program is first killed in the middle of its work, then at `point`.
@@ -108,7 +83,7 @@ fn stop_amid(world: &World, point: &str) {
 
 #[test]
 fn every_fault_point_is_passed_and_survived() {
-    let points: Vec<String> = points().into_iter().collect();
+    let points: Vec<String> = fault_points().into_iter().collect();
     assert!(points.len() > 20, "only {} fault points were found in the sources", points.len());
     let (next, hits, failures) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a matrix prints what it met")]
 
+mod architecture;
 mod edges;
 mod get_only;
 mod kill_matrix;

@@ -1,6 +1,7 @@
-//! The real programs, started and stopped by tests: see `README.md`.
+#![doc = include_str!("../README.md")]
 
 pub mod programs;
+pub mod sources;
 pub mod supervised;
 pub mod world;
 
