@@ -74,6 +74,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it is out of the way for good: an attempt has succeeded, or failed in a way of its own.
+    pub fn has_passed(&self) -> bool {
+        matches!(self.stage, Stage::Passed)
+    }
+
     /// How many of `free` slots may be used while `running` attempts are under way.
     pub fn slots(&self, free: usize, running: usize, now: Time) -> usize {
         match &self.stage {

@@ -289,8 +289,10 @@ pub struct Tally {
     pub done: u64,
     /// Given up.
     pub dead: u64,
-    /// Done or dead, still listed, and the source has taken no note.
-    pub unsettled: u64,
+    /// Done, still listed, and the source has taken no note.
+    pub done_unsettled: u64,
+    /// Given up, still listed, and the source has taken no note.
+    pub dead_unsettled: u64,
     /// Not to be done.
     pub skipped: u64,
     /// To be done and not listed at present.

@@ -25,10 +25,21 @@ pub struct Now<'a> {
     pub running: &'a HashSet<ItemName>,
     /// Items that this process has started, where their number is limited.
     pub started: &'a HashSet<ItemName>,
-    /// Whether the source wants to know what became of its items.
-    pub settles: bool,
+    /// What the source is told.
+    pub settles: Settles,
     /// Whether what is new was there before the first run and is to be left alone.
     pub skip_new: bool,
+}
+
+/// What a source is told of what became of its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settles {
+    /// Nothing: it does not want to know.
+    Nothing,
+    /// What is done. That others are dead is kept back, since their failure may not be theirs.
+    Done,
+    /// Everything.
+    All,
 }
 
 /// How much may be started. Each [`plan`] takes from it what it uses.
@@ -138,7 +149,12 @@ fn act(name: &ItemName, row: Option<&Row>, now: Now<'_>, budget: &mut Budget) ->
             State::Done | State::Dead => {
                 let dead = row.state == State::Dead;
                 let due = row.settled.is_none_or(|settled| now.at.since(settled) >= RESETTLE_AFTER);
-                match now.settles && due {
+                let told = match now.settles {
+                    Settles::Nothing => false,
+                    Settles::Done => !dead,
+                    Settles::All => true,
+                };
+                match told && due {
                     true => Act::Settle { id: row.id, dead },
                     false => Act::Leave(if dead { Why::Dead } else { Why::Done }),
                 }

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Time};
 use crate::executor::Executor;
 use crate::ledger::{Beginning, Ledger, Next, Tally};
 use crate::metrics::Meters;
+use crate::plan::Settles;
 use crate::progress::Progress;
 pub use crate::shared::RunError;
 use crate::shared::{Orders, Pulse, Shared};
@@ -260,7 +261,12 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 } else {
                     self.shared.meters.done()
                 }
-                if self.shared.source.settles() {
+                let told = match self.settles() {
+                    Settles::Nothing => false,
+                    Settles::Done => !dead,
+                    Settles::All => true,
+                };
+                if told {
                     let rows = self.shared.keep(|ledger| ledger.rows(vec![name.clone()])).await?;
                     if let Some(row) = rows.get(&name) {
                         self.settle(name.clone(), row.id, dead);

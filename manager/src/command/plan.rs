@@ -12,7 +12,7 @@ use super::print::{JsonList, Table, line};
 use crate::args::{FirstRun, Format, PlanArgs};
 use crate::clock::Clock;
 use crate::ledger::{Ledger, SqliteLedger};
-use crate::plan::{Act, Budget, Decision, Hold, Now, plan};
+use crate::plan::{Act, Budget, Decision, Hold, Now, Settles, plan};
 use crate::source::{HttpSource, Page, Source};
 
 /// One line of the plan.
@@ -53,7 +53,7 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
             at: Clock::system().now(),
             running: &running,
             started: &HashSet::new(),
-            settles: source.settles(),
+            settles: if source.settles() { Settles::All } else { Settles::Nothing },
             skip_new: args.source.first_run == FirstRun::NewOnly && !walked,
         };
         let decisions = plan(&names, &rows, now, &mut budget);

@@ -284,8 +284,8 @@ impl Store<'_> {
             match state {
                 State::Todo => (tally.todo, tally.absent) = (listed, all - listed),
                 State::Running => {}
-                State::Done => (tally.done, tally.unsettled) = (all, tally.unsettled + unsettled),
-                State::Dead => (tally.dead, tally.unsettled) = (all, tally.unsettled + unsettled),
+                State::Done => (tally.done, tally.done_unsettled) = (all, unsettled),
+                State::Dead => (tally.dead, tally.dead_unsettled) = (all, unsettled),
                 State::Skipped => tally.skipped = all,
             }
         }

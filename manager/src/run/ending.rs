@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{ABORT_WAIT, Manager, RunError};
 use crate::executor::Executor;
 use crate::ledger::Ledger;
+use crate::plan::Settles;
 use crate::shared::Orders;
 use crate::source::Source;
 
@@ -136,7 +137,12 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             return Ok(false);
         }
         let tally = self.shared.keep(|ledger| ledger.tally()).await?;
-        let unsettled = if self.shared.source.settles() { tally.unsettled } else { 0 };
+        self.tally = tally;
+        let unsettled = match self.settles() {
+            Settles::Nothing => 0,
+            Settles::Done => tally.done_unsettled,
+            Settles::All => tally.done_unsettled + tally.dead_unsettled,
+        };
         if tally.todo > 0 || tally.running > 0 || unsettled > 0 {
             return Ok(false);
         }

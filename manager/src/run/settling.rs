@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::{Manager, RunError};
 use crate::executor::Executor;
 use crate::ledger::{ItemId, Ledger};
+use crate::plan::Settles;
 use crate::shared::Shared;
 use crate::source::Source;
 
@@ -78,6 +79,20 @@ async fn settle<S: Source, E: Executor, L: Ledger>(
 }
 
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
+    /// What the source is told. While all that was tried has failed alike, the worker may be what is wrong: a source that
+    /// was told then would have put good items aside. With nothing left to try there is no more to learn.
+    pub(super) fn settles(&self) -> Settles {
+        if !self.shared.source.settles() {
+            return Settles::Nothing;
+        }
+        let (passed, open) = {
+            let judge = self.shared.judge();
+            (judge.breaker().has_passed(), judge.breaker().open().is_some())
+        };
+        let all_tried = self.attempts.is_empty() && self.listing.last.is_some() && self.tally.todo == 0;
+        if passed || (!open && all_tried) { Settles::All } else { Settles::Done }
+    }
+
     /// Has an item settled, now or as soon as fewer others are. What finds no place in the line is met by the next walk.
     pub(super) fn settle(&mut self, name: ItemName, id: ItemId, dead: bool) {
         if self.settling.waiting.len() < WAITING && self.settling.ids.insert(id) {

@@ -84,13 +84,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         skip_new: bool,
     ) -> Vec<Decision> {
         let running = self.items.values().map(|(name, _)| name.clone()).collect();
-        let now = Now {
-            at: self.now(),
-            running: &running,
-            started: &self.started,
-            settles: self.shared.source.settles(),
-            skip_new,
-        };
+        let now = Now { at: self.now(), running: &running, started: &self.started, settles: self.settles(), skip_new };
         plan(names, rows, now, budget)
     }
 

@@ -241,6 +241,33 @@ async fn when_the_items_that_failed_alike_are_all_there_are_the_run_is_through()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_is_not_told_that_items_are_dead_while_everything_fails_alike() {
+    let mut stage = stage(20, |_| 64);
+    (stage.settings.breaker, stage.settings.parallelism) = (3, 1);
+    (stage.source.world().settles, stage.source.world().takes_away) = (true, true);
+    assert_eq!(stage.finish().await.exit_code(), 4);
+    assert_eq!(stage.source.world().settled, [], "a worker that is set up wrong costs no item its place");
+    assert_eq!(stage.source.world().listed.len(), 20);
+    let retried = stage.ledger.retry(Selection::All(State::Dead), stage.now()).await.expect("writes");
+    assert_eq!(retried.changed.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_told_of_the_dead_once_another_succeeds_or_nothing_is_left_to_try() {
+    for succeeds in [true, false] {
+        let items = if succeeds { 6 } else { 2 };
+        let mut stage =
+            stage(items, |attempt| if ["item-0", "item-1"].contains(&attempt.item.as_str()) { 65 } else { 0 });
+        (stage.settings.breaker, stage.settings.parallelism) = (3, 1);
+        (stage.source.world().settles, stage.source.world().takes_away) = (true, true);
+        assert_eq!(stage.finish().await.exit_code(), 3);
+        let settled = stage.source.world().settled.clone();
+        assert_eq!(settled.iter().filter(|(_, failed)| failed.is_some()).count(), 2, "{settled:?}");
+        assert_eq!(stage.source.world().listed.len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queues_window_moves_on_as_its_items_are_settled() {
     let stage = stage(3, |_| 0);
     {
