@@ -108,7 +108,9 @@ impl Client {
             let client = Self { http: http.clone(), items, ours: path.ends_with("/v1/items"), limits: limits.clone() };
             match client.probe().await {
                 Ok(()) => return Ok(client),
-                // Some servers fail at what they do not know, or say nothing: one of the other paths may be theirs.
+                // It may be the one, and not ready yet. Behind another path it would look like a lesser source, ready a
+                // moment later, of which nobody asks what it withholds.
+                Err(error @ ClientError::Unavailable { .. }) => return Err(error),
                 Err(error) if matches!(telling, None | Some(ClientError::NotFound { .. })) => telling = Some(error),
                 Err(_) => {}
             }

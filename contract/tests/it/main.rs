@@ -115,8 +115,8 @@ async fn a_server_without_any_of_the_paths_is_no_source() {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_at_paths_it_does_not_know_is_asked_for_the_others() {
-    for status in [400, 404, 500, 503] {
+async fn a_server_that_refuses_paths_it_does_not_know_is_asked_for_the_others() {
+    for status in [400, 403, 404, 405, 501] {
         let status = StatusCode::from_u16(status).expect("a status");
         let server = Server::new(move |_, path| match path {
             "/items" => json(r#"{"items":["a"]}"#),
@@ -124,6 +124,21 @@ async fn a_server_that_fails_at_paths_it_does_not_know_is_asked_for_the_others()
         })
         .await;
         assert_eq!(server.client().await.expect("is found").items_url().path(), "/items", "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_ready_is_not_looked_for_behind_another_path() {
+    for status in [500, 503, 429] {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let server = Server::new(move |_, path| match path {
+            "/v1/items" => status.into_response(),
+            _ => json(r#"{"items":[]}"#),
+        })
+        .await;
+        let error = server.client().await.expect_err("is not ready");
+        assert!(matches!(&error, ClientError::Unavailable { .. }), "{error:?}");
+        assert_eq!(server.asked(), ["GET /v1/items"]);
     }
 }
 
