@@ -1,8 +1,8 @@
 //! The process table, as `/proc` shows it.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +11,10 @@ use rustix::process::Pid;
 
 /// A kernel thread, in the flags of `/proc/PID/stat` (`PF_KTHREAD` in `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// How often, and how long apart, a process within execve is looked at again: for a tenth of a second.
+const EXEC_LOOKS: usize = 200;
+const EXEC_PAUSE: Duration = Duration::from_micros(500);
 
 /// How often the list of pids is made anew. Where that is not enough the machine does nothing but fork, and what is looked
 /// for is found by the look after.
@@ -62,9 +66,13 @@ pub(crate) fn row(pid: i32) -> Option<Row> {
 }
 
 /// Fields of `proc_pid_stat(5)`, counted behind the last parenthesis, since a program's name may hold anything.
-fn parse(pid: i32, stat: &[u8]) -> Option<Row> {
+fn fields(stat: &[u8]) -> Option<Vec<&str>> {
     let name_end = stat.iter().rposition(|b| *b == b')')?;
-    let fields: Vec<&str> = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?.split_ascii_whitespace().collect();
+    Some(std::str::from_utf8(stat.get(name_end + 1..)?).ok()?.split_ascii_whitespace().collect())
+}
+
+fn parse(pid: i32, stat: &[u8]) -> Option<Row> {
+    let fields = fields(stat)?;
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let id = |at: usize| fields.get(at)?.parse::<i32>().ok();
     let threads = number(17)?;
@@ -81,6 +89,20 @@ fn parse(pid: i32, stat: &[u8]) -> Option<Row> {
     })
 }
 
+/// An environment in one system call: behind the first the process may execute another program, and what follows of the
+/// one that was opened would be missing. Empty when it cannot be read.
+fn read_at_once(environ: &Path) -> Vec<u8> {
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        let read = File::open(environ).and_then(|mut file| file.read(&mut buffer)).unwrap_or(0);
+        if read < buffer.len() {
+            buffer.truncate(read);
+            return buffer;
+        }
+        buffer.resize(buffer.len() * 4, 0);
+    }
+}
+
 impl Row {
     /// The pid as system calls want it.
     pub(crate) fn id(&self) -> Option<Pid> {
@@ -94,20 +116,40 @@ impl Row {
     }
 
     fn environment(&self) -> Vec<u8> {
-        let read = || fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        let first = read();
-        if !first.is_empty() || self.ended {
-            return first;
+        let path = format!("/proc/{}/environ", self.pid);
+        let environment = read_at_once(Path::new(&path));
+        if !environment.is_empty() || self.ended {
+            return environment;
         }
         if self.threads > 1
             && let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid))
         {
-            let of = |task: fs::DirEntry| fs::read(task.path().join("environ")).unwrap_or_default();
+            let of = |task: fs::DirEntry| read_at_once(&task.path().join("environ"));
             return tasks.flatten().map(of).find(|environment| !environment.is_empty()).unwrap_or_default();
         }
-        // Within execve the environment is empty for some microseconds.
-        std::thread::sleep(Duration::from_micros(500));
-        read()
+        // Within execve there is no environment yet, and where the process executes one program after another it may be
+        // there each time. One that truly has none says so twice of the same program.
+        let mut said = None;
+        for _ in 0..EXEC_LOOKS {
+            match self.environment_bounds() {
+                None => break,
+                Some((start, end)) if start != 0 && start == end && said.replace(start) == Some(start) => break,
+                Some(_) => std::thread::sleep(EXEC_PAUSE),
+            }
+            let environment = read_at_once(Path::new(&path));
+            if !environment.is_empty() {
+                return environment;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Where in its memory the environment begins and ends; both 0 within execve, and random in each program.
+    fn environment_bounds(&self) -> Option<(u64, u64)> {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
+        let fields = fields(&stat)?;
+        let number = |at: usize| fields.get(at)?.parse().ok();
+        (!matches!(*fields.first()?, "Z" | "X" | "x")).then_some((number(47)?, number(48)?))
     }
 
     /// Whether it is a child of ours that has not executed its program yet. It has copies of every descriptor we have open
