@@ -1,10 +1,12 @@
 //! One item's way through a worker: read, look, fetch, run, commit.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use contract::marker::MarkedItem;
 use contract::{Key, attempt, exit};
+use rustix::fs::{Mode, OFlags};
 use sidecar::{Shutdown, fault};
 use storage::{Allowed, Claim, Committed, Draft, Error, Input, Inputs, Object, Outputs, Publication, Standing, Uri};
 use tracing::{info, warn};
@@ -184,11 +186,14 @@ fn link(inputs: &[Box<dyn Input>], dir: &Path) -> std::io::Result<()> {
 
 /// What the command wrote to `RESULT_FILE`, if that is JSON of a size that a marker can carry.
 fn result(path: &PathBuf) -> Option<serde_json::Value> {
+    // The command may have put anything there: a pipe would be waited at for ever.
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = File::from(file);
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        warn!("RESULT_FILE is no regular file and is left out");
+        return None;
+    }
     let mut json = Vec::new();
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(_) => return None,
-    };
     if let Err(error) = file.take(RESULT_MAX + 1).read_to_end(&mut json) {
         warn!(%error, "RESULT_FILE cannot be read and is left out");
         return None;

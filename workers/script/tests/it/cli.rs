@@ -104,6 +104,14 @@ fn the_report_holds_the_result_and_the_tails() {
         assert_eq!(ended.expect(0, "Published").result, None);
         assert!(ended.stderr.contains("RESULT_FILE"), "{}", ended.stderr);
     }
+    for what in ["mkfifo", "mkdir"] {
+        let item = world.item(what, "x");
+        let worker = world.worker(&item, &format!("{what} \"$RESULT_FILE\"; echo x > \"$OUTPUT_DIR/x\""));
+        // One that waited for somebody to write to the pipe would hear no signal but this.
+        let ended = worker.under("timeout", &["-s", "KILL", "60"]).run();
+        assert_eq!(ended.expect(0, "Published").result, None);
+        assert!(ended.stderr.contains("RESULT_FILE is no regular file"), "{}", ended.stderr);
+    }
     world.assert_clean();
 }
 
