@@ -46,6 +46,17 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+/// An error and all its causes, on one line, as `{:#}` writes an [`anyhow::Error`]: for logs and reports, which take a text.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Attaches an exit code where an error is passed on.
 pub trait FailureExt<T> {
     /// On error, exit with `code` and say what was being done.
@@ -58,5 +69,17 @@ pub trait FailureExt<T> {
 impl<T, E: Into<anyhow::Error>> FailureExt<T> for Result<T, E> {
     fn or_exit(self, code: u8, doing: impl fmt::Display + Send + Sync + 'static) -> Result<T, Failure> {
         self.map_err(|error| Failure::new(code, error.into().context(doing)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_what_anyhow_writes() {
+        let error = anyhow::anyhow!("no route").context("connect").context("list the source");
+        assert_eq!(chain(error.as_ref()), format!("{error:#}"));
+        assert_eq!(chain(error.as_ref()), "list the source: connect: no route");
     }
 }

@@ -8,7 +8,7 @@ pub mod probes;
 pub mod run;
 pub mod secret;
 
-pub use failure::{Failure, FailureExt};
+pub use failure::{Failure, FailureExt, chain};
 pub use probes::{Health, ProbeArgs, Probes};
 pub use prometheus_client as metrics;
 pub use run::{ProcessArgs, Shutdown};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use contract::STAGING_DIR;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use sidecar::fault;
+use sidecar::{chain, fault};
 use tracing::{info, warn};
 
 use super::blocking;
@@ -147,11 +147,6 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
         Ok(())
     })
     .await
-}
-
-fn chain(error: &Error) -> String {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    format!("{error}{source}")
 }
 
 fn candidates(root: &Path) -> Result<Vec<PathBuf>, Error> {

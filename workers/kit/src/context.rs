@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::exit;
 use contract::wire::Item;
 use process::{Ended, Output, SpawnError, Spec};
-use sidecar::{Shutdown, fault};
+use sidecar::{Shutdown, chain, fault};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
@@ -233,8 +233,7 @@ fn unspawned(error: &SpawnError) -> JobError {
         SpawnError::Exhausted { .. } => (exit::TEMPORARY, "Exhausted"),
         SpawnError::Other { .. } => (exit::IO, "SpawnFailed"),
     };
-    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    JobError::new(code, reason, format!("{error}{source}"))
+    JobError::new(code, reason, chain(error))
 }
 
 /// The end of an output as text, from the beginning of a line where it was cut.

@@ -10,7 +10,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use contract::exit;
 use process::Mark;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use sidecar::fault;
@@ -168,17 +167,10 @@ fn no_follow() -> i32 {
     i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).expect("open flags fit in an int")
 }
 
-/// What a scratch directory that cannot be made is to a worker.
-impl JobError {
-    pub(crate) fn io(doing: &str, error: &io::Error, hint: &str) -> Self {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let reason = if full { "DiskFull" } else { "IoError" };
-        Self::new(exit::IO, reason, format!("cannot {doing}: {error}{hint}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use contract::exit;
+
     use super::*;
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! What errors are to a worker: an exit code, a word, a line.
 
+use std::io;
 use std::path::Path;
 
 use contract::exit;
 use rustix::fs::statvfs;
+use sidecar::chain;
 use storage::{Error, InvalidPlace, Uri};
 
 use crate::JobError;
@@ -13,8 +15,7 @@ const NO_ROOM: u64 = 64 * 1024;
 
 /// What a store's error is. [`Error::Changed`] is an outcome and not an error; where nobody made it one it is temporary.
 pub(crate) fn storage(error: Error) -> JobError {
-    let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-    let message = format!("{error}{source}");
+    let message = chain(&error);
     let (code, reason) = match &error {
         Error::Invalid(_) => (exit::BAD_ITEM, "BadItem"),
         Error::Forbidden(_) => (exit::FORBIDDEN, "Forbidden"),
@@ -28,6 +29,15 @@ pub(crate) fn storage(error: Error) -> JobError {
         Error::Unsupported(_) => (exit::CONFIG, "Unsupported"),
     };
     JobError::new(code, reason, message)
+}
+
+impl JobError {
+    /// What a failure of local input or output is: `doing` says at what, `hint` what may help.
+    pub(crate) fn io(doing: &str, error: &io::Error, hint: &str) -> Self {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let reason = if full { "DiskFull" } else { "IoError" };
+        Self::new(exit::IO, reason, format!("cannot {doing}: {error}{hint}"))
+    }
 }
 
 /// What a place that cannot be is: the item asks for something it may not touch, or for something that cannot exist.

@@ -8,6 +8,7 @@ use contract::InvalidName;
 use contract::wire::Status;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use sidecar::chain;
 use tracing::error;
 
 use crate::source::SourceError;
@@ -119,14 +120,3 @@ pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
 
 /// The type of every body.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// An error and all its causes, on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

@@ -208,7 +208,7 @@ impl<S: Source, L: List> Writer<S, L> {
         let deadline = self.walk.deadline;
         match tokio::time::timeout(deadline, self.walk.next(CHUNK)).await {
             Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "the source did not answer in time")),
-            Ok(Err(error)) => Err(io::Error::other(super::answer::chain(&error))),
+            Ok(Err(error)) => Err(io::Error::other(sidecar::chain(&error))),
             Ok(Ok(page)) if self.claimed && !page.complete => {
                 Err(io::Error::other("the list was said to be complete, and no longer is"))
             }
