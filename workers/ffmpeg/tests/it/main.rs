@@ -2,8 +2,5 @@
 
 #![expect(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
-mod bad;
-mod hostile;
-mod images;
-mod numbering;
+mod needs_ffmpeg;
 mod support;

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 
 use contract::Outcome;
 
-use crate::world::{World, not_run, until};
+use crate::world::{World, until};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/copy"; cp "$INPUT_FILE" "$OUTPUT_DIR/second""#;
 /// A file system without RENAME_EXCHANGE.
@@ -173,45 +172,47 @@ fn what_a_killed_worker_left_running_is_ended_by_the_next() {
     world.assert_clean();
 }
 
-/// From outside: killed at every call that makes something durable or visible, whether a fault point stands there or not.
-#[test]
-fn killed_at_any_sync_or_rename_the_next_run_ends_well() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        not_run("strace is not installed");
-        return;
-    }
-    std::thread::scope(|scope| {
-        for before in [Before::Nothing, Before::Older] {
-            scope.spawn(move || {
-                for call in ["fsync", "renameat,renameat2,rename", "mkdir,mkdirat", "flock", "unlink,unlinkat,rmdir"] {
-                    let kills = (1..40).take_while(|nth| survives_kill_at_call(call, *nth, before)).count();
-                    assert!(kills > 0 && kills < 39, "{call}: {kills} kills");
-                }
-            });
-        }
-    });
-}
+/// By the kernel, at system calls, whether a fault point stands there or not.
+mod needs_strace {
+    use super::*;
 
-/// Whether the worker made the `nth` call and was killed there.
-fn survives_kill_at_call(call: &str, nth: u32, before: Before) -> bool {
-    let world = World::new();
-    let item = prepare(&world, before);
-    let trace = world.path("trace");
-    let inject = format!("inject={call}:signal=KILL:when={nth}");
-    let args = ["-f", "-qq", "-o", trace.to_str().expect("is text"), "-e", &format!("trace={call}"), "-e", &inject];
-    // Of the whole tree strace follows, only the worker is to be killed: its script makes no such call.
-    let killed = world.worker(&item, r#"echo newer > "$OUTPUT_DIR/copy""#).under("strace", &args).run();
-    let hit = killed.signal == Some(9);
-    assert!(hit || killed.code == Some(0), "{:?} {}", killed.code, killed.stderr);
-    if matches!(before, Before::Older) {
-        world.published("d/a");
-    } else {
-        world.try_published("d/a");
+    #[test]
+    fn killed_at_any_sync_or_rename_the_next_run_ends_well() {
+        std::thread::scope(|scope| {
+            for before in [Before::Nothing, Before::Older] {
+                scope.spawn(move || {
+                    for call in
+                        ["fsync", "renameat,renameat2,rename", "mkdir,mkdirat", "flock", "unlink,unlinkat,rmdir"]
+                    {
+                        let kills = (1..40).take_while(|nth| survives_kill_at_call(call, *nth, before)).count();
+                        assert!(kills > 0 && kills < 39, "{call}: {kills} kills");
+                    }
+                });
+            }
+        });
     }
-    let again = world.worker(&item, r#"echo newer > "$OUTPUT_DIR/copy""#).run();
-    assert_eq!(again.code, Some(0), "{call} {nth}: {}", again.stderr);
-    assert_eq!(fs::read_to_string(world.path("out/d/a/copy")).expect("is there"), "newer\n");
-    world.published("d/a");
-    world.assert_clean();
-    hit
+
+    /// Whether the worker made the `nth` call and was killed there.
+    fn survives_kill_at_call(call: &str, nth: u32, before: Before) -> bool {
+        let world = World::new();
+        let item = prepare(&world, before);
+        let trace = world.path("trace");
+        let inject = format!("inject={call}:signal=KILL:when={nth}");
+        let args = ["-f", "-qq", "-o", trace.to_str().expect("is text"), "-e", &format!("trace={call}"), "-e", &inject];
+        // Of the whole tree strace follows, only the worker is to be killed: its script makes no such call.
+        let killed = world.worker(&item, r#"echo newer > "$OUTPUT_DIR/copy""#).under("strace", &args).run();
+        let hit = killed.signal == Some(9);
+        assert!(hit || killed.code == Some(0), "{:?} {}", killed.code, killed.stderr);
+        if matches!(before, Before::Older) {
+            world.published("d/a");
+        } else {
+            world.try_published("d/a");
+        }
+        let again = world.worker(&item, r#"echo newer > "$OUTPUT_DIR/copy""#).run();
+        assert_eq!(again.code, Some(0), "{call} {nth}: {}", again.stderr);
+        assert_eq!(fs::read_to_string(world.path("out/d/a/copy")).expect("is there"), "newer\n");
+        world.published("d/a");
+        world.assert_clean();
+        hit
+    }
 }

@@ -3,8 +3,8 @@
 mod cli;
 mod commands;
 mod commit;
-mod disk;
 mod inputs;
 mod kills;
+mod needs_mount;
 mod races;
 mod world;

@@ -349,11 +349,3 @@ fn sha256(content: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// A test that cannot do what it is for says so, and fails where CI wants everything run.
-#[expect(clippy::disallowed_methods, reason = "CI is nobody's setting")]
-#[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
-pub(crate) fn not_run(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{why}");
-    eprintln!("NOT RUN: {why}");
-}
