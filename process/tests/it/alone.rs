@@ -98,35 +98,39 @@ fn teeing_to_a_sleeper() {
     runtime.shutdown_background();
 }
 
-#[tokio::test]
-#[ignore = "run by a_child_is_spawned_without_forking_this_process under strace"]
-async fn spawning() {
-    let spec = Spec::new("true").arg("spawned").env("PATH", "/usr/bin:/bin").cwd("/").mark("TEST_MARK", unique());
-    let spec = spec.stdin(File::open("/dev/null").expect("opens")).stdout(Output::Tail { keep: 1 });
-    assert_eq!(spec.spawn().expect("starts").wait().await.expect("ends").exit, Exit::Code(0));
-}
+mod needs_strace {
+    use super::*;
 
-#[test]
-fn a_child_is_spawned_without_forking_this_process() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let trace = dir.path().join("trace");
-    let test = alone("spawning");
-    let status = Command::new("strace")
-        .args(["-f", "-e", "trace=clone,clone3,fork,vfork,execve", "-o"])
-        .arg(&trace)
-        .arg(test.get_program())
-        .args(test.get_args())
-        .stdout(Stdio::null())
-        .status()
-        .expect("strace is installed");
-    assert!(status.success());
-    let trace = std::fs::read_to_string(&trace).expect("traced");
-    let pid = trace
-        .lines()
-        .find(|line| line.contains("execve(") && line.contains("spawned"))
-        .and_then(|line| line.split_whitespace().next())
-        .expect("it was executed");
-    let made = trace.lines().find(|line| line.contains("clone") && line.contains("VFORK")).expect("no vfork");
-    assert!(made.contains("CLONE_VM"), "{made}");
-    assert!(!trace.lines().any(|line| line.contains("fork(")), "{pid} was forked:\n{trace}");
+    #[tokio::test]
+    #[ignore = "run by a_child_is_spawned_without_forking_this_process under strace"]
+    async fn spawning() {
+        let spec = Spec::new("true").arg("spawned").env("PATH", "/usr/bin:/bin").cwd("/").mark("TEST_MARK", unique());
+        let spec = spec.stdin(File::open("/dev/null").expect("opens")).stdout(Output::Tail { keep: 1 });
+        assert_eq!(spec.spawn().expect("starts").wait().await.expect("ends").exit, Exit::Code(0));
+    }
+
+    #[test]
+    fn a_child_is_spawned_without_forking_this_process() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let trace = dir.path().join("trace");
+        let test = alone("needs_strace::spawning");
+        let status = Command::new("strace")
+            .args(["-f", "-e", "trace=clone,clone3,fork,vfork,execve", "-o"])
+            .arg(&trace)
+            .arg(test.get_program())
+            .args(test.get_args())
+            .stdout(Stdio::null())
+            .status()
+            .expect("strace is installed");
+        assert!(status.success());
+        let trace = std::fs::read_to_string(&trace).expect("traced");
+        let pid = trace
+            .lines()
+            .find(|line| line.contains("execve(") && line.contains("spawned"))
+            .and_then(|line| line.split_whitespace().next())
+            .expect("it was executed");
+        let made = trace.lines().find(|line| line.contains("clone") && line.contains("VFORK")).expect("no vfork");
+        assert!(made.contains("CLONE_VM"), "{made}");
+        assert!(!trace.lines().any(|line| line.contains("fork(")), "{pid} was forked:\n{trace}");
+    }
 }

@@ -84,24 +84,6 @@ async fn an_open_file_is_a_mark_even_when_it_is_unlinked() {
     child.0.wait().expect("reaped");
 }
 
-#[tokio::test]
-async fn a_process_whose_first_thread_has_ended_is_found() {
-    let script = "import ctypes, threading, time\n\
-                  threading.Thread(target=lambda: time.sleep(1000)).start()\n\
-                  ctypes.CDLL(None).syscall(60, 0)";
-    let mark = unique();
-    let child = Command::new("python3").args(["-c", script]).env("TEST_MARK", &mark).spawn();
-    let mut child = Foreign(child.expect("starts"));
-    let mark = Mark::environment("TEST_MARK", mark);
-    let stat = format!("/proc/{}/stat", child.0.id());
-    until("its first thread has ended", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")))
-        .await;
-    assert_eq!(count(&mark), 1);
-    assert_eq!(process::end(std::slice::from_ref(&mark), Duration::from_millis(20)).await.expect("ends it").ended, 1);
-    assert_eq!(count(&mark), 0);
-    child.0.wait().expect("reaped");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_just_being_spawned_is_not_taken_for_a_holder_of_what_we_have_open() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -132,4 +114,29 @@ async fn who_executes_one_program_after_another_is_found_at_any_instant() {
     }
     process::end(&[mark], Duration::ZERO).await.expect("ends it");
     child.0.wait().expect("reaped");
+}
+
+mod needs_python {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_whose_first_thread_has_ended_is_found() {
+        let script = "import ctypes, platform, threading, time\n\
+                      threading.Thread(target=lambda: time.sleep(1000)).start()\n\
+                      ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)";
+        let mark = unique();
+        let child = Command::new("python3").args(["-c", script]).env("TEST_MARK", &mark).spawn();
+        let mut child = Foreign(child.expect("starts"));
+        let mark = Mark::environment("TEST_MARK", mark);
+        let stat = format!("/proc/{}/stat", child.0.id());
+        until("its first thread has ended", || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")))
+            .await;
+        assert_eq!(count(&mark), 1);
+        assert_eq!(
+            process::end(std::slice::from_ref(&mark), Duration::from_millis(20)).await.expect("ends it").ended,
+            1
+        );
+        assert_eq!(count(&mark), 0);
+        child.0.wait().expect("reaped");
+    }
 }

@@ -157,34 +157,38 @@ async fn what_may_not_be_read_makes_the_list_incomplete_and_stays_listed() {
     until("a complete list", async || ambassador.is_complete().await.then_some(())).await;
 }
 
-/// In a mount namespace of its own, which needs no privilege where user namespaces are allowed.
-#[tokio::test]
-async fn what_lies_under_a_mount_is_not_taken_for_what_was_mounted() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (root, inner) = (dir.path().join("root"), dir.path().join("root/inner"));
-    fs::create_dir(&root).expect("made");
-    fs::write(root.join("beneath.mp4"), "x").expect("written");
-    let script = r#"mount -t tmpfs none "$1" && mkdir "$1/inner" && mount -t tmpfs none "$1/inner" &&
-        echo x > "$1/a.mp4" && echo x > "$1/inner/b.mp4" && shift && exec "$@""#;
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&root).arg(PROGRAM);
-    let ambassador = Ambassador::spawn(command, &root, &QUICK).await;
-    let names = ambassador.listed(2).await;
-    assert!(ambassador.is_complete().await);
-    let inside = |act: &[&str]| {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &ambassador.pid().to_string(), "--user", "--preserve-credentials", "--mount", "--"]);
-        assert!(command.args(act).status().expect("nsenter runs").success(), "{act:?}");
-    };
-    let (root, inner) = (root.to_str().expect("text"), inner.to_str().expect("text"));
-    // Nothing keeps it from being unmounted while it is served.
-    inside(&["umount", inner]);
-    assert!(!ambassador.withheld("inner/", "mount-gone").await);
-    assert_eq!(ambassador.names().await, names);
-    assert!(!ambassador.is_complete().await);
-    inside(&["umount", root]);
-    lost(&ambassador, "what was mounted").await;
-    inside(&["mount", "-t", "tmpfs", "none", root]);
-    inside(&["sh", "-c", &format!("mkdir {inner} && echo y > {root}/c.mp4")]);
-    ambassador.named("c.mp4").await;
+mod needs_userns {
+    use super::*;
+
+    /// In a mount namespace of its own, which needs no privilege where user namespaces are allowed.
+    #[tokio::test]
+    async fn what_lies_under_a_mount_is_not_taken_for_what_was_mounted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (root, inner) = (dir.path().join("root"), dir.path().join("root/inner"));
+        fs::create_dir(&root).expect("made");
+        fs::write(root.join("beneath.mp4"), "x").expect("written");
+        let script = r#"mount -t tmpfs none "$1" && mkdir "$1/inner" && mount -t tmpfs none "$1/inner" &&
+            echo x > "$1/a.mp4" && echo x > "$1/inner/b.mp4" && shift && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(&root).arg(PROGRAM);
+        let ambassador = Ambassador::spawn(command, &root, &QUICK).await;
+        let names = ambassador.listed(2).await;
+        assert!(ambassador.is_complete().await);
+        let inside = |act: &[&str]| {
+            let mut command = Command::new("nsenter");
+            command.args(["-t", &ambassador.pid().to_string(), "--user", "--preserve-credentials", "--mount", "--"]);
+            assert!(command.args(act).status().expect("nsenter runs").success(), "{act:?}");
+        };
+        let (root, inner) = (root.to_str().expect("text"), inner.to_str().expect("text"));
+        // Nothing keeps it from being unmounted while it is served.
+        inside(&["umount", inner]);
+        assert!(!ambassador.withheld("inner/", "mount-gone").await);
+        assert_eq!(ambassador.names().await, names);
+        assert!(!ambassador.is_complete().await);
+        inside(&["umount", root]);
+        lost(&ambassador, "what was mounted").await;
+        inside(&["mount", "-t", "tmpfs", "none", root]);
+        inside(&["sh", "-c", &format!("mkdir {inner} && echo y > {root}/c.mp4")]);
+        ambassador.named("c.mp4").await;
+    }
 }
