@@ -108,7 +108,7 @@ start_manager() {
 # ledger VERB FLAG…: asks the ledger; `last_attempts` is its list as lines of name, state, attempts, last attempt, message.
 ledger() { "$bin/queue-manager" ledger "$1" --state "$state" "${@:2}"; }
 last_attempts() {
-    ledger list --output json >"$logs/ledger.json"
+    ledger list -o json >"$logs/ledger.json"
     LC_ALL=C awk -f "$here/json.awk" -f "$here/ledger.awk" "$logs/ledger.json"
 }
 
@@ -116,7 +116,7 @@ last_attempts() {
 follow() {
     while kill -0 "$manager_pid" 2>/dev/null; do
         look_at_camera
-        [ -z "$camera_pid" ] || [ "$(over_count)" -le "${#frames[@]}" ] || stop_camera
+        [ -z "$camera_pid" ] || watch_camera
         [ "$SECONDS" -lt "$limit" ] || fail "it is not done after $limit seconds"
         sleep 0.2
     done
@@ -127,7 +127,17 @@ follow() {
 }
 
 # How many items are done or dead; more than the good ones: all but the camera's.
-over_count() { ledger list --output json 2>/dev/null | grep -cE '"state":"(done|dead)"' || true; }
+over_count() {
+    local list
+    list=$(ledger list -o json) || fail "the ledger cannot be read"
+    grep -cE '"state":"(done|dead)"' <<<"$list" || true
+}
+
+watch_camera() {
+    local over
+    over=$(over_count) || fail "the ledger cannot be read"
+    [ "$over" -le "${#frames[@]}" ] || stop_camera
+}
 
 stop_camera() {
     kill -TERM "$camera_pid"
@@ -188,7 +198,7 @@ check_dead() {
 
 check_rerun() {
     local again
-    again=$("$bin/queue-manager" plan --state "$state" --source "http://127.0.0.1:$port" --output name)
+    again=$("$bin/queue-manager" plan --state "$state" --source "http://127.0.0.1:$port" -o name)
     [ -z "$again" ] || fail "it would run again: $again"
     say "  nothing: every item that is listed is done or dead"
 }

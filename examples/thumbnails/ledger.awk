@@ -1,4 +1,4 @@
-# Says what a ledger holds (`queue-manager ledger list --output json`), a line for each item, separated by tabs: name, state,
+# Says what a ledger holds (`queue-manager ledger list -o json`), a line for each item, separated by tabs: name, state,
 # attempts, the last attempt's nonce, its message.
 
 BEGIN {
