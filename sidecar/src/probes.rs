@@ -31,11 +31,16 @@ pub struct ProbeArgs {
 pub struct Health(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 impl Health {
+    /// `part` has not come to its work yet, which is no reason to warn anybody.
+    pub fn starting(&self, part: &'static str, reason: impl Into<String>) {
+        self.lock().entry(part).or_insert_with(|| reason.into());
+    }
+
     /// `part` cannot do its work, because of `reason`.
     pub fn not_ready(&self, part: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
         let before = self.lock().insert(part, reason.clone());
-        if before.is_none() {
+        if before.is_none_or(|before| before != reason) {
             warn!(part, reason, "not ready");
         }
     }
@@ -153,6 +158,8 @@ mod tests {
         let (health, shutdown) = (Health::default(), Shutdown::new(Duration::from_secs(1)));
         let router = router(health.clone(), Arc::new(Registry::default()), shutdown.clone());
         assert_eq!(ask(&router, "/readyz").await, (StatusCode::OK, "ok\n".into()));
+        health.starting("source", "not listed yet");
+        assert_eq!(ask(&router, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "source: not listed yet\n".into()));
         health.not_ready("source", "root is gone");
         assert_eq!(ask(&router, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "source: root is gone\n".into()));
         assert_eq!(ask(&router, "/healthz").await.0, StatusCode::SERVICE_UNAVAILABLE);

@@ -11,8 +11,6 @@ mod walk;
 
 use std::path::PathBuf;
 
-pub use dir::remove_tree;
-
 use crate::{Error, Inputs, Outputs, Store, Uri};
 
 /// Files of this machine and whatever is mounted on it.

@@ -7,7 +7,7 @@ mod store;
 mod uri;
 
 pub use error::Error;
-pub use file::{FileStore, remove_tree};
+pub use file::FileStore;
 pub use place::{InvalidPlace, Place};
 pub use store::{
     Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Standing, Store, Stores,

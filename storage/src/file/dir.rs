@@ -1,10 +1,7 @@
 //! A directory, and names resolved beneath it by the kernel.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, open, openat, openat2, statat};
@@ -103,34 +100,6 @@ pub(super) fn kind_name(stat: &Stat) -> &'static str {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::Unknown => "of an unknown kind",
     }
-}
-
-/// Removes a tree that may be gone, or be going, already; also where a command took away its own right to write to a
-/// directory of it.
-///
-/// # Errors
-/// As [`std::fs::remove_dir_all`].
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let removed = match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(path)?;
-            fs::remove_dir_all(path)
-        }
-        removed => removed,
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-fn make_writable(dir: &Path) -> io::Result<()> {
-    // Changing modes follows links.
-    if !fs::symlink_metadata(dir)?.is_dir() {
-        return Ok(());
-    }
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    fs::read_dir(dir)?.try_for_each(|entry| make_writable(&entry?.path()))
 }
 
 /// Renames by paths beneath two open directories.

@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 use contract::STAGING_DIR;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use sidecar::{chain, fault};
+use sidecar::{chain, fault, tree};
 use tracing::{info, warn};
 
 use super::blocking;
-use super::dir::{Dir, open_own, remove_tree, rename};
+use super::dir::{Dir, open_own, rename};
 use super::lock::{RootLock, try_lock};
 use crate::{Error, Place};
 
@@ -105,7 +105,7 @@ impl Drop for Staging {
             warn!(path = %self.path.display(), "left an older output aside; the next worker puts it back");
             return;
         }
-        let removed = remove_tree(&self.path);
+        let removed = tree::remove(&self.path);
         drop(self.lock.take());
         if let Err(error) = removed {
             warn!(path = %self.path.display(), error = %error, "cannot remove staging; a later worker will");
@@ -138,7 +138,7 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
         for (path, _held) in dead {
             fault::point("worker.sweep.before").map_err(Error::fault)?;
             // Something the dead run had started may still be writing there: no reason not to do this item.
-            match remove_tree(&path) {
+            match tree::remove(&path) {
                 Ok(()) => info!(path = %path.display(), "removed what a dead run had left"),
                 Err(error) => warn!(path = %path.display(), %error, "cannot remove what a dead run has left"),
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use process::Mark;
 use rustix::fs::{FlockOperation, OFlags, flock};
-use sidecar::fault;
+use sidecar::{fault, tree};
 use tracing::{info, warn};
 
 use crate::JobError;
@@ -140,7 +140,7 @@ fn directory_of(lock: &Path) -> Option<PathBuf> {
 
 /// The lock goes last: as long as it is there, somebody comes back for the rest.
 fn remove(dir: &Path, lock: &Path) -> io::Result<()> {
-    storage::remove_tree(dir)?;
+    tree::remove(dir)?;
     match fs::remove_file(lock) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

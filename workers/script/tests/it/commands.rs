@@ -218,3 +218,15 @@ fn an_ordinary_user_is_enough_and_gets_rid_of_what_took_its_own_rights_away() {
     let worker = world.worker(&item, WRITE).args(["--revision", "1"]);
     worker.under_user(NOBODY).run().expect_saying(77, "Forbidden", &["in/a", "may not be read by this user"]);
 }
+
+#[test]
+fn a_tree_deeper_than_there_are_descriptors_goes_away() {
+    let world = World::new();
+    let item = world.item("a", "x");
+    let dig = r#"for dir in "$TMPDIR" "$OUTPUT_DIR"; do
+        cd "$dir"; n=0; while [ $n -lt 300 ]; do mkdir d; cd -P d; n=$((n + 1)); done
+    done; exit 5"#;
+    let worker = world.worker(&item, dig);
+    worker.under("prlimit", &["--nofile=128"]).run().expect(5, "CommandFailed");
+    world.assert_clean();
+}
