@@ -156,7 +156,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             shutdown: shutdown.clone(),
             put_off: settings.poll.max(Duration::from_secs(1)) * 2,
         });
-        shared.health.not_ready("source", "not listed yet");
+        shared.health.starting("source", "not listed yet");
         let Beginning { epoch, walked, unconcluded, uncleared, listed } = shared.keep(|ledger| ledger.begin()).await?;
         info!(epoch, left_running = unconcluded.len(), listed = listed.len(), "the ledger is open");
         let control = shared.keep(|ledger| ledger.control()).await?;

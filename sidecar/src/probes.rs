@@ -28,19 +28,26 @@ pub struct ProbeArgs {
 
 /// What stands in the way of being ready, by the part of the program that says so. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<&'static str, String>>>);
+pub struct Health(Arc<Mutex<BTreeMap<&'static str, Obstacle>>>);
+
+#[derive(Debug)]
+struct Obstacle {
+    reason: String,
+    /// Whether it was there from the start and nothing has gone wrong.
+    expected: bool,
+}
 
 impl Health {
     /// `part` has not come to its work yet, which is no reason to warn anybody.
     pub fn starting(&self, part: &'static str, reason: impl Into<String>) {
-        self.lock().entry(part).or_insert_with(|| reason.into());
+        self.lock().entry(part).or_insert_with(|| Obstacle { reason: reason.into(), expected: true });
     }
 
     /// `part` cannot do its work, because of `reason`.
     pub fn not_ready(&self, part: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
-        let before = self.lock().insert(part, reason.clone());
-        if before.is_none_or(|before| before != reason) {
+        let before = self.lock().insert(part, Obstacle { reason: reason.clone(), expected: false });
+        if before.is_none_or(|before| before.expected) {
             warn!(part, reason, "not ready");
         }
     }
@@ -54,10 +61,10 @@ impl Health {
 
     /// What stands in the way now; empty when ready.
     pub fn obstacles(&self) -> Vec<(&'static str, String)> {
-        self.lock().iter().map(|(part, reason)| (*part, reason.clone())).collect()
+        self.lock().iter().map(|(part, obstacle)| (*part, obstacle.reason.clone())).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Obstacle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -114,7 +114,7 @@ async fn follow(mut source: watch::Receiver<Health>, probes: sidecar::Health) {
     loop {
         match &*source.borrow_and_update() {
             Health::Live => probes.ready("source"),
-            Health::Starting => probes.not_ready("source", "the first look at it is not finished"),
+            Health::Starting => probes.starting("source", "the first look at it is not finished"),
             Health::Indexing { why } | Health::Stale { why } | Health::Lost { why } => {
                 probes.not_ready("source", why.clone());
             }
