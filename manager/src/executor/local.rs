@@ -22,7 +22,6 @@ use super::{Attempt, AttemptId, Ended, Executor, ExecutorError, Phase, Snapshot,
 mod logs;
 mod place;
 mod running;
-mod trash;
 
 pub use logs::{InvalidKeepLogs, KeepLogs};
 use place::Place;

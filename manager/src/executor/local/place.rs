@@ -17,13 +17,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use contract::Report;
+use contract::{Report, exit};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use sidecar::fault;
+use sidecar::{fault, tree};
 use tracing::warn;
 
 use super::logs::{self, KeepLogs, Logs};
-use super::trash;
 use crate::executor::{AttemptId, Ended};
 
 /// The largest report that is read, in bytes.
@@ -112,7 +111,7 @@ impl Place {
         }
         let dir = self.attempt(id);
         let opened = File::open(dir.lock()).or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => trash::loosen(&dir.0).and_then(|()| File::open(dir.lock())),
+            io::ErrorKind::PermissionDenied => tree::loosen(&dir.0).and_then(|()| File::open(dir.lock())),
             _ => Err(error),
         });
         match opened {
@@ -143,7 +142,7 @@ impl Place {
         // Unique, since an attempt that was not spawned may come back under the same id.
         let (from, away) = (self.attempt(id).0, self.trash.join(format!("{}.{:016x}", id.0, fastrand::u64(..))));
         let renamed = fs::rename(&from, &away).or_else(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => trash::loosen(&from).and_then(|()| fs::rename(&from, &away)),
+            io::ErrorKind::PermissionDenied => tree::loosen(&from).and_then(|()| fs::rename(&from, &away)),
             _ => Err(error),
         });
         match renamed {
@@ -160,25 +159,28 @@ impl Place {
         Ok(())
     }
 
-    /// How an attempt ended of which nothing runs any more: by its report, else by the exit code that was seen, now or by
-    /// the manager before. `None`: nobody saw.
+    /// How an attempt ended of which nothing runs any more: by the exit code that was seen, now or by the manager before,
+    /// which its report explains; by its report alone where nobody saw. `None`: neither.
     pub(super) fn ended(&self, id: &AttemptId, seen: Option<u8>) -> io::Result<Option<Ended>> {
         let dir = self.attempt(id);
-        let report = dir.read_report(id);
-        let exit = match (&report, seen) {
-            (Some(report), _) => Some(report.exit_code),
-            (None, Some(seen)) => {
-                // So that a plain command is not run again only because this manager dies before it has recorded it.
-                if let Err(error) = dir.write_exit(seen) {
-                    warn!(attempt = id.0, %error, "cannot note an exit code");
-                }
-                Some(seen)
-            }
-            (None, None) => dir.read_exit(),
-        };
+        if let Some(seen) = seen
+            && let Err(error) = dir.write_exit(seen)
+        {
+            // A plain command is then run again if this manager dies before it has recorded the end.
+            warn!(attempt = id.0, %error, "cannot note an exit code");
+        }
+        let seen = seen.or_else(|| dir.read_exit());
+        let report = dir.read_report(id).filter(|report| explains(report, seen));
+        let exit = report.as_ref().map(|report| report.exit_code).or(seen);
         let log_tail = logs::tail(&dir.0);
         Ok(exit.map(|exit| Ended { exit, report: report.map(Box::new), log_tail }))
     }
+}
+
+/// Whether a report is of the process that ended so. One that was killed may have done and said everything before; one that
+/// ended by itself with another code is another: a command around the worker, which has the last word.
+fn explains(report: &Report, seen: Option<u8>) -> bool {
+    seen.is_none_or(|seen| seen == report.exit_code || seen > exit::SIGNAL_BASE)
 }
 
 /// A directory nobody looks at any more.
@@ -189,7 +191,7 @@ impl Discarded {
     /// Removes it, as far as that is possible; the rest is tried again when the next manager starts.
     pub(super) fn remove(self) {
         if let Some(path) = self.0
-            && let Err(error) = trash::remove(&path)
+            && let Err(error) = tree::remove(&path)
         {
             warn!(path = %path.display(), %error, "cannot remove what an attempt left behind");
         }

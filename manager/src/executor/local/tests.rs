@@ -223,8 +223,10 @@ fn report(id: &str, exit: u8) -> String {
 async fn a_report_counts_when_it_is_this_attempts_and_whole() {
     let state = tempfile::tempdir().expect("a directory");
     for (text, is_used) in [
-        (report("@", 0), true),
-        (report("another", 0), false),
+        (report("@", 5), true),
+        (report("another", 5), false),
+        // A command around the worker has the last word.
+        (report("@", 0), false),
         ("{".to_owned(), false),
         (" ".repeat(9 << 20), false),
         (String::new(), false),
@@ -235,8 +237,15 @@ async fn a_report_counts_when_it_is_this_attempts_and_whole() {
         let executor = shell(state.path(), &format!("cp {} $LONGSHORE_REPORT; exit 5", source.display())).await;
         executor.start(&attempt(&id)).await.expect("starts");
         let ended = exit(&executor, &id).await;
-        assert_eq!((ended.exit, ended.report.is_some()), if is_used { (0, true) } else { (5, false) });
+        assert_eq!((ended.exit, ended.report.is_some()), (5, is_used), "{text:.80}");
     }
+    let id = unique("report");
+    let source = state.path().join("source");
+    fs::write(&source, report(&id, 0)).expect("written");
+    let killed = format!("cp {} $LONGSHORE_REPORT; kill -9 $$", source.display());
+    let executor = shell(state.path(), &killed).await;
+    executor.start(&attempt(&id)).await.expect("starts");
+    assert_eq!(exit(&executor, &id).await.exit, 0, "it was killed when all was done and said");
     for place in ["mkfifo", "mkdir", "ln -s /etc/passwd"] {
         let id = unique("report");
         let executor = shell(state.path(), &format!("{place} $LONGSHORE_REPORT; exit 5")).await;
