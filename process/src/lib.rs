@@ -15,5 +15,5 @@ pub use child::{Child, Ended, Exit};
 pub use hunt::{Purged, end, terminate};
 pub use mark::Mark;
 pub use output::{Kept, Output};
-pub use program::SpawnError;
+pub use program::{SpawnError, find};
 pub use spec::Spec;

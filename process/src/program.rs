@@ -63,6 +63,20 @@ pub enum SpawnError {
     },
 }
 
+/// The file that [`Spec::spawn`](crate::Spec::spawn) would execute for `program` with this `PATH`, as far as looking can tell: for saying that a
+/// command cannot run before anything depends on it.
+///
+/// # Errors
+/// Those of a spawn: [`SpawnError::NotFound`], [`SpawnError::NotExecutable`].
+pub fn find(program: &OsStr, path: Option<&OsString>) -> Result<PathBuf, SpawnError> {
+    let file = resolve(program, path)?;
+    match file.metadata() {
+        Ok(found) if found.is_file() && access(&file, Access::EXEC_OK).is_ok() => Ok(file),
+        Ok(_) => Err(SpawnError::NotExecutable { why: obstacle(&file), program: file }),
+        Err(error) => Err(explain(file, None, error)),
+    }
+}
+
 /// The absolute path of `program`: relative to this process's directory when it holds a slash, else along `path`.
 ///
 /// The result is absolute also because the standard library forks, which is slow in a large process, when it would have
@@ -86,10 +100,12 @@ pub(crate) fn resolve(program: &OsStr, path: Option<&OsString>) -> Result<PathBu
     }
     match unusable {
         Some(program) => Err(SpawnError::NotExecutable { why: obstacle(&program), program }),
-        None => Err(SpawnError::NotFound {
-            program: given.to_owned(),
-            why: format!("it is in no directory of PATH ({})", path.display()),
-        }),
+        None => {
+            let here =
+                if given.is_file() { format!("; if ./{} is meant, say so", given.display()) } else { String::new() };
+            let why = format!("it is in no directory of PATH ({}){here}", path.display());
+            Err(SpawnError::NotFound { program: given.to_owned(), why })
+        }
     }
 }
 

@@ -66,6 +66,15 @@ async fn what_cannot_run_says_why() {
             other => panic!("{name}: {other:?}"),
         }
     }
+    // What can be seen without executing it is found by looking, and said in the same words.
+    for name in ["not-executable", "", "missing", "not-executable/inside", "loop"] {
+        let spawned = Spec::new(at(name)).spawn().expect_err("cannot run").to_string();
+        let looked = process::find(at(name).as_os_str(), None).expect_err("cannot run").to_string();
+        assert_eq!(looked, spawned);
+    }
+    assert_eq!(process::find("sh".as_ref(), Some(&"/nowhere:/bin".into())).expect("is there"), Path::new("/bin/sh"));
+    let error = process::find("Cargo.toml".as_ref(), None).expect_err("is not in PATH").to_string();
+    assert!(error.contains("./Cargo.toml"), "what lies here is pointed at: {error}");
     for name in ["missing", "not-executable/inside", "loop"] {
         let error = Spec::new(at(name)).spawn().expect_err("cannot run");
         assert!(matches!(error, SpawnError::NotFound { .. }), "{name}: {error:?}");
