@@ -28,6 +28,12 @@ impl Failure {
         Self::new(69, error)
     }
 
+    /// Whether whoever read the results has seen enough (`| head`) and nothing else is wrong.
+    pub fn is_closed_pipe(&self) -> bool {
+        let io = self.error.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// What the process exits with.
     pub fn code(&self) -> u8 {
         self.code
