@@ -115,7 +115,14 @@ impl Client {
                 Err(_) => {}
             }
         }
-        Err(telling.unwrap_or_else(|| broken(base, "no path to try".into())))
+        Err(match telling {
+            Some(ClientError::NotFound { message, .. }) if given.is_empty() => {
+                let message = format!("none of {} is there ({message}): is it a source's?", ITEM_PATHS.join(", "));
+                ClientError::NotFound { url: base.to_string(), message }
+            }
+            Some(error) => error,
+            None => broken(base, "no path to try".into()),
+        })
     }
 
     /// Where the list is.
@@ -246,10 +253,11 @@ impl Client {
             .map(Duration::from_secs);
         let body = read(&url, response, 64 << 10).await.unwrap_or_default();
         let url = url.to_string();
-        let message = match serde_json::from_slice::<Status>(&body) {
-            Ok(said) => format!("{status}: {}", printable(&said.message)),
-            Err(_) => format!("{status}: {}", printable(&String::from_utf8_lossy(&body))),
+        let said = match serde_json::from_slice::<Status>(&body) {
+            Ok(said) => printable(&said.message),
+            Err(_) => printable(&String::from_utf8_lossy(&body)),
         };
+        let message = if said.is_empty() { status.to_string() } else { format!("{status}: {said}") };
         Err(match status {
             StatusCode::NOT_FOUND => ClientError::NotFound { url, message },
             StatusCode::GONE => ClientError::Gone { url, message },

@@ -112,6 +112,7 @@ async fn a_server_without_any_of_the_paths_is_no_source() {
     let error = server.client().await.expect_err("lists nothing");
     assert!(matches!(&error, ClientError::NotFound { .. }), "{error:?}");
     assert!(error.to_string().contains("nothing here"), "{error}");
+    assert!(error.to_string().contains("/v1/items, /api/v1/items, /items"), "{error}");
 }
 
 #[tokio::test]
