@@ -1,11 +1,15 @@
-//! The command line, with the two rules every program keeps: each flag `--some-flag` can be given as
-//! `LONGSHORE_SOME_FLAG`, and `install DIR` copies the program there.
+//! The command line, with the rules every program keeps: each flag `--some-flag` can be given as `LONGSHORE_SOME_FLAG`,
+//! where an empty variable is none and a switch takes `1`, `true`, `yes`, `on` and their opposites; and `install DIR`
+//! copies the program there.
+
+pub mod value;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Command, CommandFactory, Parser};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, Parser};
 
 use crate::install;
 
@@ -28,7 +32,7 @@ pub fn main_or<A: Parser>(
             if !error.use_stderr() {
                 return ExitCode::from(if printed.is_err() { 64 } else { 0 });
             }
-            let lenient = command::<A>().ignore_errors(true).try_get_matches_from(std::env::args_os());
+            let lenient = without_empty(command::<A>()).ignore_errors(true).try_get_matches_from(std::env::args_os());
             misused(&error, lenient.ok().as_ref());
             ExitCode::from(64)
         }
@@ -49,7 +53,7 @@ pub enum Parsed<A> {
 /// # Errors
 /// clap's own, ready to be printed.
 pub fn parse<A: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed<A>, clap::Error> {
-    let mut matches = command::<A>().try_get_matches_from(argv)?;
+    let mut matches = without_empty(command::<A>()).try_get_matches_from(argv)?;
     if let Some(("install", install)) = matches.subcommand() {
         let dir = install.get_one::<PathBuf>("dir").expect("clap requires it");
         return Ok(Parsed::Install(dir.clone()));
@@ -71,6 +75,10 @@ pub fn command<A: CommandFactory>() -> Command {
 
 fn with_variables(command: Command) -> Command {
     command
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg,
+        })
         .mut_args(|arg| match arg.get_long() {
             Some(long) if arg.get_env().is_none() && !matches!(long, "help" | "version") => {
                 let name = variable(long);
@@ -79,6 +87,17 @@ fn with_variables(command: Command) -> Command {
             _ => arg,
         })
         .mut_subcommands(with_variables)
+}
+
+/// A variable that is there and empty is how manifests say that it is not given.
+fn without_empty(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            #[expect(clippy::disallowed_methods, reason = "the command line is where variables are read")]
+            let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            if is_empty { arg.env(Resettable::Reset) } else { arg }
+        })
+        .mut_subcommands(without_empty)
 }
 
 /// The variable of a flag: `probe-listen` → `LONGSHORE_PROBE_LISTEN`.

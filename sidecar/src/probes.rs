@@ -22,7 +22,7 @@ use crate::{Failure, FailureExt, Shutdown};
 #[command(next_help_heading = "Probes and metrics")]
 pub struct ProbeArgs {
     /// Address of /livez, /readyz, /healthz and /metrics; port 0 chooses a free one and logs it.
-    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS", value_parser = crate::cli::value::address)]
     pub probe_listen: SocketAddr,
 }
 

@@ -24,7 +24,7 @@ pub struct ProcessArgs {
     #[arg(long, value_enum, default_value_t = LogFormat::Plain, global = true)]
     pub log_format: LogFormat,
     /// How long draining may take after the first SIGTERM or SIGINT before everything still under way is aborted.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "25s", value_name = "DURATION", global = true)]
+    #[arg(long, value_parser = crate::cli::value::duration, default_value = "25s", value_name = "DURATION", global = true)]
     pub grace: Duration,
 }
 

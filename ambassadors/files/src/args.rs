@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use sidecar::cli::value;
 use url::Url;
 
 use crate::filter::{Filter, FilterError};
@@ -75,10 +76,10 @@ const PARTIAL: [&str; 8] = ["*.part", "*.partial", "*.tmp", "*.temp", "*.crdownl
 #[command(next_help_heading = "When a file is listed")]
 pub(crate) struct WhenArgs {
     /// How often to read the whole folder again; what inotify tells is only a hint that makes it faster.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "30s")]
     pub(crate) rescan: Duration,
     /// How long size, modification time and inode must stay the same, where nothing better is known.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "10s")]
+    #[arg(long, value_parser = value::duration, value_name = "DURATION", default_value = "10s")]
     pub(crate) stable_for: Duration,
     /// List a file only once another of its name and this suffix lies beside it, such as `.done`.
     #[arg(long, value_name = "SUFFIX")]
@@ -87,10 +88,10 @@ pub(crate) struct WhenArgs {
     #[arg(long)]
     pub(crate) no_inotify: bool,
     /// How long the last list still stands once the folder is lost; an item of it cannot be read meanwhile.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, value_parser = value::duration, value_name = "DURATION", default_value = "0s")]
     pub(crate) max_stale: Duration,
     /// After how long without an answer the file system is taken for lost.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "30s")]
     pub(crate) stall_after: Duration,
 }
 
@@ -186,6 +187,17 @@ pub enum SettingsError {
     /// A directory that settled files go to is the folder itself.
     #[error("{} is the folder being served: settled files would be listed again (choose another)", .0.display())]
     SettleIntoRoot(PathBuf),
+    /// A done-marker that no file beside another can be.
+    #[error("--done-marker {0:?} holds a slash, and the marker lies beside its file (give a suffix such as .done)")]
+    DoneMarker(String),
+    /// Bounds that leave nothing.
+    #[error("no file is at least {min} and at most {max}: --min-size is larger than --max-size")]
+    Sizes {
+        /// `--min-size`.
+        min: ByteSize,
+        /// `--max-size`.
+        max: ByteSize,
+    },
     /// `--dead-letter` without a way to settle.
     #[error("--dead-letter does nothing without --on-settle move:DIR or delete")]
     DeadLetterAlone,
@@ -197,6 +209,14 @@ impl FilesArgs {
     /// # Errors
     /// [`SettingsError`], naming the flag.
     pub fn settings(self) -> Result<Settings, SettingsError> {
+        if let Some(marker) = self.when.done_marker.as_ref().filter(|marker| marker.contains('/')) {
+            return Err(SettingsError::DoneMarker(marker.clone()));
+        }
+        if let (Some(min), Some(max)) = (self.filter.min_size, self.filter.max_size)
+            && min > max
+        {
+            return Err(SettingsError::Sizes { min, max });
+        }
         let given = self.root.or(self.media_path).expect("clap requires one of the two");
         let root = absolute(&given)?;
         let on_settle = match self.settle.on_settle {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
+use sidecar::cli::value;
 use sidecar::{Failure, FailureExt, ProbeArgs, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,10 +27,10 @@ use crate::source::{Health, Source};
 #[command(next_help_heading = "Contract")]
 pub struct ServeArgs {
     /// Address of the contract, /v1/items; port 0 chooses a free one and logs it.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = value::address)]
     pub listen: SocketAddr,
     /// How long a request may take; for a streamed list, how long each of its parts may.
-    #[arg(long, value_parser = positive, default_value = "30s", value_name = "DURATION")]
+    #[arg(long, value_parser = value::positive_duration, default_value = "30s", value_name = "DURATION")]
     pub request_timeout: Duration,
     /// Connect, list once, say on stdout what would be listed and what is withheld and why, and exit: 0 when everything
     /// could be seen, 69 when it could not, 78 when the configuration is wrong.
@@ -38,14 +39,6 @@ pub struct ServeArgs {
     /// Probes and metrics.
     #[command(flatten)]
     pub probes: ProbeArgs,
-}
-
-fn positive(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("it must be longer than nothing".into()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write 30s or 2m")),
-    }
 }
 
 /// Runs the source that `open` makes, until it is told to stop; or checks it, with `--check`.

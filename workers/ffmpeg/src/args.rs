@@ -39,7 +39,7 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct ThumbnailsArgs {
     /// Take one frame of this many.
-    #[arg(long, default_value = "100", value_name = "FRAMES")]
+    #[arg(long, default_value = "100", value_name = "FRAMES", value_parser = frames)]
     every: NonZeroU32,
     /// Width of each image in pixels; the height follows from the video's shape as it is meant to be shown.
     #[arg(long, default_value_t = 320, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=16_383))]
@@ -54,6 +54,10 @@ struct ThumbnailsArgs {
     tools: Tools,
     #[command(flatten)]
     worker: WorkerArgs,
+}
+
+fn frames(text: &str) -> Result<NonZeroU32, &'static str> {
+    text.parse().map_err(|_| "write a whole number from 1 on")
 }
 
 /// The whole program: one item, from the command line to the exit code.

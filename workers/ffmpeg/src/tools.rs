@@ -32,7 +32,7 @@ pub(crate) struct Tools {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) threads: u16,
     /// How long ffprobe may take to look at a file; what it reads of one is bounded, so longer means a store that hangs.
-    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = sidecar::cli::value::positive_duration)]
     pub(crate) ffprobe_timeout: Duration,
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use contract::ItemName;
 use sidecar::ProcessArgs;
+use sidecar::cli::value;
 use storage::Uri;
 
 use crate::template::Template;
@@ -40,7 +41,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) revision: u64,
     /// How long the commands of one item may take before they are stopped (exit 124), as 90s or 2h; for ever without it.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = value::positive_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Variables of this process's environment that commands do not get.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
