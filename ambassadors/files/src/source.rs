@@ -327,12 +327,14 @@ impl Source for FilesSource {
 /// # Errors
 /// Exit 78 when there is no such folder or it may not be read, 69 when its file system fails or does not answer.
 pub(crate) async fn preflight(settings: &Settings) -> Result<(), Failure> {
-    let root = Root::new(settings.root.clone());
-    let opened = tokio::task::spawn_blocking(move || root.open(false).map(|_| ()));
-    match tokio::time::timeout(settings.when.stall_after, opened).await {
-        Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(error))) if error.is_configuration() => Err(Failure::config(error)),
-        Ok(Ok(Err(error))) => Err(Failure::unavailable(error)),
+    let checked = settings.clone();
+    let looked = tokio::task::spawn_blocking(move || match Root::new(checked.root.clone()).open(false) {
+        Ok(_) => settle::preflight(&checked).map_err(Failure::config),
+        Err(error) if error.is_configuration() => Err(Failure::config(error)),
+        Err(error) => Err(Failure::unavailable(error)),
+    });
+    match tokio::time::timeout(settings.when.stall_after, looked).await {
+        Ok(Ok(checked)) => checked,
         Ok(Err(panicked)) => Err(panicked.into()),
         Err(_) => Err(Failure::unavailable(anyhow::anyhow!("{} does not answer", settings.root.display()))),
     }

@@ -34,6 +34,8 @@ fn a_wrong_configuration_is_78_and_names_what_to_change() {
         (&["--dead-letter", "/x"], "--on-settle"),
         (&["--on-settle", &format!("move:{root}")], "listed again"),
         (&["--item-base", "mailto:x"], "--item-base"),
+        (&["--done-marker", "done/x"], "--done-marker"),
+        (&["--min-size", "2KB", "--max-size", "1KB"], "--max-size"),
     ] {
         let output = run(&[&["--root", root, "--check"], flags].concat(), &[]);
         assert_eq!(output.status.code(), Some(78), "{flags:?}: {}", text(&output.stderr));
@@ -85,6 +87,42 @@ fn the_folder_has_the_books_variable_and_ours_which_wins() {
     assert!(text(&output.stdout).contains("book-mp4-"), "{}", text(&output.stderr));
     let output = run(&check, &[("MEDIA_PATH", book.path()), ("LONGSHORE_ROOT", ours.path())]);
     assert!(text(&output.stdout).contains("ours-mp4-"), "{}", text(&output.stderr));
+    // Empty is how a manifest leaves a variable out.
+    let nothing = Path::new("");
+    for unset in ["LONGSHORE_ROOT", "LONGSHORE_ITEM_BASE", "LONGSHORE_MIN_SIZE", "LONGSHORE_NO_INOTIFY", "RUST_LOG"] {
+        let output = run(&check, &[("MEDIA_PATH", book.path()), (unset, nothing)]);
+        assert!(text(&output.stdout).contains("book-mp4-"), "{unset}: {}", text(&output.stderr));
+    }
+    let output =
+        run(&[&check[..], &["--root", ours.path().to_str().expect("text")]].concat(), &[("MEDIA_PATH", nothing)]);
+    assert!(text(&output.stdout).contains("ours-mp4-"), "{}", text(&output.stderr));
+    fs::write(ours.path().join(".hidden.mp4"), "x").expect("written");
+    for (value, listed) in [("1", true), ("yes", true), ("true", true), ("0", false), ("off", false)] {
+        let output = run(&check, &[("LONGSHORE_ROOT", ours.path()), ("LONGSHORE_INCLUDE_HIDDEN", Path::new(value))]);
+        assert_eq!(text(&output.stdout).contains("hidden-mp4-"), listed, "{value}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_check_finds_that_settled_files_have_nowhere_to_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+    fs::create_dir(at("root")).expect("made");
+    fs::write(at("file"), "").expect("written");
+    let check = ["--root", &at("root"), "--stable-for", "0s", "--check"];
+    let with = |flags: &[&str]| run(&[&check[..], flags].concat(), &[]);
+    for (flags, code) in [
+        (&["--on-settle", &format!("move:{}", at("new/deep"))][..], 0),
+        (&["--on-settle", "delete"], 0),
+        (&["--on-settle", &format!("move:{}", at("file/x"))], 78),
+        (&["--on-settle", "delete", "--dead-letter", &at("file")], 78),
+    ] {
+        let output = with(flags);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {}", text(&output.stderr));
+        let error = text(&output.stderr);
+        assert!(code == 0 || error.contains("--on-settle") || error.contains("--dead-letter"), "{error}");
+    }
+    assert!(!dir.path().join("new").exists(), "a check changes nothing");
 }
 
 #[test]
