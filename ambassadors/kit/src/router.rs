@@ -178,5 +178,6 @@ fn without_body(mut response: Response) -> Response {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    response.map(|_| Body::empty())
+    // An empty body would be announced as one of no bytes (RFC 9110, 8.6).
+    response.map(|_| Body::from_stream(futures_util::stream::empty::<Result<bytes::Bytes, std::io::Error>>()))
 }

@@ -175,6 +175,26 @@ async fn it_serves_probes_counts_and_drains() {
 }
 
 #[tokio::test]
+async fn a_head_says_nothing_untrue_of_the_body_it_leaves_out() {
+    let running = start(&Shelf::with(3), &[]).await;
+    for path in ["/v1/items", "/v1/items?limit=2", "/v1", "/v1/withheld", "/v1/nothing"] {
+        let got = get(running.contract, path).await;
+        let body = got.split_once("\r\n\r\n").expect("a body").1;
+        let request = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let mut head = String::new();
+        let mut stream = ask(running.contract, &request).await;
+        timeout(PATIENCE, stream.read_to_string(&mut head)).await.expect("an answer in time").expect("read");
+        assert_eq!(head.split_once("\r\n\r\n").map(|(_, body)| body), Some(""), "{path}: {head}");
+        assert_eq!(head.lines().next(), got.lines().next(), "{path}: the same status");
+        if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+            assert_eq!(length, body.len().to_string(), "{path}: {head}");
+        }
+    }
+    running.shutdown.drain();
+    running.ended().await;
+}
+
+#[tokio::test]
 async fn draining_answers_what_is_under_way_and_takes_nothing_new() {
     let unruly = Unruly::new(Mood::Calm, Mood::Calm);
     let running = start(&unruly, &[]).await;
