@@ -1,7 +1,7 @@
 //! The seam: what a store of one URI scheme offers to workers, and the set of stores a program has.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::pin::Pin;
 
 use contract::marker::MarkedItem;
@@ -210,10 +210,9 @@ impl Allowed {
             Error::Forbidden(if allowed.is_empty() {
                 format!("no input may be read without --allow-input: give one that holds {uri}")
             } else {
-                format!(
-                    "{uri} lies outside of what --allow-input names ({}); a path with .. lies inside of nothing",
-                    allowed.join(" ")
-                )
+                let up = matches!(uri, Uri::File(path) if path.components().any(|c| c == Component::ParentDir));
+                let why = if up { "; a path with .. lies inside of nothing" } else { "" };
+                format!("{uri} lies outside of what --allow-input names ({}){why}", allowed.join(" "))
             })
         })
     }

@@ -25,10 +25,13 @@ impl FileInputs {
 
     fn relative(&self, uri: &Uri) -> Option<PathBuf> {
         let Uri::File(path) = uri else { return None };
-        // By whole components: /allowed2 is not inside of /allowed.
-        let relative = path.strip_prefix(&self.root).ok()?;
-        let inside = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-        inside.then(|| relative.to_owned())
+        // By whole components: /allowed2 is not inside of /allowed. A root that leads through a link may be called by its
+        // real name too, as a source that was given the same root may do.
+        let relative = path.strip_prefix(&self.root).map(ToOwned::to_owned).or_else(|_| {
+            let real = self.root.canonicalize().map_err(drop)?;
+            path.strip_prefix(real).map(ToOwned::to_owned).map_err(drop)
+        });
+        relative.ok().filter(|path| path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)))
     }
 
     /// The version of the regular file at `relative`, which can be opened for reading.

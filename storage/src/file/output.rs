@@ -1,5 +1,6 @@
 //! An output root on a file system.
 
+use std::io;
 use std::path::PathBuf;
 
 use rustix::fs::{RenameFlags, renameat_with};
@@ -25,6 +26,24 @@ impl FileOutputs {
         Self { root }
     }
 
+    /// What people can do about a root that cannot be used.
+    fn advise(&self, error: Error) -> Error {
+        let Error::Io { doing, source } = error else { return error };
+        let root = self.root.display();
+        let advice = match source.kind() {
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                format!("{root}, where --output begins, must be a directory")
+            }
+            io::ErrorKind::PermissionDenied => {
+                let user = rustix::process::geteuid().as_raw();
+                format!("user {user} must be able to write to {root}, where --output begins")
+            }
+            io::ErrorKind::ReadOnlyFilesystem => format!("{root}, where --output begins, is mounted read-only"),
+            _ => return Error::Io { doing, source },
+        };
+        Error::Io { doing: format!("{doing} ({advice})"), source }
+    }
+
     async fn judge_now(&self, claim: Claim) -> Result<Standing, Error> {
         let root = self.root.clone();
         blocking(move || {
@@ -45,13 +64,16 @@ impl FileOutputs {
     async fn stage(&self, attempt: String) -> Result<Staging, Error> {
         let area = area(&self.root);
         let made = area.clone();
-        blocking(move || {
+        let made = blocking(move || {
             std::fs::create_dir_all(&made).map_err(|e| Error::io(format!("create {}", made.display()), e))
-        })
-        .await?;
-        let lock = RootLock::take(area.join(LOCK)).await?;
+        });
         let root = self.root.clone();
-        blocking(move || Staging::create(&root, &attempt, &lock)).await
+        let staged = async {
+            made.await?;
+            let lock = RootLock::take(area.join(LOCK)).await?;
+            blocking(move || Staging::create(&root, &attempt, &lock)).await
+        };
+        staged.await.map_err(|error| self.advise(error))
     }
 }
 
@@ -61,12 +83,12 @@ impl Outputs for FileOutputs {
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(sweep(self.root.clone()))
+        Box::pin(async { sweep(self.root.clone()).await.map_err(|error| self.advise(error)) })
     }
 
     fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>> {
         Box::pin(async move {
-            let seen = self.judge_now(claim.clone()).await;
+            let seen = self.judge_now(claim.clone()).await.map_err(|error| self.advise(error));
             let lock = area(&self.root).join(LOCK);
             if !matches!(seen, Err(Error::Taken(_))) || !lock.exists() {
                 return seen;

@@ -1,7 +1,7 @@
 //! What is published, what is refused, and what replaces what.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use contract::{MARKER_FILE, Outcome};
 
@@ -138,6 +138,32 @@ fn a_place_that_is_taken_is_refused_before_anything_runs() {
     fs::create_dir(&place).expect("an empty directory is as good as none");
     world.worker(&item, COPY).run().expect(0, "Published");
     world.assert_clean();
+}
+
+#[test]
+fn a_root_that_cannot_hold_output_is_no_fault_of_the_item() {
+    const NOBODY: u32 = 65_534;
+    let world = World::new();
+    let item = world.item("a", "x");
+    fs::write(world.path("file"), "").expect("a file");
+    fs::create_dir(world.path("locked")).expect("a directory");
+    fs::set_permissions(world.path("locked"), fs::Permissions::from_mode(0o555)).expect("changed");
+    for mode in ["", "--check"] {
+        let to = |root: &str| {
+            let worker = world.bare(&item).arg("--output").arg(world.path(root).join("{key}/"));
+            worker.args((!mode.is_empty()).then_some(mode)).args(["--scratch", "/tmp"])
+        };
+        let ended = to("file").script("true").run();
+        assert_eq!(ended.code, Some(74), "{}", ended.stderr);
+        assert!(ended.stderr.contains("where --output begins, must be a directory"), "{}", ended.stderr);
+        let ended = to("locked").script("true").under_user(NOBODY).run();
+        assert_eq!(ended.code, Some(74), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("must be able to write to") && ended.stderr.contains("/locked"),
+            "{}",
+            ended.stderr
+        );
+    }
 }
 
 #[test]

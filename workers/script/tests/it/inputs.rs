@@ -33,6 +33,8 @@ fn bad_item_files() {
     world.worker(&world.path("in"), NEVER).run().expect_saying(78, "ItemFileUnreadable", &["/in"]);
     let unset = world.worker(&world.path("x"), NEVER).env_remove("WORK_ITEM_FILE").run();
     unset.expect_saying(78, "NoItemFile", &["WORK_ITEM_FILE", "--work-item-file"]);
+    let empty = world.worker(&world.path("x"), NEVER).env("WORK_ITEM_FILE", "").run();
+    empty.expect_saying(78, "NoItemFile", &["WORK_ITEM_FILE", "--work-item-file"]);
     world.assert_clean();
 }
 
@@ -96,6 +98,25 @@ fn one_file_may_be_allowed_and_links_may_stay_inside() {
     let ended = world.worker(&item, COPY).arg("--allow-input").arg(uri(&world.path("alone.txt"))).run();
     ended.expect(0, "Published");
     assert_eq!(world.published("alone.txt").outputs.len(), 1, "the key is made of the URI");
+}
+
+#[test]
+fn a_root_given_by_a_link_is_the_root_under_both_names() {
+    let world = World::new();
+    fs::create_dir(world.path("volume")).expect("a directory");
+    symlink(world.path("volume"), world.path("mnt")).expect("a link");
+    for (n, name) in ["mnt", "volume"].into_iter().enumerate() {
+        let (key, path) = (format!("{n}.txt"), world.path(format!("{name}/{n}.txt")));
+        fs::write(&path, "content").expect("an input");
+        let item = world.item_file(serde_json::json!({"uri": uri(&path)}).to_string());
+        world.worker(&item, COPY).arg("--allow-input").arg(world.path("mnt")).run().expect(0, "Published");
+        assert_eq!(world.published(&key).outputs.len(), 1, "the key is that below the root");
+    }
+    // A link that a root holds is no other name for what it leads to.
+    let item = world.item_file(serde_json::json!({"uri": uri(&world.path("mnt/0.txt"))}).to_string());
+    let ended = world.worker(&item, COPY).arg("--allow-input").arg(world.path("volume")).run();
+    ended.expect_saying(77, "Forbidden", &["mnt/0.txt", "lies outside", "volume"]);
+    assert!(!ended.report().message.contains(".."), "it holds none: {}", ended.report().message);
 }
 
 #[test]
