@@ -2,5 +2,6 @@
 
 #![expect(clippy::indexing_slicing, reason = "a wrong index fails the test")]
 
+mod cli;
 mod needs_ffmpeg;
 mod support;

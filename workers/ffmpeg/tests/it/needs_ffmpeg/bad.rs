@@ -120,14 +120,12 @@ fn a_video_without_a_frame() {
 }
 
 #[test]
-fn without_ffmpeg_it_says_where_to_get_it() {
+fn with_ffprobe_alone_it_says_where_to_get_ffmpeg() {
     let bench = Bench::new();
     numbered(&bench.video("a.mp4"), 1, &H264);
-    for flag in ["--ffmpeg", "--ffprobe"] {
-        let report = bench.run("a.mp4", &[flag, "/nonexistent/tool"]).expect(exit::NOT_FOUND).report;
-        assert!(report.message.contains("/nonexistent/tool"), "{}", report.message);
-        assert!(report.message.contains("apt-get install ffmpeg"), "{}", report.message);
-    }
+    let report = bench.run("a.mp4", &["--ffmpeg", "/nonexistent/tool"]).expect(exit::NOT_FOUND).report;
+    assert!(report.message.contains("/nonexistent/tool"), "{}", report.message);
+    assert!(report.message.contains("apt-get install ffmpeg"), "{}", report.message);
     bench.run("a.mp4", &["--ffmpeg", "/dev/null"]).expect(exit::NOT_EXECUTABLE);
     bench.assert_nothing_published("a.mp4");
 }
@@ -143,6 +141,24 @@ fn an_ffprobe_that_hangs_is_not_waited_for() {
     let report = bench.run("a.mp4", &flags).expect(exit::TIMEOUT).report;
     assert!(report.message.contains("a.mp4"), "{}", report.message);
     bench.assert_nothing_published("a.mp4");
+}
+
+#[test]
+fn a_video_that_is_replaced_while_ffmpeg_reads_it() {
+    let bench = Bench::new();
+    let meddler = bench.video("meddler");
+    // Whether ffmpeg gets to its end or trips over what it finds, the old version is nobody's business any more.
+    for end in ["exit 0", "exit 1"] {
+        numbered(&bench.video("a.mp4"), 101, &H264);
+        let script = format!(
+            "#!/bin/sh\ncd \"$(dirname \"$0\")\" && cp a.mp4 new && mv new a.mp4 && (cd \"$OLDPWD\" && ffmpeg \"$@\") && {end}\n"
+        );
+        std::fs::write(&meddler, script).expect("write the script");
+        std::fs::set_permissions(&meddler, Permissions::from_mode(0o755)).expect("make it executable");
+        let report = bench.run("a.mp4", &["--ffmpeg", meddler.to_str().expect("is UTF-8")]).expect(exit::OK).report;
+        assert_eq!(report.outcome, Outcome::Superseded, "{}", report.message);
+        bench.assert_nothing_published("a.mp4");
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ fn whatever_a_video_is_called() {
     let bench = Bench::new();
     let plain = bench.video("plain");
     numbered(&plain, 101, &[&H264[..], &["-f", "mp4"]].concat());
-    let names: [&[u8]; 8] = [
+    let long = [&[b'x'; 251][..], b".mp4"].concat();
+    let names: [&[u8]; 9] = [
         b"-i.mp4",
         b"100%06d%%.mp4",
         b"two\nlines.mp4",
@@ -21,6 +22,7 @@ fn whatever_a_video_is_called() {
         b"$(rm -rf ~);`id`'\".mp4",
         b" .mp4",
         b"[0:0]split,select='x'.mp4",
+        &long,
     ];
     for name in names {
         let key = OsStr::from_bytes(name);
