@@ -42,7 +42,7 @@ const EXAMPLES: &str = "Examples:
   queue-manager ledger retry --dead
 
 Exit codes of `local`: 0 all done, or ended when told to; 3 items are in the dead letter; 4 the first items all failed alike;
-64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told to end before the source was empty; 78 configuration; 126 or 127 the worker's command cannot run.";
+64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told not to wait for the end of --until-empty or --limit; 78 configuration; 126 or 127 the worker's command cannot run.";
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -90,7 +90,7 @@ pub struct SourceArgs {
     /// What is done with the items that are listed when the queue is run for the first time.
     #[arg(long, value_enum, default_value_t = FirstRun::All)]
     pub first_run: FirstRun,
-    /// Start no more than this many items in this run; their retries are not counted.
+    /// Start no more than this many items, each with its retries, and end when they are through.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Attempts at a time [default: one per CPU].
@@ -335,7 +335,7 @@ fn http_url(text: &str) -> Result<Url, String> {
         "https" => {
             Err("https is not spoken here: put the ambassador beside the manager, or a TLS proxy before it".into())
         }
-        other => Err(format!("{other}: is not http:")),
+        other => Err(format!("{other}: is not http:; a source is given as http://host:port")),
     }
 }
 

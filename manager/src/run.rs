@@ -48,7 +48,7 @@ const ABORT_WAIT: Duration = Duration::from_secs(3);
 pub struct Settings {
     /// The most attempts at a time.
     pub parallelism: usize,
-    /// The most items this process starts.
+    /// The most items this process starts; when they are through, it ends.
     pub limit: Option<usize>,
     /// Whether what is listed when a queue is run for the first time is left alone.
     pub skip_first: bool,
@@ -64,6 +64,13 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How many first items must fail alike for the breaker to open; 0: never.
     pub breaker: usize,
+}
+
+impl Settings {
+    /// Whether the run ends by itself.
+    pub(crate) fn has_an_end(&self) -> bool {
+        self.until_empty || self.limit.is_some()
+    }
 }
 
 /// What a manager works with.

@@ -20,7 +20,7 @@ pub enum Ending {
     Finished(Summary),
     /// The first attempts all failed alike.
     Broken(Summary),
-    /// It was told to end: before the source was empty, where it was to go on until then.
+    /// It was told to end.
     Drained {
         /// What it did.
         summary: Summary,
@@ -41,6 +41,8 @@ pub struct Summary {
     pub dead_before: u64,
     /// Items that are not to be done.
     pub skipped: u64,
+    /// Items that are still to be done.
+    pub left: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -78,7 +80,7 @@ impl fmt::Display for Ending {
 
 impl Summary {
     pub(super) fn new(began: Instant) -> Self {
-        Self { began, done: 0, dead: 0, dead_before: 0, skipped: 0, took: Duration::ZERO }
+        Self { began, done: 0, dead: 0, dead_before: 0, skipped: 0, left: 0, took: Duration::ZERO }
     }
 
     pub(super) fn count(&mut self, dead: bool) {
@@ -97,7 +99,7 @@ impl fmt::Display for Summary {
             write!(f, " ({} of them earlier)", self.dead_before)?;
         }
         let took = Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX));
-        write!(f, ", {} skipped, in {}", self.skipped, humantime::format_duration(took))
+        write!(f, ", {} skipped, {} left to do, in {}", self.skipped, self.left, humantime::format_duration(took))
     }
 }
 
@@ -110,14 +112,14 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         if self.shutdown.is_draining() {
             return Ok(Some(self.drained().await));
         }
-        if !self.settings.until_empty || self.control.paused {
+        if !self.settings.has_an_end() || self.control.paused {
             return Ok(None);
         }
         let breaker_open = self.shared.judge().breaker().open().is_some();
         if breaker_open && self.shared.keep(|ledger| ledger.tally()).await?.todo > 0 {
             return Ok(Some(Ending::Broken(self.summed_up().await?)));
         }
-        let finished = self.limit_is_through().await? || self.source_is_empty().await?;
+        let finished = self.limit_is_through().await? || (self.settings.until_empty && self.source_is_empty().await?);
         Ok(if finished { Some(Ending::Finished(self.summed_up().await?)) } else { None })
     }
 
@@ -157,6 +159,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let tally = self.shared.keep(|ledger| ledger.tally()).await?;
         let mut summary = self.summary.clone();
         summary.skipped = tally.skipped;
+        summary.left = tally.todo + tally.running;
         summary.dead_before = tally.dead.saturating_sub(summary.dead);
         summary.took = summary.began.elapsed();
         Ok(summary)
@@ -167,7 +170,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             Ok(summary) => summary,
             Err(_) => Summary { took: self.summary.began.elapsed(), ..self.summary.clone() },
         };
-        Ending::Drained { summary, early: self.settings.until_empty }
+        Ending::Drained { summary, early: self.settings.has_an_end() }
     }
 
     /// Starts nothing more; what runs may end by itself, as long as there is time to stop it afterwards.

@@ -30,7 +30,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             Some(Hold::Draining)
         } else if self.control.paused {
             Some(Hold::Paused)
-        } else if breaker_open && (slots == 0 || self.settings.until_empty) {
+        } else if breaker_open && (slots == 0 || self.settings.has_an_end()) {
             Some(Hold::Breaker)
         } else if held_by_source {
             Some(Hold::Source)

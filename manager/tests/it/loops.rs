@@ -221,6 +221,22 @@ async fn the_limit_is_of_items_and_lets_each_have_its_retries() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_of_so_many_items_ends_with_them_whether_or_not_the_source_is_empty() {
+    let mut stage = stage(2, |_| 0);
+    (stage.settings.limit, stage.settings.until_empty) = (Some(3), false);
+    let (ending, ()) = tokio::join!(stage.finish(), async {
+        until("both are done", async || stage.executor.history().runs.len() == 2).await;
+        sleep(Duration::from_secs(600)).await;
+        stage.source.world().listed.extend([name(2), name(3)]);
+    });
+    assert_eq!((ending.exit_code(), ending.summary().done, ending.summary().left), (0, 3, 1));
+
+    // It has an end, and was told not to wait for it.
+    let all_done = async |stage: &Stage| until("all are done", async || states(stage).await == [State::Done; 4]).await;
+    assert_eq!(beside(&stage, all_done).await.exit_code(), 75);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_first_items_all_fail_alike_the_rest_is_left_untouched() {
     let mut stage = stage(50, |_| 64);
     (stage.settings.breaker, stage.settings.parallelism) = (5, 1);
