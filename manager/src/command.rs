@@ -26,13 +26,19 @@ pub fn run(args: ManagerArgs) -> ExitCode {
     }
 }
 
-/// A command that only looks ends at the first signal.
+/// What a shell says of a program that SIGPIPE has ended, as it ends others whose reader has gone.
+const CLOSED_PIPE: u8 = 128 + 13;
+
+/// A command that only looks ends at the first signal, and quietly when nobody reads on.
 async fn unless_aborted(
     command: impl Future<Output = Result<ExitCode, Failure>>,
     shutdown: Shutdown,
 ) -> Result<ExitCode, Failure> {
     tokio::select! {
-        result = command => result,
+        result = command => match result {
+            Err(failure) if failure.is_closed_pipe() => Ok(ExitCode::from(CLOSED_PIPE)),
+            result => result,
+        },
         () = shutdown.draining() => Err(Failure::new(75, anyhow!("told to end before it was done"))),
     }
 }

@@ -353,7 +353,7 @@ pub enum LedgerError {
         why: String,
     },
     /// The files around it cannot be made or read.
-    #[error("{doing} {path}: {source}")]
+    #[error("{doing} {path} (--state says where the ledger is)")]
     Io {
         /// What was being done.
         doing: &'static str,

@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use rustix::fs::{Access, access};
+use contract::exit;
+use process::SpawnError;
 use sidecar::metrics::registry::Registry;
 use sidecar::{Failure, FailureExt, Health, Shutdown};
 use tracing::info;
@@ -67,22 +66,16 @@ pub(super) async fn run(args: LocalArgs, shutdown: Shutdown) -> Result<ExitCode,
 
 /// A command that cannot run is found out before it has cost the first items their lives.
 fn can_run(command: &[OsString]) -> Result<(), Failure> {
-    let Some(program) = command.first().map(Path::new) else { return Ok(()) };
-    let mut candidates = if program.components().count() > 1 || program.is_absolute() {
-        vec![program.to_owned()]
-    } else {
-        let path = std::env::vars_os().find(|(name, _)| name == "PATH").map(|(_, path)| path);
-        let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
-    };
-    candidates.retain(|path| path.is_file());
-    let Some(found) = candidates.first() else {
-        return Err(Failure::new(127, anyhow!("the worker's command {} is not found", program.display())));
-    };
-    if candidates.iter().any(|path| access(path, Access::EXEC_OK).is_ok()) {
-        return Ok(());
+    let Some(program) = command.first() else { return Ok(()) };
+    let path = std::env::vars_os().find(|(name, _)| name == "PATH").map(|(_, path)| path);
+    match process::find(program, path.as_ref()) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let code =
+                if matches!(error, SpawnError::NotFound { .. }) { exit::NOT_FOUND } else { exit::NOT_EXECUTABLE };
+            Err(Failure::new(code, anyhow::Error::from(error).context("the worker cannot run")))
+        }
     }
-    Err(Failure::new(126, anyhow!("the worker's command {} cannot be executed: chmod +x it?", found.display())))
 }
 
 /// The flags of this command are not its workers'. What other commands call by the same name may well be a worker's

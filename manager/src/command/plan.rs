@@ -12,8 +12,11 @@ use super::print::{JsonList, Table, line};
 use crate::args::{FirstRun, Format, PlanArgs};
 use crate::clock::Clock;
 use crate::ledger::{Ledger, SqliteLedger};
-use crate::plan::{Act, Budget, Decision, Hold, Now, Settles, plan};
+use crate::plan::{Act, Budget, Decision, Hold, Now, Settles, Why, plan};
 use crate::source::{HttpSource, Page, Source};
+
+const START: &str = "start";
+const SETTLE: &str = "settle";
 
 /// One line of the plan.
 #[derive(Debug, Serialize)]
@@ -35,11 +38,9 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
         let now = ledger.standing().await.map_err(failed)?;
         (running, paused, walked) = (now.running, now.paused, now.walked);
     }
-    let mut budget = Budget {
-        slots: args.source.slots().saturating_sub(running.len()),
-        fresh: args.source.limit,
-        hold: paused.then_some(Hold::Paused),
-    };
+    // Everything that is to be run is planned, and only then told apart by what there are slots for.
+    let mut free = args.source.slots().saturating_sub(running.len());
+    let mut budget = Budget { slots: usize::MAX, fresh: args.source.limit, hold: paused.then_some(Hold::Paused) };
     let mut printer = Printer::new(args.output);
     let (mut token, mut counts) = (None, Counts::default());
     loop {
@@ -57,8 +58,9 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
             skip_new: args.source.first_run == FirstRun::NewOnly && !walked,
         };
         let decisions = plan(&names, &rows, now, &mut budget);
-        counts.add(&decisions, complete);
-        printer.print(&decisions)?;
+        let lines: Vec<_> = decisions.iter().map(|decision| planned(decision, &mut free)).collect();
+        counts.add(&lines, complete);
+        printer.print(lines)?;
         token = next;
         if token.is_none() {
             break;
@@ -75,29 +77,37 @@ fn unlisted(error: ClientError) -> Failure {
 #[derive(Debug, Default)]
 struct Counts {
     start: usize,
+    at_once: usize,
     settle: usize,
     leave: usize,
     incomplete: bool,
 }
 
 impl Counts {
-    fn add(&mut self, decisions: &[Decision], complete: bool) {
-        for decision in decisions {
-            match decision.act {
-                Act::Start => self.start += 1,
-                Act::Settle { .. } => self.settle += 1,
-                Act::Leave(_) => self.leave += 1,
+    fn add(&mut self, lines: &[Planned<'_>], complete: bool) {
+        for line in lines {
+            match line.act {
+                START => {
+                    self.start += 1;
+                    self.at_once += usize::from(line.why.is_empty());
+                }
+                SETTLE => self.settle += 1,
+                _ => self.leave += 1,
             }
         }
         self.incomplete |= !complete;
     }
 }
 
-fn planned(decision: &Decision) -> Planned<'_> {
+fn planned<'a>(decision: &'a Decision, free: &mut usize) -> Planned<'a> {
     let (act, why) = match &decision.act {
-        Act::Start => ("start", String::new()),
-        Act::Settle { dead: false, .. } => ("settle", "done and still listed".to_owned()),
-        Act::Settle { dead: true, .. } => ("settle", "dead and still listed".to_owned()),
+        Act::Start if *free > 0 => {
+            *free -= 1;
+            (START, String::new())
+        }
+        Act::Start => (START, Why::NoSlot.to_string()),
+        Act::Settle { dead: false, .. } => (SETTLE, "done and still listed".to_owned()),
+        Act::Settle { dead: true, .. } => (SETTLE, "dead and still listed".to_owned()),
         Act::Leave(why) => ("leave", why.to_string()),
     };
     let attempts = decision.row.as_ref().map_or(0, |row| row.attempts);
@@ -119,8 +129,7 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, decisions: &[Decision]) -> std::io::Result<()> {
-        let lines: Vec<_> = decisions.iter().map(planned).collect();
+    fn print(&mut self, lines: Vec<Planned<'_>>) -> std::io::Result<()> {
         match self {
             Self::Table(table) => {
                 let rows: Vec<_> = lines
@@ -130,16 +139,18 @@ impl Printer {
                 table.print(&rows)
             }
             Self::Json(list) => list.print(&lines),
-            Self::Names => lines.iter().filter(|p| p.act == "start").try_for_each(|p| line(p.name)),
+            Self::Names => lines.iter().filter(|p| p.act == START).try_for_each(|p| line(p.name)),
         }
     }
 
     fn end(self, counts: &Counts) -> std::io::Result<()> {
         match self {
             Self::Table(_) => {
-                let Counts { start, settle, leave, incomplete } = counts;
+                let Counts { start, at_once, settle, leave, incomplete } = counts;
                 let partly = if *incomplete { "; the source could not see everything" } else { "" };
-                line(format_args!("\n{start} to start now, {settle} to settle, {leave} to leave{partly}"))
+                line(format_args!(
+                    "\n{start} to start ({at_once} at once), {settle} to settle, {leave} to leave{partly}"
+                ))
             }
             Self::Json(list) => list.end(),
             Self::Names => Ok(()),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// Prints one line. A reader that has gone away (`| head`) is an error like any other.
+/// Prints one line. A reader that has gone away (`| head`) is an error, which ends the command.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;

@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_made_is_named() {
         let error = StateDir::open(Path::new("/proc/nothing/here")).expect_err("cannot be made");
-        assert!(error.to_string().contains("/proc/nothing/here"), "{error}");
         assert_eq!(error.exit_code(), 74);
+        let said = sidecar::chain(&error);
+        assert!(said.contains("/proc/nothing/here") && said.contains("--state"), "{said}");
+        assert_eq!(said.matches("No such file").count(), 1, "the cause is said once: {said}");
     }
 }

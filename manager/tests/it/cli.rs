@@ -189,11 +189,13 @@ fn what_fails_is_in_the_dead_letter_with_its_last_words_and_can_be_done_again() 
 fn a_plan_says_what_would_be_done_and_leaves_nothing_behind() {
     let queue = Queue::new("/items", 3);
     let url = queue.server.url();
-    let plan = ["plan", "--source", &url, "--parallelism", "2"];
-    let (code, out, error) = queue.ask(&plan);
+    let plan = ["plan", "--source", &url];
+    let (code, out, error) = queue.ask(&[&plan[..], &["--parallelism", "2"]].concat());
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.contains("item-00   start") && out.contains("item-02   leave"), "{out}");
-    assert!(out.contains("2 to start now, 0 to settle, 1 to leave"), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("item-02   start") && line.contains("--parallelism")), "{out}");
+    assert!(out.contains("3 to start (2 at once), 0 to settle, 0 to leave"), "{out}");
+    let (_, out, _) = queue.ask(&[&plan[..], &["--parallelism", "1", "--limit", "2", "-o", "name"]].concat());
+    assert_eq!(out, "item-00\nitem-01\n", "what would be run, and no more");
     assert!(!queue.state().exists(), "nothing is written");
 
     queue.local(&["--until-empty"], "true").ends_with(0);
@@ -210,11 +212,30 @@ fn a_plan_says_what_would_be_done_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_ends_a_listing_quietly() {
+    let queue = Queue::new("/items", 1_000);
+    let url = queue.server.url();
+    let mut plan = queue.command(&["plan", "--source", &url]);
+    let mut child = plan.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(141), ""));
+}
+
+#[test]
+fn a_run_of_so_many_items_ends_with_them() {
+    let queue = Queue::new("/items", 5);
+    let said = queue.local(&["--limit", "2"], "true").ends_with(0);
+    assert!(said.contains("2 done, 0 failed, 0 skipped, 3 left to do"), "{said}");
+    assert_once(&queue.notes(), 2);
+}
+
+#[test]
 fn whatever_the_source_answers_nothing_is_lost_and_it_goes_on_when_that_is_over() {
     let queue = Queue::new("/items", 3);
     let mut manager = queue.local(&["--source-timeout", "1s"], "true");
     until("the first are done", || queue.notes().len() == 6);
-    for mood in [Mood::Failing, Mood::Blind, Mood::Babbling, Mood::Endless, Mood::Silent] {
+    for mood in [Mood::Failing, Mood::Empty, Mood::Blind, Mood::Babbling, Mood::Endless, Mood::Silent] {
         let lists = queue.server.shelf().lists;
         queue.server.shelf().mood = mood;
         until("it was asked twice", || queue.server.shelf().lists >= lists + 2);
@@ -229,7 +250,7 @@ fn whatever_the_source_answers_nothing_is_lost_and_it_goes_on_when_that_is_over(
     }
     manager.signal(Signal::TERM);
     let said = manager.ends_with(0);
-    assert_once(&queue.notes(), 8);
+    assert_once(&queue.notes(), 9);
     assert!(said.contains("the source fails; nothing changes until it answers again"), "{said}");
     let (_, list, _) = queue.ask(&["ledger", "list", "-o", "json"]);
     assert!(!list.contains("absentSince"), "{list}");
@@ -389,11 +410,17 @@ fn a_command_that_cannot_run_is_found_before_anything_is_started() {
     let queue = Queue::new("/items", 3);
     let script = queue.dir.path().join("script");
     fs::write(&script, "#!/bin/sh\n").expect("written");
-    for (program, code) in [("no-such-program", 127), (script.to_str().expect("is text"), 126)] {
+    let (script, dir) = (script.to_str().expect("is text"), queue.dir.path().to_str().expect("is text"));
+    for (program, code, says) in [
+        ("no-such-program", 127, "in no directory of PATH"),
+        ("/no/such/program", 127, "No such file"),
+        (script, 126, "chmod +x"),
+        (dir, 126, "is a directory"),
+    ] {
         let mut command = queue.command(&["local", "--source", &queue.server.url(), "--probe-listen", "127.0.0.1:0"]);
         command.args(["--", program]);
         let said = Running::new(command).ends_with(code);
-        assert!(said.contains(program), "{said}");
+        assert!(said.contains(program) && said.contains(says), "{said}");
     }
     assert_eq!(queue.server.shelf().lists, 0);
 }

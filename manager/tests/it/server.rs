@@ -19,6 +19,8 @@ pub(crate) enum Mood {
     Well,
     /// 500.
     Failing,
+    /// 200 and no items, although there are some.
+    Empty,
     /// 200, no items, and the word that not everything could be seen.
     Blind,
     /// 200 and half a JSON document.
@@ -105,6 +107,7 @@ async fn answer(shelf: Arc<Mutex<Shelf>>, request: Request) -> Response {
     match mood {
         Mood::Well => response,
         Mood::Failing => (StatusCode::INTERNAL_SERVER_ERROR, "Traceback (most recent call last)").into_response(),
+        Mood::Empty => axum::Json(serde_json::json!({"items": []})).into_response(),
         Mood::Blind => axum::Json(serde_json::json!({"metadata": {"complete": false}, "items": []})).into_response(),
         Mood::Babbling => "{\"items\": [\"item-0".into_response(),
         Mood::Endless => {
