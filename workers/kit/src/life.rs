@@ -84,19 +84,21 @@ fn failure(error: JobError) -> Failure {
     Failure::new(error.code, anyhow::Error::from(error))
 }
 
-/// An account also of a command line that could not be used: what it says of where accounts go is believed.
+/// An account also of a command line that could not be used: what it says of whose attempt this is and where accounts go
+/// is believed, since whoever started it reads no other's.
 fn misused(why: &clap::Error, matches: Option<&ArgMatches>) {
-    let of = |name| matches.and_then(|matches| find(matches, name));
+    let of = |name| matches.and_then(|matches| find::<PathBuf>(matches, name));
+    let attempt = matches.and_then(|matches| find::<String>(matches, "attempt_id"));
     let message = why.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let error = JobError::new(exit::USAGE, "Usage", message);
-    let report = Account::new(nonce(), 0).close(&Err(error));
+    let report = Account::new(attempt.unwrap_or_else(nonce), 0).close(&Err(error));
     let termination_log = of("termination_log").unwrap_or_else(|| Path::new("/dev/termination-log").to_owned());
     deliver(&report, of("report").as_deref(), &termination_log);
 }
 
-fn find(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
-    match matches.try_get_one::<PathBuf>(name) {
-        Ok(Some(path)) => Some(path.clone()),
+fn find<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
+    match matches.try_get_one::<T>(name) {
+        Ok(Some(value)) => Some(value.clone()),
         Ok(None) | Err(_) => matches.subcommand().and_then(|(_, matches)| find(matches, name)),
     }
 }

@@ -25,10 +25,14 @@ fn wrong_usage_is_64_and_leaves_a_report() {
         assert!(ended.stderr.contains(says), "{flags:?}: {}", ended.stderr);
     }
     let report = world.path("by-flag.json");
-    let ended = world.bare(&item).arg("--report").arg(&report).arg("--nonsense").run();
+    let told = || -> Report { serde_json::from_slice(&fs::read(&report).expect("a report")).expect("whole") };
+    let ended = world.bare(&item).arg("--report").arg(&report).args(["--attempt-id", "n-1", "--nonsense"]).run();
     assert_eq!(ended.code, Some(64));
-    let told: Report = serde_json::from_slice(&fs::read(report).expect("a report")).expect("whole");
-    assert!(told.permanent && told.message.contains("--nonsense"), "{told:?}");
+    assert!(told().permanent && told().message.contains("--nonsense"), "{:?}", told());
+    assert_eq!(told().attempt, "n-1", "a report of another attempt would be nobody's");
+    let by_variable = world.bare(&item).env("LONGSHORE_REPORT", &report).env("LONGSHORE_ATTEMPT_ID", "n-2");
+    let ended = by_variable.arg("--nonsense").run();
+    assert_eq!((ended.code, told().attempt.as_str()), (Some(64), "n-2"));
 }
 
 #[test]
