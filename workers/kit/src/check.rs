@@ -1,12 +1,10 @@
 //! `--check`: whether everything an item needs is there.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use contract::exit;
-use rustix::fs::{Access, access};
+use process::SpawnError;
 use sidecar::Failure;
 use tracing::{error, info, warn};
 
@@ -44,28 +42,13 @@ pub(crate) async fn check(setup: &Setup<'_>, programs: Vec<OsString>) -> Result<
             missing(error.code, error.message);
         }
     }
-    let path = setup.environment.iter().find(|(name, _)| *name == "PATH").map(|(_, path)| path.as_os_str());
+    let path = setup.environment.iter().find(|(name, _)| *name == "PATH").map(|(_, path)| path);
     for program in programs {
-        match find(&program, path) {
+        match process::find(&program, path) {
             Ok(found) => info!(program = %found.display(), "program can be executed"),
-            Err((code, why)) => missing(code, why),
+            Err(error @ SpawnError::NotFound { .. }) => missing(exit::NOT_FOUND, error.to_string()),
+            Err(error) => missing(exit::NOT_EXECUTABLE, error.to_string()),
         }
     }
     first.map_or(Ok(ExitCode::SUCCESS), Err)
-}
-
-fn find(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, (u8, String)> {
-    let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
-        vec![program.into()]
-    } else {
-        std::env::split_paths(path.unwrap_or_default()).map(|dir| dir.join(program)).collect()
-    };
-    let is_file = |path: &&PathBuf| Path::is_file(path);
-    match candidates.iter().filter(is_file).find(|path| access(path.as_path(), Access::EXEC_OK).is_ok()) {
-        Some(found) => Ok(found.clone()),
-        None if candidates.iter().any(|path| path.is_file()) => {
-            Err((exit::NOT_EXECUTABLE, format!("{} is not executable: chmod +x", program.display())))
-        }
-        None => Err((exit::NOT_FOUND, format!("{} is not found", program.display()))),
-    }
 }
