@@ -25,8 +25,8 @@ pub struct FilesArgs {
     /// Whether overwritten content is a new item (`version`) or the same one (`key`).
     #[arg(long, value_enum, default_value_t = Identity::Version)]
     identity: Identity,
-    /// URI under which workers see the root, if they mount it elsewhere [default: file://ROOT/].
-    #[arg(long, value_name = "URI")]
+    /// URI or path under which workers see the root, if they mount it elsewhere [default: file://ROOT/].
+    #[arg(long, value_name = "URI", value_parser = parse_item_base)]
     item_base: Option<Url>,
 
     #[command(flatten)]
@@ -252,6 +252,17 @@ impl FilesArgs {
             dead_letter,
         })
     }
+}
+
+fn parse_item_base(text: &str) -> Result<Url, String> {
+    let url = if text.starts_with('/') {
+        Url::parse(&format!("file://{}", contract::item::encode_path(text.as_bytes())))
+    } else {
+        Url::parse(text)
+    };
+    url.map_err(|error| {
+        format!("{error}; write a URI such as file:///mnt/media/, or a path from the root of the file system")
+    })
 }
 
 fn moved_to(on_settle: &OnSettle) -> Option<&Path> {

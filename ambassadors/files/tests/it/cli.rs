@@ -22,7 +22,19 @@ fn wrong_usage_is_64_and_names_the_flag() {
     let output = run(&[], &[]);
     assert_eq!(output.status.code(), Some(64));
     assert!(text(&output.stderr).contains("--root"), "{}", text(&output.stderr));
-    assert_eq!(run(&["--root", "/", "--on-settle", "shred"], &[]).status.code(), Some(64));
+    for (flags, says) in [
+        (["--on-settle", "shred"], "move:DIR"),
+        (["--item-base", "mnt/media"], "file:///mnt/media/"),
+        (["--stable-for", "soon"], "write 30s"),
+        (["--rescan", "0s"], "longer than nothing"),
+        (["--listen", "8080"], "127.0.0.1:8080"),
+        (["--probe-listen", "localhost:9090"], "numeric"),
+    ] {
+        let output = run(&[&["--root", "/"], &flags[..]].concat(), &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{flags:?}: {error}");
+        assert!(error.contains(flags[0]) && error.contains(says), "{flags:?}: {error}");
+    }
 }
 
 #[test]

@@ -181,15 +181,16 @@ async fn overwritten_content_is_a_new_item_unless_it_is_told_not_to_be() {
 
 #[tokio::test]
 async fn workers_are_told_where_the_folder_is_for_them() {
-    let root = tempfile::tempdir().expect("a directory");
-    let ambassador =
-        Ambassador::start(root.path(), &[&AT_ONCE[..], &["--item-base", "file:///mnt/my%20media"]].concat()).await;
-    ambassador.listed(0).await;
-    fs::write(root.path().join("a b.mp4"), "x").expect("written");
-    ambassador.named("a b.mp4").await;
-    let (_, data) = ambassador.items().await.remove(0);
-    assert_eq!(data["uri"], "file:///mnt/my%20media/a%20b.mp4");
-    assert!(data["lastModified"].as_str().is_some_and(|time| time.ends_with('Z')));
+    for base in ["file:///mnt/my%20media", "/mnt/my media/"] {
+        let root = tempfile::tempdir().expect("a directory");
+        let ambassador = Ambassador::start(root.path(), &[&AT_ONCE[..], &["--item-base", base]].concat()).await;
+        ambassador.listed(0).await;
+        fs::write(root.path().join("a b.mp4"), "x").expect("written");
+        ambassador.named("a b.mp4").await;
+        let (_, data) = ambassador.items().await.remove(0);
+        assert_eq!(data["uri"], "file:///mnt/my%20media/a%20b.mp4");
+        assert!(data["lastModified"].as_str().is_some_and(|time| time.ends_with('Z')));
+    }
 }
 
 #[tokio::test]
