@@ -179,6 +179,21 @@ mod needs_strace {
     }
 
     #[tokio::test]
+    async fn until_the_first_scan_is_over_there_is_no_list_and_no_empty_one() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::write(root.path().join("a.mp4"), "x").expect("written");
+        let command = traced("getdents64", "delay_enter=5s:when=1");
+        let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "0s"]).await;
+        let refused = ambassador.list().await;
+        assert!(refused.status == 503 && refused.retry_after, "{}", refused.text);
+        assert_eq!(ambassador.ask("GET", "/v1/items/a").await.status, 503, "not to know is not to deny");
+        assert_eq!((ambassador.probe("/readyz").await.status, ambassador.probe("/livez").await.status), (503, 200));
+        let list =
+            until("a list", async || Some(ambassador.list().await).filter(|list| list.status != 503)).await.json();
+        assert_eq!((list["items"].as_array().map(Vec::len), &list["metadata"]["complete"]), (Some(1), &true.into()));
+    }
+
+    #[tokio::test]
     async fn a_mount_that_hangs_is_told_and_the_api_answers_all_the_while() {
         let root = tempfile::tempdir().expect("a directory");
         fs::write(root.path().join("a.mp4"), "x").expect("written");
