@@ -112,13 +112,15 @@ fn every_fault_point_is_passed_and_survived() {
 }
 
 #[test]
-fn a_killed_script_runs_again() {
-    let mut world = World::new(Settling::Beside);
-    world.add_usual_files();
-    fs::create_dir_all(world.path().join("kill-script/once")).expect("a token");
-    assert_eq!(world.trip(&Faults::default(), 2, 0), SOME_DEAD);
-    assert!(!world.path().join("kill-script/once").exists(), "no script was killed");
-    world.check(0);
+fn a_script_killed_at_any_step_runs_again() {
+    for step in ["start", "middle", "end"] {
+        let mut world = World::new(Settling::Beside);
+        world.add_usual_files();
+        let token = world.path().join("kill-script").join(step);
+        fs::create_dir_all(&token).expect("a token");
+        trip(&world, Faults::default(), 0);
+        assert!(!token.exists(), "no script was killed at its {step}");
+    }
 }
 
 #[test]

@@ -36,7 +36,8 @@ const SCRIPT: &str = r#"#!/bin/sh
 exec 8>>"$WORLD/locks/$WORK_ITEM_NAME"
 flock -n 8 || echo "overlap $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
 echo "start $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
-if [ -n "$(ls "$WORLD/kill-script" 2>/dev/null)" ] && rmdir "$WORLD/kill-script/once" 2>/dev/null; then kill -9 $$; fi
+die() { if rmdir "$WORLD/kill-script/$1" 2>/dev/null; then kill -9 $$; fi; }
+die start
 case $INPUT_FILE in
     *poison*) echo "this one is poison" >&2; exit 3 ;;
     *flaky*) mkdir "$WORLD/flaky" 2>/dev/null && { echo "not yet" >&2; exit 1; } ;;
@@ -44,9 +45,11 @@ esac
 cp "$INPUT_FILE" "$OUTPUT_DIR/copy"
 : >"$WORLD/copied"
 sleep "$(cat "$WORLD/pace")"
+die middle
 mkdir "$OUTPUT_DIR/sub"
 echo "$LONGSHORE_ATTEMPT_ID" >"$OUTPUT_DIR/sub/attempt"
 echo "end $WORK_ITEM_NAME $LONGSHORE_ATTEMPT_ID" >>"$WORLD/runs"
+die end
 "#;
 
 /// Gives each successive worker the next fault of the list.
