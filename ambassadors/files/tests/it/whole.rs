@@ -86,7 +86,7 @@ async fn a_file_that_grows_for_ten_seconds_is_listed_only_when_whole() {
     let (kept, reopened) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let watching = Ambassador::start(kept.path(), &["--stable-for", "500ms", "--rescan", "200ms"]).await;
     let scanning =
-        Ambassador::start(reopened.path(), &["--no-inotify", "--stable-for", "1500ms", "--rescan", "100ms"]).await;
+        Ambassador::start(reopened.path(), &["--no-inotify", "--stable-for", "3s", "--rescan", "100ms"]).await;
     watching.listed(0).await;
     scanning.listed(0).await;
     let paths = (kept.path().join("grows.mp4"), reopened.path().join("grows.mp4"));
