@@ -24,6 +24,11 @@ impl Dir {
         Ok(Self { fd: open(path, DIRECTORY, Mode::empty())?, path: path.to_owned() })
     }
 
+    /// Follows none in the end: what a command has made may be anything.
+    pub(super) fn open_itself(path: &Path) -> Result<Self, Errno> {
+        Ok(Self { fd: open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?, path: path.to_owned() })
+    }
+
     /// A child directory, never through a symbolic link; `None` when nothing of that name is there.
     pub(super) fn child(&self, name: &OsStr) -> Result<Option<Self>, Errno> {
         match openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {

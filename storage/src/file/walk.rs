@@ -20,9 +20,11 @@ pub(super) fn measure(out: &Path) -> Result<Vec<Output>, Error> {
     let mut outputs = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut todo = vec![PathBuf::new()];
+    given(out)?;
     while let Some(relative) = todo.pop() {
-        let path = out.join(&relative);
-        let dir = Dir::open(&path).map_err(|errno| refused(&path, errno))?;
+        // A slash in the end would follow a link.
+        let path = if relative.as_os_str().is_empty() { out.to_owned() } else { out.join(&relative) };
+        let dir = Dir::open_itself(&path).map_err(|errno| refused(&path, errno))?;
         let failed = |e| Error::io(format!("list {}", path.display()), e);
         for entry in std::fs::read_dir(&path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -51,6 +53,18 @@ pub(super) fn measure(out: &Path) -> Result<Vec<Output>, Error> {
     }
     outputs.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(outputs)
+}
+
+/// That `out` still is the directory the command was given.
+fn given(out: &Path) -> Result<(), Error> {
+    let what = match rustix::fs::lstat(out) {
+        Ok(stat) if kind(&stat) == FileType::Directory => return Ok(()),
+        Ok(stat) => format!("{} now", kind_name(&stat)),
+        // With the staging directory around it gone it was somebody else, and another attempt may fare better.
+        Err(Errno::NOENT) if out.parent().is_some_and(Path::exists) => "gone".to_owned(),
+        Err(errno) => return Err(Error::io(format!("look at {}", out.display()), errno)),
+    };
+    Err(Error::Unpublishable(format!("OUTPUT_DIR is {what}: the command must write into it, not replace it")))
 }
 
 fn file(out: &Path, relative: &Path, buffer: &mut [u8]) -> Result<Output, Error> {

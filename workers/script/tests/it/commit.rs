@@ -107,6 +107,23 @@ fn what_is_no_file_is_not_published() {
         ended.expect_saying(73, "OutputInvalid", &[says]);
         assert!(world.try_published("a").is_none(), "after {body}");
     }
+    // Nor is a directory that is not the one the command was given.
+    let elsewhere = world.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    fs::write(elsewhere.join("precious"), "").expect("somebody's file");
+    for (instead, says) in [
+        ("true".to_owned(), "is gone"),
+        (format!("ln -s {} \"$OUTPUT_DIR\"", elsewhere.display()), "is a symbolic link"),
+        ("touch \"$OUTPUT_DIR\"".to_owned(), "is a regular file"),
+    ] {
+        let ended = world.worker(&item, &format!("rmdir \"$OUTPUT_DIR\"; {instead}")).run();
+        ended.expect_saying(73, "OutputInvalid", &["OUTPUT_DIR", says]);
+        assert!(world.try_published("a").is_none(), "after {instead}");
+        assert_eq!(fs::read_dir(&elsewhere).expect("lists").count(), 1, "nothing was written elsewhere");
+    }
+    let swept = format!("rm -rf {}", world.path("out/.longshore").display());
+    world.worker(&item, &swept).run().expect(74, "IoError");
+
     world.worker(&item, "true").arg("--allow-empty").run().expect(0, "Published");
     assert!(world.published("a").outputs.is_empty());
     world.assert_clean();
