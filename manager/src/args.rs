@@ -3,19 +3,23 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use contract::ItemName;
 use contract::client::Limits;
+use sidecar::cli::value::{duration, positive_duration};
 use sidecar::{ProbeArgs, ProcessArgs};
 use url::Url;
 
 use crate::executor::local::KeepLogs;
-use crate::ledger::State;
 use crate::run::Settings;
 use crate::verdict::RetryPolicy;
+
+mod ledger;
+mod value;
+
+pub use ledger::{LedgerArgs, LedgerCommand, ViewArgs};
+pub use value::{BackoffRange, QueueName};
 
 /// Lists a source, remembers what is done, and runs one worker per item.
 #[derive(Clone, Debug, Parser)]
@@ -82,10 +86,10 @@ pub struct PlaceArgs {
 pub struct SourceArgs {
     /// The source: a root such as http://127.0.0.1:8080, where /v1/items, /api/v1/items and /items are tried, or the list
     /// itself.
-    #[arg(long, value_name = "URL", value_parser = http_url)]
+    #[arg(long, value_name = "URL", value_parser = value::http_url)]
     pub source: Url,
     /// How long one answer of the source may take.
-    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = positive)]
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = positive_duration)]
     pub source_timeout: Duration,
     /// What is done with the items that are listed when the queue is run for the first time.
     #[arg(long, value_enum, default_value_t = FirstRun::All)]
@@ -138,16 +142,16 @@ pub struct LocalArgs {
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
     /// From the end of one listing to the next.
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = positive)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = positive_duration)]
     pub poll: Duration,
     /// End when the source is empty: everything listed is done or dead, and nothing is withheld that will still come.
     #[arg(long)]
     pub until_empty: bool,
     /// How long an item must be absent from complete lists before it is forgotten.
-    #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = duration)]
     pub forget_after: Duration,
     /// How long an attempt that is stopped has between SIGTERM and SIGKILL; part of --grace.
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub stop_grace: Duration,
     /// How much of what attempts wrote is kept when they are over: a number (1000), an age (7d), both (1000,7d) or none.
     #[arg(long, default_value = "1000", value_name = "HOW MUCH")]
@@ -187,81 +191,6 @@ pub struct PlanArgs {
     pub output: Format,
 }
 
-/// `ledger` and what follows.
-#[derive(Clone, Debug, Args)]
-pub struct LedgerArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: LedgerCommand,
-}
-
-/// Which ledger, and which part of it.
-#[derive(Clone, Debug, Args)]
-pub struct ViewArgs {
-    /// Where the queue's memory lies.
-    #[command(flatten)]
-    pub place: PlaceArgs,
-    /// The revision to look at [default: the highest there is].
-    #[arg(long, value_name = "N")]
-    pub revision: Option<u64>,
-}
-
-/// What to do with a ledger.
-#[derive(Clone, Debug, Subcommand)]
-pub enum LedgerCommand {
-    /// List items, the first seen first
-    List {
-        /// Which ledger.
-        #[command(flatten)]
-        view: ViewArgs,
-        /// Only items in this state.
-        #[arg(long, value_enum)]
-        only: Option<State>,
-        /// How they are printed.
-        #[arg(long = "output-format", short, value_enum, default_value_t = Format::Table)]
-        output: Format,
-    },
-    /// Show one item with all its attempts, how each ended and the last lines it wrote
-    Show {
-        /// Which ledger.
-        #[command(flatten)]
-        view: ViewArgs,
-        /// The item.
-        item: ItemName,
-        /// How it is printed.
-        #[arg(long = "output-format", short, value_enum, default_value_t = Format::Table)]
-        output: Format,
-    },
-    /// Have items done again, as if they had never been tried
-    #[command(
-        after_help = "A worker that finds an item of this revision published leaves it at that: to have everything \
-                            published anew, raise the manager's --revision instead."
-    )]
-    Retry {
-        /// Which ledger.
-        #[command(flatten)]
-        view: ViewArgs,
-        /// The items.
-        #[arg(required_unless_present_any = ["dead", "done"], conflicts_with_all = ["dead", "done"])]
-        items: Vec<ItemName>,
-        /// All that are dead.
-        #[arg(long)]
-        dead: bool,
-        /// All that are done.
-        #[arg(long)]
-        done: bool,
-    },
-    /// Have items left undone
-    Skip {
-        /// Which ledger.
-        #[command(flatten)]
-        view: ViewArgs,
-        /// The items; one that is not known yet is skipped when it is listed.
-        #[arg(required = true)]
-        items: Vec<ItemName>,
-    },
-}
-
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -273,70 +202,6 @@ pub enum Format {
     Json,
     /// Names only.
     Name,
-}
-
-/// The name of a queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueName(String);
-
-impl QueueName {
-    /// As it was given.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for QueueName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match ItemName::parse(text) {
-            Ok(name) if name.is_label() => Ok(Self(text.to_owned())),
-            _ => {
-                Err("a queue's name has 1 to 63 lower-case letters, digits and dashes, none of them at its ends".into())
-            }
-        }
-    }
-}
-
-/// The longest first wait and the longest of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackoffRange {
-    first: Duration,
-    most: Duration,
-}
-
-impl FromStr for BackoffRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (first, most) = text.split_once("..").ok_or("two durations are needed, as in 1s..5m")?;
-        let duration = |text: &str| humantime::parse_duration(text.trim()).map_err(|e| format!("{text:?}: {e}"));
-        let (first, most) = (duration(first)?, duration(most)?);
-        if first > most {
-            return Err("the first wait is longer than the longest".into());
-        }
-        Ok(Self { first, most })
-    }
-}
-
-fn positive(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("must be longer than nothing".into()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|e| format!("{e}; a source is given as http://host:port"))?;
-    match url.scheme() {
-        "http" => Ok(url),
-        "https" => {
-            Err("https is not spoken here: put the ambassador beside the manager, or a TLS proxy before it".into())
-        }
-        other => Err(format!("{other}: is not http:; a source is given as http://host:port")),
-    }
 }
 
 impl SourceArgs {

@@ -1,0 +1,65 @@
+//! What the flags hold, read at the edge.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use contract::ItemName;
+use sidecar::cli::value;
+use url::Url;
+
+/// The name of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueName(String);
+
+impl QueueName {
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for QueueName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match ItemName::parse(text) {
+            Ok(name) if name.is_label() => Ok(Self(text.to_owned())),
+            _ => {
+                Err("a queue's name has 1 to 63 lower-case letters, digits and dashes, none of them at its ends".into())
+            }
+        }
+    }
+}
+
+/// The longest first wait and the longest of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackoffRange {
+    pub(super) first: Duration,
+    pub(super) most: Duration,
+}
+
+impl FromStr for BackoffRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, most) = text.split_once("..").ok_or("two durations are needed, as in 1s..5m")?;
+        let duration = |text: &str| value::duration(text.trim()).map_err(|error| format!("{text:?}: {error}"));
+        let (first, most) = (duration(first)?, duration(most)?);
+        if first > most {
+            return Err("the first wait is longer than the longest".into());
+        }
+        Ok(Self { first, most })
+    }
+}
+
+/// The address of a source.
+pub(super) fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|e| format!("{e}; a source is given as http://host:port"))?;
+    match url.scheme() {
+        "http" => Ok(url),
+        "https" => {
+            Err("https is not spoken here: put the ambassador beside the manager, or a TLS proxy before it".into())
+        }
+        other => Err(format!("{other}: is not http:; a source is given as http://host:port")),
+    }
+}
