@@ -91,7 +91,9 @@ impl<S, E, L> Shared<S, E, L> {
                     return Ok(answer);
                 }
                 Err(error) if error.is_temporary() && !self.shutdown.is_aborting() => {
-                    if !backoff.used() {
+                    // All who write meet the same full disk: it is said once.
+                    let said = self.health.obstacles().iter().any(|(part, _)| *part == "ledger");
+                    if !said {
                         warn!(%error, "the ledger cannot be written; nothing is started until it can");
                     }
                     self.health.not_ready("ledger", error.to_string());
