@@ -359,25 +359,39 @@ fn a_queue_is_paused_and_resumed_while_the_manager_runs() {
     let queue = Queue::new("/items", 0);
     let (code, out, error) = queue.ask(&["pause"]);
     assert_eq!((code, out.as_str()), (Some(0), "queue/default paused\n"), "{error}");
-    let manager = queue.local(&[], "true");
+    let release = queue.dir.path().join("release");
+    let busy = format!("while ! test -e {}; do sleep 0.02; done", release.display());
+    let manager = queue.local(&[], &format!("case $WORK_ITEM_NAME in bad) exit 65;; busy) {busy};; esac"));
     until("it is ready", || manager.said().contains("the source answers"));
     queue.server.shelf().items.insert("a".into(), serde_json::json!({}));
     until("it is listed", || queue.states() == ["todo"]);
-    assert!(manager.probe("/metrics").contains("longshore_manager_paused 1"));
+    let says = |line: &str| manager.probe("/metrics").lines().any(|found| found == line);
+    for line in ["longshore_manager_paused 1", "queue_length 1", "messages_processed_total 0"] {
+        until(line, || says(line));
+    }
     assert_eq!(queue.ask(&["resume"]).0, Some(0));
     until("it is done", || queue.states() == ["done"]);
-    until("it is counted", || manager.probe("/metrics").contains("messages_processed_total 1"));
+    for name in ["bad", "busy"] {
+        queue.server.shelf().items.insert(name.into(), serde_json::json!({}));
+    }
+    // What is being attempted is in the queue still.
+    let both = ["messages_failed_total 1", "longshore_manager_items{state=\"running\"} 1", "queue_length 1"];
+    until("one failed and one runs", || both.into_iter().all(says));
+    fs::write(&release, "").expect("written");
     for line in [
         "queue_length 0",
-        "messages_failed_total 0",
-        "longshore_manager_items{state=\"done\"} 1",
-        "longshore_manager_attempts_total{outcome=\"succeeded\"} 1",
-        "longshore_manager_attempt_duration_seconds_count 1",
+        "messages_processed_total 2",
+        "messages_failed_total 1",
+        "longshore_manager_items{state=\"dead\"} 1",
+        "longshore_manager_items{state=\"done\"} 2",
+        "longshore_manager_attempts_total{outcome=\"succeeded\"} 2",
+        "longshore_manager_attempts_total{outcome=\"permanent\"} 1",
+        "longshore_manager_attempt_duration_seconds_count 3",
         "longshore_manager_source_up 1",
         "longshore_manager_breaker_open 0",
         "longshore_manager_paused 0",
     ] {
-        until(line, || manager.probe("/metrics").lines().any(|found| found == line));
+        until(line, || says(line));
     }
     assert!(manager.probe("/readyz").contains("200 OK"));
 }
