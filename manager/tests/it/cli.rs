@@ -475,7 +475,8 @@ fn on_a_terminal_a_bar_shows_how_far_it_is_and_log_lines_stay_whole() {
         queue.state().display()
     );
     // script(1) gives it a terminal; it is part of every Debian.
-    let shown = Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output();
+    let shown =
+        Command::new("script").args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null()).output();
     let shown = shown.expect("script(1) from bsdutils is installed");
     let text = String::from_utf8_lossy(&shown.stdout);
     assert!(text.contains("/8 "), "no bar: {text}");
