@@ -154,10 +154,13 @@ impl Client {
     /// One page of the list: the first without `continue_token`. Without `limit` the source gives the whole list.
     ///
     /// # Errors
-    /// [`ClientError::Gone`] when the token is of another incarnation: begin again.
+    /// [`ClientError::Gone`] when the token is of another incarnation: begin again. [`ClientError::Broken`] also when the
+    /// next page is this one again.
     pub async fn list(&self, limit: Option<usize>, continue_token: Option<&str>) -> Result<ItemList, ClientError> {
         let (url, body) = self.get(paged(self.items.clone(), limit, continue_token), self.limits.list_bytes).await?;
-        parse(&url, &body)
+        let list: ItemList = parse(&url, &body)?;
+        moves_on(&url, continue_token, list.metadata.continue_token.as_deref())?;
+        Ok(list)
     }
 
     /// What is not listed and why; `None` where that is not offered.
@@ -173,7 +176,11 @@ impl Client {
             return Ok(None);
         }
         match self.get(paged(self.sibling("withheld"), limit, continue_token), self.limits.list_bytes).await {
-            Ok((url, body)) => Ok(Some(parse(&url, &body)?)),
+            Ok((url, body)) => {
+                let list: WithheldList = parse(&url, &body)?;
+                moves_on(&url, continue_token, list.metadata.continue_token.as_deref())?;
+                Ok(Some(list))
+            }
             Err(ClientError::NotFound { .. } | ClientError::Unsupported { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -279,6 +286,16 @@ fn paged(mut url: Url, limit: Option<usize>, continue_token: Option<&str>) -> Ur
         url.query_pairs_mut().append_pair("continue", token);
     }
     url
+}
+
+/// Whoever follows a token to itself never comes to an end.
+fn moves_on(url: &Url, token: Option<&str>, next: Option<&str>) -> Result<(), ClientError> {
+    match next {
+        Some(next) if token == Some(next) => {
+            Err(broken(url, "the next page is the same page again: the list has no end".into()))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn read(url: &Url, response: Response, cap: usize) -> Result<Vec<u8>, ClientError> {

@@ -54,14 +54,9 @@ pub(crate) async fn walk<S: Source, E: Send + Sync, L: Send + Sync>(
         if pages.send(page).await.is_err() {
             return Ok(Walked { complete: false, ..walked });
         }
-        if next.is_none() {
-            break;
-        }
-        if next == token {
-            let message = "the next page is the same page again: the list has no end".into();
-            return Err(ClientError::Broken { url: "the list".into(), message });
-        }
         token = next;
+        if token.is_none() {
+            return Ok(walked);
+        }
     }
-    Ok(walked)
 }

@@ -350,6 +350,22 @@ async fn pages_are_asked_for_by_limit_and_token() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_followed_by_itself_is_no_page() {
+    let server = Server::new(|_, path| match path {
+        "/v1/items" => StatusCode::OK.into_response(),
+        _ => json(r#"{"kind":"Any","apiVersion":"v1","metadata":{"complete":true,"continue":"again"},"items":[]}"#),
+    })
+    .await;
+    let client = server.client().await.expect("answers");
+    assert!(client.list(Some(2), None).await.is_ok());
+    let (list, withheld) = (client.list(None, Some("again")).await, client.withheld(None, Some("again")).await);
+    let errors = [list.expect_err("is the same"), withheld.expect_err("is the same")];
+    for error in errors {
+        assert!(matches!(&error, ClientError::Broken { message, .. } if message.contains("no end")), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_source_that_does_not_introduce_itself_is_a_source_all_the_same() {
     let (_server, client) = beside_the_list(|_, _| StatusCode::NOT_FOUND.into_response()).await;
     assert_eq!(client.about().await.expect("answers"), None);
