@@ -1,10 +1,12 @@
 //! The program as a child process, and what is asked of it.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 /// How long anything may take that is waited for.
@@ -66,6 +68,8 @@ impl Ambassador {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
+            // strace that is killed lets go of what it traces, which would live on.
+            .process_group(0)
             .spawn()
             .expect("the program starts");
         let mut this = Self {
@@ -205,7 +209,9 @@ impl Ambassador {
 
 impl Drop for Ambassador {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }
