@@ -344,22 +344,29 @@ async fn what_an_operator_skips_while_it_waits_is_not_started() {
 #[tokio::test(start_paused = true)]
 async fn it_is_not_empty_while_something_is_about_to_be_listed() {
     let stage = stage(2, |_| 0);
-    (stage.source.world().pending, stage.source.world().backlog) = (1, 1);
+    stage.source.world().pending = 1;
+    // Each reason by itself for a while, and what it stood for listed as it ends.
     let later = async {
         sleep(Duration::from_secs(100)).await;
         {
             let mut world = stage.source.world();
-            world.pending = 0;
+            (world.pending, world.backlog) = (0, 1);
             world.listed.push(name(2));
         }
         sleep(Duration::from_secs(100)).await;
-        stage.source.world().listed.push(name(3));
-        stage.source.world().backlog = 0;
+        {
+            let mut world = stage.source.world();
+            (world.backlog, world.incomplete) = (0, true);
+            world.listed.push(name(3));
+        }
+        sleep(Duration::from_secs(100)).await;
+        stage.source.world().listed.push(name(4));
+        stage.source.world().incomplete = false;
     };
     let began = Instant::now();
     let (ending, ()) = tokio::join!(stage.finish(), later);
-    assert_eq!(ending.summary().done, 4);
-    assert!(began.elapsed() >= Duration::from_secs(200));
+    assert_eq!(ending.summary().done, 5);
+    assert!(began.elapsed() >= Duration::from_secs(300));
 }
 
 #[tokio::test(start_paused = true)]
