@@ -116,13 +116,23 @@ async fn the_sources_failure_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_down_is_not_hammered() {
-    let mut stage = stage(6, |_| 0);
+    let mut stage = stage(100, |_| 0);
     stage.settings.until_empty = false;
     beside(&stage, async |stage| {
-        until("the first list", async || stage.ledger.tally().await.expect("reads").done == 6).await;
+        until("most wait", async || stage.ledger.tally().await.expect("reads").done >= 6).await;
         let before = stage.source.world().lists;
         stage.source.world().trouble.fails = 1.0;
-        sleep(Duration::from_secs(3_600)).await;
+        let asked = async || {
+            let before = stage.source.world().asked;
+            sleep(Duration::from_secs(3_600)).await;
+            stage.source.world().asked - before
+        };
+        let by_itself = asked().await;
+        // Each time the hold is over, a list and as many items as may run at a time are asked for: without it 30,000.
+        assert!((60..1_000).contains(&by_itself), "asked {by_itself} times in an hour");
+        stage.source.world().retry_after = Some(Duration::from_secs(240));
+        let as_told = asked().await;
+        assert!((10..120).contains(&as_told), "asked {as_told} times in an hour");
         stage.source.world().trouble.fails = 0.0;
         assert_eq!(stage.source.world().lists, before);
         until("it is listed again", async || stage.source.world().lists > before).await;
@@ -386,6 +396,18 @@ async fn a_source_that_wants_to_know_is_told_until_it_lists_the_item_no_more() {
     assert_eq!(stage.source.world().settled.len(), 3);
     assert_eq!(stage.source.world().listed.len(), 0);
     assert_eq!(stage.executor.history().runs.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_does_not_end_before_its_source_was_told() {
+    let stage = stage(3, |_| 0);
+    (stage.source.world().settles, stage.source.world().deaf) = (true, true);
+    let hears = async {
+        sleep(Duration::from_secs(100)).await;
+        stage.source.world().deaf = false;
+    };
+    let (ending, ()) = tokio::join!(stage.finish(), hears);
+    assert_eq!((ending.exit_code(), stage.source.world().settled.len()), (0, 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,12 @@ pub(crate) struct World {
     pub(crate) promised: bool,
     pub(crate) incomplete: bool,
     pub(crate) trouble: Trouble,
+    /// Calls, answered or not.
+    pub(crate) asked: u64,
+    /// What one that fails says of when to come back.
+    pub(crate) retry_after: Option<Duration>,
+    /// Whether nobody gets through who says what became of an item.
+    pub(crate) deaf: bool,
     pub(crate) lists: u64,
     pub(crate) gets: u64,
     random: fastrand::Rng,
@@ -60,16 +66,20 @@ impl MemorySource {
     }
 
     async fn weather(&self) -> Result<(), ClientError> {
-        let (pause, fails) = {
+        let (pause, fails, retry_after) = {
             let mut world = self.world();
+            world.asked += 1;
             let most = u64::try_from(world.trouble.latency.as_millis()).expect("is short");
             let pause = Duration::from_millis(world.random.u64(0..=most));
-            (pause, world.random.f64() < world.trouble.fails)
+            (pause, world.random.f64() < world.trouble.fails, world.retry_after)
         };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        if fails { Err(unavailable()) } else { Ok(()) }
+        match fails {
+            true => Err(ClientError::Unavailable { url: "memory:".into(), message: "simulated".into(), retry_after }),
+            false => Ok(()),
+        }
     }
 }
 
@@ -112,6 +122,9 @@ impl Source for MemorySource {
     async fn settle(&self, name: &ItemName, failed: Option<&str>) -> Result<(), ClientError> {
         self.weather().await?;
         let mut world = self.world();
+        if world.deaf {
+            return Err(unavailable());
+        }
         world.settled.push((name.clone(), failed.map(str::to_owned)));
         if world.takes_away {
             world.listed.retain(|listed| listed != name);
