@@ -5,12 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_tests::sources::fault_points;
 use longshore_tests::{Ended, Faults, Settling, World, wait_until};
+
+/// Says what was met, also where the test passes: libtest keeps back only what goes through `print!`.
+fn show(what: &str) {
+    writeln!(std::io::stdout(), "{what}").expect("standard output can be written");
+}
 
 /// The manager's verdict when everything but the poison succeeded.
 const SOME_DEAD: i32 = 3;
@@ -102,8 +108,8 @@ fn every_fault_point_is_passed_and_survived() {
         }
     });
     let hits = hits.into_inner().expect("no panic holds it");
-    println!("fault points passed, and in how many trips:");
-    hits.iter().for_each(|(point, trips)| println!("  {point:<40} {trips}"));
+    let lines: String = hits.iter().map(|(point, trips)| format!("\n  {point:<40} {trips}")).collect();
+    show(&format!("{} fault points passed, and in how many trips:{lines}", hits.len()));
     let failures = failures.into_inner().expect("no panic holds it");
     let failed: Vec<_> = failures.iter().map(|(point, _)| point).collect();
     assert!(failed.is_empty(), "not survived: {failed:?} (each is described above)");
@@ -149,7 +155,8 @@ fn random_kills_over_five_hundred_items_lose_and_double_nothing() {
         code
     });
     let kills = kills.into_inner().expect("no panic holds it");
-    println!("killed: {kills:?}; runs begun: {}", world.runs().iter().filter(|r| r.starts_with("start")).count());
+    let begun = world.runs().iter().filter(|run| run.starts_with("start")).count();
+    show(&format!("killed over {ITEMS} items: {kills:?}; runs begun: {begun}"));
     assert!(kills.values().sum::<usize>() >= 20, "too few kills to prove anything: {kills:?}");
     assert_eq!(code, 0, "{}", world.logs());
     world.check(0);
@@ -213,7 +220,7 @@ mod needs_strace {
             assert_eq!(worker(&world, None), Ended::Code(0), "{calls} {nth}: {}", world.logs());
             world.check_one_committed(&format!("{calls} number {nth}"));
         }
-        println!("killed at each of {deaths} calls of {calls}");
+        show(&format!("a worker was killed at each of its {deaths} calls of {calls}"));
         assert!(deaths > 0, "the worker makes no call of {calls}: nothing was tested");
     }
 
