@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, getsid, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
 use crate::hunt::Found;
 use crate::leader::leaders;
@@ -35,7 +35,7 @@ impl Claim {
         let others = leaders().clone();
         let only_child = others.len() == 1 && others.contains(&self.leader);
         let me = own_pid();
-        let session = own_session();
+        let session = own_session(&rows);
         let mut ours: HashSet<i32> = HashSet::from([self.leader]);
         let candidates = rows.iter().filter(|row| row.start >= self.since);
         let candidates: Vec<&Row> =
@@ -74,8 +74,11 @@ fn own_pid() -> i32 {
     getpid().as_raw_nonzero().get()
 }
 
-fn own_session() -> i32 {
-    getsid(None).map_or(0, |session| session.as_raw_nonzero().get())
+/// As the table has it: 0 where the session's leader is outside this pid namespace, as it is for what a container runtime
+/// has put into one. getsid(2) says 0 then too, which rustix' `Pid` cannot hold.
+fn own_session(rows: &[Row]) -> i32 {
+    let me = own_pid();
+    rows.iter().find(|row| row.pid == me).map_or(0, |row| row.session)
 }
 
 /// Those that are never killed, whatever they carry.
@@ -94,7 +97,7 @@ pub(crate) fn self_and_ancestors(rows: &[Row]) -> HashSet<i32> {
 /// direct child is not).
 pub(crate) fn reap_adopted(rows: &[Row], seen: &HashSet<(i32, u64)>) {
     let me = own_pid();
-    let session = own_session();
+    let session = own_session(rows);
     let leaders = leaders();
     for row in rows.iter().filter(|row| row.ended && row.parent == me && !leaders.contains(&row.pid)) {
         let adopted = seen.contains(&(row.pid, row.start)) || leaders.contains(&row.group) || row.session != session;

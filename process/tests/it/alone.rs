@@ -134,3 +134,16 @@ mod needs_strace {
         assert!(!trace.lines().any(|line| line.contains("fork(")), "{pid} was forked:\n{trace}");
     }
 }
+
+mod needs_mount {
+    use super::*;
+
+    /// As in a container: the runtime that put us into the pid namespace stays outside, and our session and group are its.
+    #[test]
+    fn a_session_whose_leader_is_in_another_pid_namespace_is_as_good() {
+        let within = alone("stray");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]).arg(within.get_program());
+        assert!(unshare.args(within.get_args()).status().expect("util-linux is there").success());
+    }
+}
