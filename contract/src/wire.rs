@@ -54,6 +54,43 @@ impl Default for ListMeta {
     }
 }
 
+/// One line of a watch, `GET /v1/items?watch=true`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "UPPERCASE", rename_all_fields = "camelCase")]
+pub enum WatchEvent {
+    /// The item is listed from this revision on; or it is one of those that were listed when a watch from the start began.
+    Added {
+        /// Which.
+        item: ItemName,
+        /// `<incarnation>.<n>`: a watch may go on from here.
+        resource_version: String,
+    },
+    /// The item is listed no more.
+    Removed {
+        /// Which.
+        item: ItemName,
+        /// `<incarnation>.<n>`.
+        resource_version: String,
+    },
+    /// Nothing that happened up to this revision is untold. Ends what a watch from the start shows first, and comes again
+    /// from time to time, so that a silent connection is known from a dead one.
+    Bookmark {
+        /// `<incarnation>.<n>`.
+        resource_version: String,
+    },
+    /// The watch ends here: 410 for a reader too slow (list again), 503 for a backend that was lost.
+    Error {
+        /// Up to where everything was told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resource_version: Option<String>,
+        /// Why.
+        status: Status,
+    },
+    /// A type that a later version knows: to be passed over.
+    #[serde(other)]
+    Other,
+}
+
 /// Answer to `GET /v1/items/<name>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -231,5 +268,16 @@ mod tests {
             serde_json::to_string(&Status::failure(404, "NotFound", "no item \"x\"")).expect("serialises"),
             r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","message":"no item \"x\"","code":404}"#
         );
+        let line = WatchEvent::Added { item: "a".parse().expect("a name"), resource_version: "x.1".into() };
+        assert_eq!(
+            serde_json::to_string(&line).expect("serialises"),
+            r#"{"type":"ADDED","item":"a","resourceVersion":"x.1"}"#
+        );
+    }
+
+    #[test]
+    fn a_line_of_a_type_to_come_is_passed_over() {
+        let line = serde_json::from_str::<WatchEvent>(r#"{"type":"MOVED","item":"a","to":7}"#);
+        assert_eq!(line.expect("parses"), WatchEvent::Other);
     }
 }
