@@ -1,12 +1,18 @@
 //! A client of the source contract that trusts nothing it is told: every body is capped, every answer has a deadline,
 //! and "I cannot see" is never taken for "there is nothing".
 
+mod endpoint;
+mod watching;
+
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
+pub use self::endpoint::{Endpoint, InvalidEndpoint};
+pub use self::watching::Watch;
 use crate::ItemName;
 use crate::wire::{About, ITEM_PATHS, Item, ItemList, Status, WithheldList};
 
@@ -15,6 +21,8 @@ use crate::wire::{About, ITEM_PATHS, Item, ItemList, Status, WithheldList};
 pub struct Limits {
     /// From the request to the last byte of the body.
     pub deadline: Duration,
+    /// How long a watch may be silent. The contract has a source say something every 15 s.
+    pub watch_idle: Duration,
     /// Largest list body accepted, in bytes: a million names of 52 characters are 55 MB.
     pub list_bytes: usize,
     /// Largest item body accepted, in bytes.
@@ -23,7 +31,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(60), list_bytes: 64 << 20, item_bytes: 4 << 20 }
+        Self {
+            deadline: Duration::from_secs(60),
+            watch_idle: Duration::from_secs(45),
+            list_bytes: 64 << 20,
+            item_bytes: 4 << 20,
+        }
     }
 }
 
@@ -36,8 +49,12 @@ pub struct Client {
     limits: Limits,
 }
 
+/// A source's mark of one state of its list, to ask by whether it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ETag(HeaderValue);
+
 /// A failed call, classed by what the caller does next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// 404: the source does not know the name (or the call).
     #[error("{url}: not found: {message}")]
@@ -84,20 +101,23 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client of the source at `base`, a root (`http://127.0.0.1:8080`) or a list (`http://host/items`). With a root,
-    /// the three known paths are tried in their order on the first listing.
+    /// A client of the source at `endpoint`, a root (`http://127.0.0.1:8080`, `unix:/run/items.sock`) or a list
+    /// (`http://host/items`). With a root, the three known paths are tried in their order.
     ///
     /// # Errors
-    /// [`ClientError::Unavailable`] when the source does not answer, [`ClientError::NotFound`] when it serves none of the
-    /// paths.
-    pub async fn connect(base: &Url, limits: Limits) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
+    /// [`ClientError::Unavailable`] when the source does not answer, or does not let us in; [`ClientError::NotFound`] when it
+    /// serves none of the paths; [`ClientError::Broken`] when the token file cannot be read.
+    pub async fn connect(endpoint: &Endpoint, limits: Limits) -> Result<Self, ClientError> {
+        let base = endpoint.url();
+        let mut http = reqwest::Client::builder()
             .connect_timeout(limits.deadline.min(Duration::from_secs(10)))
-            .timeout(limits.deadline)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| broken(base, format!("cannot make an HTTP client: {e}")))?;
+            .default_headers(credentials(endpoint)?)
+            .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")));
+        if let Some(socket) = endpoint.socket() {
+            http = http.unix_socket(socket);
+        }
+        let http = http.build().map_err(|e| broken(base, format!("cannot make an HTTP client: {e}")))?;
         let given = base.path().trim_end_matches('/');
         let candidates: Vec<String> =
             if given.is_empty() { ITEM_PATHS.map(str::to_owned).into() } else { vec![given.to_owned()] };
@@ -132,8 +152,8 @@ impl Client {
 
     /// Only the status of the list counts here: its body is not read.
     async fn probe(&self) -> Result<(), ClientError> {
-        let response = self.send(Method::GET, self.items.clone()).await?;
-        self.checked(response).await.map(drop)
+        let response = self.send(&self.items, self.request(Method::GET, &self.items)).await?;
+        self.checked(&self.items, response).await.map(drop)
     }
 
     /// Who the source says it is; `None` for a source that serves the list only.
@@ -161,6 +181,59 @@ impl Client {
         let list: ItemList = parse(&url, &body)?;
         moves_on(&url, continue_token, list.metadata.continue_token.as_deref())?;
         Ok(list)
+    }
+
+    /// As [`list`](Self::list) from the start; `None` when that list is the one that was marked by `known` still. Of a source that marks
+    /// nothing every answer is a list.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn list_unless(
+        &self,
+        limit: Option<usize>,
+        known: Option<&ETag>,
+    ) -> Result<Option<(ItemList, Option<ETag>)>, ClientError> {
+        let url = paged(self.items.clone(), limit, None);
+        let mut request = self.request(Method::GET, &url);
+        if let Some(ETag(known)) = known {
+            request = request.header(IF_NONE_MATCH, known);
+        }
+        let response = self.send(&url, request).await?;
+        if known.is_some() && response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let response = self.successful(&url, response).await?;
+        let mark = response.headers().get(ETAG).cloned().map(ETag);
+        let list: ItemList = parse(&url, &read(&url, response, self.limits.list_bytes).await?)?;
+        Ok(Some((list, mark)))
+    }
+
+    /// What changes from the version of a list on, or, without one, what is listed and then what changes.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`] for a version too old or of another incarnation: list again. [`ClientError::Unsupported`] where no
+    /// watch is offered. [`ClientError::Broken`] also from who does not know of watching and answers with a list.
+    pub async fn watch(&self, since: Option<&str>) -> Result<Watch, ClientError> {
+        let mut url = self.items.clone();
+        url.query_pairs_mut().append_pair("watch", "true");
+        if let Some(since) = since {
+            url.query_pairs_mut().append_pair("resourceVersion", since);
+        }
+        // The whole of a watch has no deadline, so its beginning is given one here.
+        let request = self.http.request(Method::GET, url.clone()).send();
+        let response = match tokio::time::timeout(self.limits.deadline, request).await {
+            Ok(answered) => answered.map_err(|error| unreachable(&url, &error))?,
+            Err(_elapsed) => {
+                let message = "no answer in time".to_owned();
+                return Err(ClientError::Unavailable { url: url.to_string(), message, retry_after: None });
+            }
+        };
+        let response = self.successful(&url, response).await?;
+        let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !kind.is_some_and(|kind| kind.starts_with("application/x-ndjson")) {
+            return Err(broken(&url, format!("answered {kind:?} to a watch, and application/x-ndjson was expected")));
+        }
+        Ok(Watch::new(url, response, self.limits.watch_idle))
     }
 
     /// What is not listed and why; `None` where that is not offered.
@@ -208,8 +281,8 @@ impl Client {
         if let Some(reason) = failed {
             url.query_pairs_mut().append_pair("outcome", "failed").append_pair("reason", reason);
         }
-        let response = self.send(Method::DELETE, url).await?;
-        self.checked(response).await.map(drop)
+        let response = self.send(&url, self.request(Method::DELETE, &url)).await?;
+        self.checked(&url, response).await.map(drop)
     }
 
     fn item_url(&self, name: &ItemName) -> Result<Url, ClientError> {
@@ -236,29 +309,41 @@ impl Client {
     }
 
     async fn get(&self, url: Url, cap: usize) -> Result<(Url, Vec<u8>), ClientError> {
-        let response = self.checked(self.send(Method::GET, url.clone()).await?).await?;
-        if response.status() != StatusCode::OK {
-            return Err(broken(&url, format!("answered {}, and 200 was expected", response.status())));
+        let response = self.send(&url, self.request(Method::GET, &url)).await?;
+        let body = read(&url, self.successful(&url, response).await?, cap).await?;
+        Ok((url, body))
+    }
+
+    fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+        self.http.request(method, url.clone()).timeout(self.limits.deadline)
+    }
+
+    async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, ClientError> {
+        request.send().await.map_err(|error| unreachable(url, &error))
+    }
+
+    /// A 200, which is the only success that has a body to believe.
+    async fn successful(&self, url: &Url, response: Response) -> Result<Response, ClientError> {
+        let response = self.checked(url, response).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            status => Err(broken(url, format!("answered {status}, and 200 was expected"))),
         }
-        Ok((url.clone(), read(&url, response, cap).await?))
     }
 
-    async fn send(&self, method: Method, url: Url) -> Result<Response, ClientError> {
-        self.http.request(method, url.clone()).send().await.map_err(|error| unreachable(&url, &error))
-    }
-
-    async fn checked(&self, response: Response) -> Result<Response, ClientError> {
+    async fn checked(&self, url: &Url, response: Response) -> Result<Response, ClientError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let url = response.url().clone();
         let retry_after = response
             .headers()
             .get(reqwest::header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let body = read(&url, response, 64 << 10).await.unwrap_or_default();
+        // Of a body without end what is kept is enough.
+        let error_body = tokio::time::timeout(self.limits.deadline, read(url, response, 64 << 10));
+        let body = error_body.await.unwrap_or(Ok(Vec::new())).unwrap_or_default();
         let url = url.to_string();
         let said = match serde_json::from_slice::<Status>(&body) {
             Ok(said) => printable(&said.message),
@@ -269,13 +354,27 @@ impl Client {
             StatusCode::NOT_FOUND => ClientError::NotFound { url, message },
             StatusCode::GONE => ClientError::Gone { url, message },
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => ClientError::Unsupported { url, message },
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            // Who is not let in may be tomorrow: tokens change, and the file is read again.
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
                 ClientError::Unavailable { url, message, retry_after }
             }
             _ if status.is_server_error() => ClientError::Unavailable { url, message, retry_after },
             _ => ClientError::Broken { url, message },
         })
     }
+}
+
+fn credentials(endpoint: &Endpoint) -> Result<HeaderMap, ClientError> {
+    let mut headers = HeaderMap::new();
+    if let Some(file) = endpoint.token_file() {
+        let refused = |why: String| broken(endpoint.url(), format!("the token file {}: {why}", file.display()));
+        let token = std::fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
+        let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+        let mut value = value.map_err(|_| refused("it holds more than one line of printable text".into()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
 }
 
 fn paged(mut url: Url, limit: Option<usize>, continue_token: Option<&str>) -> Url {

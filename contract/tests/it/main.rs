@@ -1,5 +1,7 @@
 //! The client against a real server that does everything a server can do wrong.
 
+mod watching;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -42,7 +44,7 @@ impl Server {
     }
 
     async fn client(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.base, limits()).await
+        Client::connect(&self.base.clone().into(), limits()).await
     }
 
     fn asked(&self) -> Vec<String> {
@@ -55,7 +57,8 @@ fn base(address: SocketAddr) -> Url {
 }
 
 fn limits() -> Limits {
-    Limits { deadline: Duration::from_millis(500), list_bytes: 1 << 20, item_bytes: 1 << 10 }
+    let short = Duration::from_millis(500);
+    Limits { deadline: short, watch_idle: short, list_bytes: 1 << 20, item_bytes: 1 << 10 }
 }
 
 fn json(text: &'static str) -> Response {
@@ -100,7 +103,8 @@ async fn a_list_may_be_named_itself() {
         _ => StatusCode::NOT_FOUND.into_response(),
     })
     .await;
-    let client = Client::connect(&server.base.join("/queue/work/").expect("a URL"), limits()).await.expect("lists");
+    let client =
+        Client::connect(&server.base.join("/queue/work/").expect("a URL").into(), limits()).await.expect("lists");
     client.list(None, None).await.expect("lists");
     assert_eq!(client.about().await.expect("is not asked"), None);
     assert_eq!(server.asked(), ["GET /queue/work", "GET /queue/work"], "nothing beside the list is asked for");
@@ -161,7 +165,7 @@ async fn nobody_there_is_unavailable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let base = base(listener.local_addr().expect("is bound"));
     drop(listener);
-    let error = Client::connect(&base, limits()).await.expect_err("nobody is there");
+    let error = Client::connect(&base.clone().into(), limits()).await.expect_err("nobody is there");
     assert!(matches!(&error, ClientError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "the cause is told: {error}");
 }
@@ -222,7 +226,7 @@ async fn a_server_that_never_answers_or_never_ends_is_unavailable() {
     // It accepts, and says nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = base(silent.local_addr().expect("is bound"));
-    let error = Client::connect(&base, limits()).await.expect_err("never answers");
+    let error = Client::connect(&base.clone().into(), limits()).await.expect_err("never answers");
     assert!(matches!(&error, ClientError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("no answer in time"), "{error}");
 
@@ -247,7 +251,7 @@ async fn half_a_list_is_no_list() {
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"items\":[]}").await;
         }
     });
-    let client = Client::connect(&base, limits()).await.expect("answers");
+    let client = Client::connect(&base.clone().into(), limits()).await.expect("answers");
     let error = client.list(None, None).await.expect_err("is cut off");
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
 }

@@ -49,7 +49,7 @@ impl HttpSource {
         if let Some(connected) = &*lock(&self.connected) {
             return Ok(Arc::clone(connected));
         }
-        let client = Client::connect(&self.base, self.limits.clone()).await?;
+        let client = Client::connect(&self.base.clone().into(), self.limits.clone()).await?;
         let about = self.introduced(&client).await?;
         let connected = Arc::new(Connected { client, about });
         *lock(&self.connected) = Some(Arc::clone(&connected));
