@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::claim::Claim;
 use crate::hunt::{Found, purge};
 use crate::leader::{Leader, adopt_orphans};
+use crate::limits::Limits;
 use crate::mark::Mark;
 use crate::output::{Kept, Pump, Source};
 
@@ -74,6 +75,7 @@ impl Child {
     pub(crate) fn start(
         mut command: Command,
         sources: [Option<Source>; 2],
+        limits: Limits,
         mark: Option<Mark>,
         leftover_grace: Duration,
         outlives_us: bool,
@@ -85,6 +87,8 @@ impl Child {
         // The child's ends of the pipes live in the command: while it does, they never reach their end.
         drop(command);
         let pid = leader.life.pid;
+        // A child that cannot be limited is killed as its handle is dropped.
+        limits.set(pid).map_err(|error| io::Error::other(format!("cannot set its resource limits: {error}")))?;
         let (kill_at, stop) = watch::channel(None);
         let (outcome_to, outcome) = watch::channel(None);
         let claim = Claim::new(pid, mark);

@@ -5,6 +5,7 @@ mod claim;
 mod hunt;
 mod leader;
 mod life;
+mod limits;
 mod mark;
 mod output;
 mod program;
@@ -13,6 +14,7 @@ mod table;
 
 pub use child::{Child, Ended, Exit};
 pub use hunt::{Purged, end, terminate};
+pub use limits::Limits;
 pub use mark::Mark;
 pub use output::{Kept, Output};
 pub use program::{SpawnError, find};

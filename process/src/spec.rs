@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::child::Child;
+use crate::limits::Limits;
 use crate::mark::Mark;
 use crate::output::{Output, Stream};
 use crate::program::{SpawnError, explain, resolve};
@@ -26,6 +27,7 @@ pub struct Spec {
     stdin: Option<OwnedFd>,
     stdout: Output,
     stderr: Output,
+    limits: Limits,
     pub(crate) mark: Option<Mark>,
     pub(crate) leftover_grace: Duration,
     pub(crate) outlives_us: bool,
@@ -44,6 +46,7 @@ impl Spec {
             stdin: None,
             stdout: Output::Null,
             stderr: Output::Null,
+            limits: Limits::default(),
             mark: None,
             leftover_grace: LEFTOVER_GRACE,
             outlives_us: false,
@@ -108,6 +111,13 @@ impl Spec {
         self
     }
 
+    /// What it may use at the most.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// Sets a variable by which every descendant is known, whatever group, session or parent it has by then. The value
     /// must be unique to this child: whoever carries it is killed when the child is over.
     #[must_use]
@@ -157,7 +167,7 @@ impl Spec {
             command.current_dir(directory);
         }
         let sources = [stdout_source, stderr_source];
-        Child::start(command, sources, self.mark, self.leftover_grace, self.outlives_us)
+        Child::start(command, sources, self.limits, self.mark, self.leftover_grace, self.outlives_us)
             .map_err(|source| explain(program, self.directory.as_deref(), source))
     }
 }

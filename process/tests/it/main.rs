@@ -3,6 +3,7 @@
 mod alone;
 mod end;
 mod life;
+mod limits;
 mod output;
 mod program;
 mod tools;

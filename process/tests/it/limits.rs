@@ -1,0 +1,33 @@
+//! What a child may use at the most.
+
+use process::{Exit, Limits};
+
+use crate::tools::shell;
+
+/// Runs `script` once the limit that `ulimit` calls `flag` is set: it is, a moment after the start.
+async fn limited(flag: &str, limits: Limits, script: &str) -> (Exit, String) {
+    let until = format!("n=0; while [ \"$(ulimit {flag})\" = unlimited ] && [ $n -lt 5000 ]; do n=$((n+1)); done");
+    let (spec, _) = shell(&format!("{until}; {script}"));
+    let ended = spec.limits(limits).spawn().expect("starts").wait().await.expect("ends");
+    (ended.exit, String::from_utf8_lossy(&ended.stdout.bytes).into_owned())
+}
+
+#[tokio::test]
+async fn a_file_ends_at_its_limit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    let limits = Limits { file: Some(8192), ..Limits::default() };
+    let (exit, _) = limited("-f", limits, &format!("exec head -c 100000 /dev/zero >{}", file.display())).await;
+    assert_eq!(exit, Exit::Signal(25), "SIGXFSZ");
+    assert_eq!(file.metadata().expect("is there").len(), 8192);
+}
+
+#[tokio::test]
+async fn memory_ends_at_its_limit_also_for_what_the_child_starts() {
+    let limits = Limits { memory: Some(64 << 20), ..Limits::default() };
+    // tail holds all of a line that does not end.
+    let (_, counted) = limited("-d", limits, "head -c 200000000 /dev/zero | tail -n 1 2>&1 | tail -c 100").await;
+    assert!(counted.contains("exhausted") || counted.contains("allocate"), "{counted:?}");
+    let (_, counted) = limited("-d", limits, "head -c 2000000 /dev/zero | tail -n 1 | wc -c").await;
+    assert_eq!(counted.trim(), "2000000");
+}
