@@ -21,6 +21,12 @@ test: ## Everything: unit tests, real programs and servers, the kill matrix, the
 	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr
 	@tests/run
 
+.PHONY: bench
+bench: ## Speed and memory beside find, Node, xargs and others (docs/performance.md; about ten minutes)
+	@scripts/setup find node parallel strace
+	cargo build --locked --release --bins
+	@"$(TARGET_DIR)/release/bench" all
+
 .PHONY: check
 check: ## The fast inner loop: format, lints, unit tests
 	cargo fmt --all --check

@@ -15,6 +15,7 @@ fn room(folder: &str) -> &'static str {
         "ambassadors/kit" => "ambassadors/kit",
         "workers/kit" => "workers/kit",
         "tests" => "tests",
+        "benches" => "benches",
         _ if folder.starts_with("storage") => "storage",
         _ if folder.starts_with("ambassadors/") => "ambassador",
         _ if folder.starts_with("workers/") => "worker",

@@ -1,0 +1,59 @@
+//! What is measured, a file for each.
+
+mod closed;
+mod first_list;
+mod footprint;
+mod idle;
+mod warm_list;
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::harness::{Bench, Row};
+
+/// One measurement, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// All of these.
+    All,
+    /// From the start of the ambassador to its whole list of 100,000 and of 1,000,000 files, beside `find` and Node.
+    FirstList,
+    /// A whole list of a million names that is there already, and one that has not changed.
+    WarmList,
+    /// From close(2) to the name in the list, beside bare inotify.
+    Closed,
+    /// Memory with nothing and with a million files listed; from the start to readiness.
+    Footprint,
+    /// System calls and wake-ups while nothing happens, and what a rescan costs.
+    Idle,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// The measurements that were asked for, each once.
+pub(crate) fn chosen(names: &[Name]) -> Vec<Name> {
+    let all = Name::value_variants().iter().filter(|name| **name != Name::All);
+    all.filter(|name| names.contains(name) || names.contains(&Name::All)).copied().collect()
+}
+
+/// Measures it.
+///
+/// # Errors
+/// What keeps it from being measured.
+pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
+    match name {
+        Name::All => Ok(Vec::new()),
+        Name::FirstList => first_list::measure(bench),
+        Name::WarmList => warm_list::measure(bench),
+        Name::Closed => closed::measure(bench),
+        Name::Footprint => footprint::measure(bench),
+        Name::Idle => idle::measure(bench),
+    }
+}
