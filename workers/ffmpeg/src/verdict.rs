@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn ended(code: Option<i32>, signal: Option<i32>, stderr: &str) -> Exit {
-        Exit { code, signal, stdout: Vec::new(), stderr_tail: stderr.to_owned() }
+        Exit { code, signal, stdout: Vec::new(), stderr_tail: stderr.to_owned(), stderr_whole: true }
     }
 
     fn verdict(stderr: &str) -> String {

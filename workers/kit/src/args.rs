@@ -71,6 +71,15 @@ pub struct WorkerArgs {
     pub(crate) process: ProcessArgs,
 }
 
+impl WorkerArgs {
+    /// The same with `default` as `--timeout`, where none was said: for a worker whose input may be made to take for ever.
+    #[must_use]
+    pub fn timeout_or(mut self, default: Duration) -> Self {
+        self.timeout.get_or_insert(default);
+        self
+    }
+}
+
 /// A nonce becomes part of a file name.
 fn nonce(text: &str) -> Result<String, &'static str> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');

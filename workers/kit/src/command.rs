@@ -2,6 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use process::Limits;
 
 use crate::JobError;
 
@@ -11,7 +15,15 @@ pub struct Command {
     pub(crate) args: Vec<OsString>,
     pub(crate) envs: Vec<(OsString, OsString)>,
     pub(crate) stdout: Stdout,
+    /// `None`: passed through.
+    pub(crate) keep_stderr: Option<usize>,
+    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) limits: Limits,
+    pub(crate) stop_when: Option<StopWhen>,
 }
+
+/// Is ready when a command must end, with the reason.
+pub(crate) type StopWhen = Pin<Box<dyn Future<Output = JobError> + Send>>;
 
 /// Takes one line of standard output, without its newline.
 pub(crate) type OnLine = Box<dyn FnMut(&[u8]) + Send>;
@@ -25,7 +37,16 @@ pub(crate) enum Stdout {
 impl Command {
     /// `program` is looked up in `PATH` when it has no slash.
     pub fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: Vec::new(), envs: Vec::new(), stdout: Stdout::Pass }
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            stdout: Stdout::Pass,
+            keep_stderr: None,
+            cwd: None,
+            limits: Limits::default(),
+            stop_when: None,
+        }
     }
 
     /// One argument more.
@@ -64,6 +85,37 @@ impl Command {
         self.stdout = Stdout::Lines(Box::new(each));
         self
     }
+
+    /// Standard error is not passed through: its last `max` bytes (`--tail-bytes`, where that is more) are kept for
+    /// [`Exit::stderr_tail`], and at the end `--tail-bytes` of it are shown. So what a command says can be judged whatever the
+    /// settings, and cannot flood the log.
+    #[must_use]
+    pub fn capture_stderr(mut self, max: usize) -> Self {
+        self.keep_stderr = Some(max);
+        self
+    }
+
+    /// The directory it runs in; the worker's own without it.
+    #[must_use]
+    pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(directory.into());
+        self
+    }
+
+    /// What it may use at the most.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// It is asked to end, as on the timeout, once `condition` is ready; what that gives is the error of
+    /// [`Context::run`](crate::Context::run) then.
+    #[must_use]
+    pub fn stop_when(mut self, condition: impl Future<Output = JobError> + Send + 'static) -> Self {
+        self.stop_when = Some(Box::pin(condition));
+        self
+    }
 }
 
 impl fmt::Debug for Command {
@@ -84,6 +136,8 @@ pub struct Exit {
     pub stdout: Vec<u8>,
     /// The last lines of standard error.
     pub stderr_tail: String,
+    /// Whether that is all it said.
+    pub stderr_whole: bool,
 }
 
 impl Exit {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
-use crate::command::Stdout;
+use crate::command::{Stdout, StopWhen};
 use crate::environment::Environment;
 use crate::scratch::RUN_VARIABLE;
 use crate::{Command, Exit, JobError, Progress};
@@ -102,28 +102,38 @@ impl Context {
 }
 
 /// Why a command was asked to end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Debug)]
 enum Stop {
     Timeout,
     Shutdown,
+    /// The job's own condition.
+    Condition(JobError),
 }
 
 impl Runner {
     async fn run(&mut self, command: Command) -> Result<Exit, JobError> {
-        let Command { program, args, envs, stdout } = command;
+        let Command { program, args, envs, stdout, keep_stderr, cwd, limits, stop_when } = command;
         if self.shutdown.is_draining() {
             return Err(self.stopped(Stop::Shutdown));
         }
         let shown = Path::new(&program).display().to_string();
         let (stdout, lines) = self.stdout(stdout);
         let captures = matches!(stdout, Output::Head { .. });
-        let spec = Spec::new(program)
+        let stderr = match keep_stderr {
+            Some(max) => Output::Tail { keep: max.max(self.tail) },
+            None => Output::Tee { keep: self.tail },
+        };
+        let mut spec = Spec::new(program)
             .args(args)
             .envs(self.environment.iter())
             .envs(envs)
             .mark(RUN_VARIABLE, &self.nonce)
             .stdout(stdout)
-            .stderr(Output::Tee { keep: self.tail });
+            .stderr(stderr)
+            .limits(limits);
+        if let Some(directory) = cwd {
+            spec = spec.cwd(directory);
+        }
         fault::point("worker.spawn.before").map_err(passing)?;
         let child = spec.spawn().map_err(|error| unspawned(&error))?;
         if let Err(error) = fault::point("worker.spawn.after") {
@@ -135,7 +145,7 @@ impl Runner {
         if self.deadline.is_none() {
             self.deadline = self.timeout.map(|timeout| started + timeout);
         }
-        let (waited, ()) = tokio::join!(self.wait(&child), lines);
+        let (waited, ()) = tokio::join!(self.wait(&child, stop_when), lines);
         let (ended, stop) =
             waited.map_err(|e| JobError::new(exit::BUG, "Bug", format!("cannot wait for the command: {e}")))?;
         fault::point("worker.exit.after").map_err(passing)?;
@@ -144,6 +154,9 @@ impl Runner {
             tracing::warn!(pids = ?ended.survivors, "processes the command left behind hang in the kernel");
         }
         let exit = self.note(ended, captures);
+        if keep_stderr.is_some() {
+            show(&self.last.stderr_tail);
+        }
         match stop {
             None => Ok(exit),
             Some(stop) => Err(self.stopped(stop)),
@@ -151,16 +164,27 @@ impl Runner {
     }
 
     /// Waits until the command is over, and sees to it that it will be: TERM, the grace period, KILL.
-    async fn wait(&self, child: &process::Child) -> std::io::Result<(Ended, Option<Stop>)> {
+    async fn wait(
+        &self,
+        child: &process::Child,
+        condition: Option<StopWhen>,
+    ) -> std::io::Result<(Ended, Option<Stop>)> {
         let timeout = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };
+        let condition = async {
+            match condition {
+                Some(condition) => condition.await,
+                None => std::future::pending().await,
+            }
+        };
         let stop = tokio::select! {
             ended = child.wait() => return Ok((ended?, None)),
             () = timeout => Stop::Timeout,
+            error = condition => Stop::Condition(error),
             () = self.shutdown.draining() => Stop::Shutdown,
         };
         child.ask_to_stop(self.shutdown.grace());
@@ -192,11 +216,13 @@ impl Runner {
             process::Exit::Code(code) => (Some(i32::from(code)), None),
             process::Exit::Signal(signal) => (None, Some(signal)),
         };
-        let stderr_tail = tail(&ended.stderr);
+        let stderr_whole = ended.stderr.is_whole();
+        let all = tail(&ended.stderr);
+        let stderr_tail = last_lines(&all, self.tail).to_owned();
         let (stdout, stdout_tail) =
             if captures { (ended.stdout.bytes, String::new()) } else { (Vec::new(), tail(&ended.stdout)) };
-        self.last = LastCommand { code, signal, stdout_tail, stderr_tail: stderr_tail.clone() };
-        Exit { code, signal, stdout, stderr_tail }
+        self.last = LastCommand { code, signal, stdout_tail, stderr_tail };
+        Exit { code, signal, stdout, stderr_tail: all, stderr_whole }
     }
 
     fn stopped(&self, stop: Stop) -> JobError {
@@ -210,6 +236,7 @@ impl Runner {
                 )
             }
             Stop::Shutdown => cancelled(),
+            Stop::Condition(error) => error,
         }
     }
 }
@@ -243,6 +270,23 @@ fn tail(kept: &process::Kept) -> String {
         Some((_, whole)) if !kept.is_whole() => whole.to_owned(),
         _ => text.into_owned(),
     }
+}
+
+/// At most the last `max` bytes of a text, from the beginning of a line where it is cut.
+fn last_lines(text: &str, max: usize) -> &str {
+    let cut = text.len().saturating_sub(max);
+    if cut == 0 {
+        return text;
+    }
+    // What is cut off ends with the newline that the rest must follow.
+    let newline = text.as_bytes().iter().skip(cut - 1).position(|byte| *byte == b'\n');
+    newline.and_then(|at| text.get(cut + at..)).unwrap_or_default()
+}
+
+/// What a command said that was not passed through as it came. Nobody reading it is no concern of the item's.
+fn show(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -20,4 +20,5 @@ pub use command::{Command, Exit};
 pub use context::Context;
 pub use job::{Job, JobError};
 pub use life::main;
+pub use process::Limits;
 pub use progress::Progress;

@@ -82,3 +82,52 @@ async fn a_jobs_own_variables_come_on_top() {
     let command = sh("echo $A $B").env("A", "own").env("B", "more").capture_stdout(100);
     assert_eq!(runner.run(command).await.expect("it runs").stdout, b"own more\n");
 }
+
+#[tokio::test]
+async fn captured_errors_are_kept_whatever_the_report_shows() {
+    let mut runner = runner(None);
+    let script = "for n in $(seq 1000); do echo line $n >&2; done";
+    let exit = runner.run(sh(script).capture_stderr(1 << 20)).await.expect("it runs");
+    assert!(exit.stderr_tail.starts_with("line 1\n") && exit.stderr_whole, "{:?}", exit.stderr_tail);
+    let shown = &runner.last.stderr_tail;
+    assert!(shown.starts_with("line 99") && shown.ends_with("line 1000\n") && shown.len() <= 64, "{shown:?}");
+    let exit = runner.run(sh(script).capture_stderr(70)).await.expect("it runs");
+    assert!(exit.stderr_tail.starts_with("line 99") && !exit.stderr_whole, "{:?}", exit.stderr_tail);
+}
+
+#[test]
+fn the_last_lines_are_whole() {
+    assert_eq!(last_lines("one\ntwo\n", 8), "one\ntwo\n");
+    assert_eq!(last_lines("one\ntwo\n", 7), "two\n");
+    assert_eq!(last_lines("one\ntwo\n", 4), "two\n");
+    assert_eq!(last_lines("one\ntwo\n", 3), "");
+    assert_eq!(last_lines("\u{e9}\u{e9}\u{e9}", 3), "");
+}
+
+#[tokio::test]
+async fn a_command_ends_on_the_jobs_own_condition() {
+    let mut runner = runner(None);
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let condition = async move {
+        told.await.expect("the sender lives until it has sent");
+        JobError::new(exit::CANT_CREATE, "TooMuch", "it is too much")
+    };
+    let mut tell = Some(tell);
+    let command = sh("echo ready; exec sleep 1000").stdout_lines(move |_| {
+        tell.take().expect("one line").send(()).expect("the condition is waited for");
+    });
+    let error = runner.run(command.stop_when(condition)).await.expect_err("it was stopped");
+    assert_eq!((error.code, error.reason), (exit::CANT_CREATE, "TooMuch"));
+    assert_eq!(runner.last.signal, Some(15));
+}
+
+#[tokio::test]
+async fn a_command_runs_where_and_within_what_it_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = process::Limits { file: Some(8192), ..process::Limits::default() };
+    let wait = "n=0; while [ \"$(ulimit -f)\" = unlimited ] && [ $n -lt 5000 ]; do n=$((n+1)); done";
+    let command = sh(&format!("{wait}; exec head -c 9000 /dev/zero >file")).cwd(dir.path()).limits(limits);
+    let exit = runner(None).run(command).await.expect("it runs");
+    assert_eq!(exit.signal, Some(25), "SIGXFSZ");
+    assert_eq!(dir.path().join("file").metadata().expect("it is there").len(), 8192);
+}
