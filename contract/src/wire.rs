@@ -58,11 +58,12 @@ impl Default for ListMeta {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "UPPERCASE", rename_all_fields = "camelCase")]
 pub enum WatchEvent {
-    /// The item is listed from this revision on; or it is one of those that were listed when a watch from the start began.
+    /// The item is listed from this revision on. Or it is one of those that were listed when a watch from the start began:
+    /// then the version is that of the empty list, until a BOOKMARK says that those are all.
     Added {
         /// Which.
         item: ItemName,
-        /// `<incarnation>.<n>`: a watch may go on from here.
+        /// `<incarnation>.<n>`: a watch that goes on from here is told all that follows.
         resource_version: String,
     },
     /// The item is listed no more.
@@ -215,8 +216,8 @@ pub struct Status {
     pub api_version: ApiV1,
     /// `Failure`.
     pub status: String,
-    /// One word: `BadRequest`, `Unauthorized`, `NotFound`, `MethodNotAllowed`, `Gone`, `Expired`, `ServiceUnavailable`,
-    /// `Timeout`, `NotImplemented`, `InternalError`.
+    /// One word: `BadRequest`, `Unauthorized`, `NotFound`, `MethodNotAllowed`, `Gone`, `Expired`, `TooManyRequests`,
+    /// `ServiceUnavailable`, `Timeout`, `NotImplemented`, `InternalError`.
     pub reason: String,
     /// One line for people.
     pub message: String,

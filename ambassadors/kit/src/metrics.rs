@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::wire::WatchEvent;
 use http::{Method, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -25,6 +26,8 @@ pub struct Metrics {
     durations: Family<RouteLabel, Histogram>,
     pages: Family<ListLabel, Histogram>,
     aborted: Family<ListLabel, Counter>,
+    watchers: Gauge,
+    watch_events: Family<EventLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +48,11 @@ struct ListLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabel {
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -56,6 +64,8 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             pages: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             aborted: Family::default(),
+            watchers: Gauge::default(),
+            watch_events: Family::default(),
         }
     }
 }
@@ -82,6 +92,8 @@ impl Metrics {
             "Lists cut off half-way, since they could not be whole",
             new.aborted.clone(),
         );
+        registry.register("watchers", "Watches under way", new.watchers.clone());
+        registry.register("watch_events", "Lines sent to whoever watches, by type", new.watch_events.clone());
         new
     }
 
@@ -102,6 +114,33 @@ impl Metrics {
 
     pub(crate) fn aborted(&self, list: &'static str) {
         self.aborted.get_or_create(&ListLabel { list }).inc();
+    }
+
+    /// A watch is under way for as long as this is kept.
+    pub(crate) fn watching(&self) -> Watching {
+        self.watchers.inc();
+        Watching(self.watchers.clone())
+    }
+
+    pub(crate) fn told(&self, event: &WatchEvent) {
+        let r#type = match event {
+            WatchEvent::Added { .. } => "ADDED",
+            WatchEvent::Removed { .. } => "REMOVED",
+            WatchEvent::Bookmark { .. } => "BOOKMARK",
+            WatchEvent::Error { .. } => "ERROR",
+            WatchEvent::Other => "other",
+        };
+        self.watch_events.get_or_create(&EventLabel { r#type }).inc();
+    }
+}
+
+/// A watch under way, as it is counted.
+#[derive(Debug)]
+pub(crate) struct Watching(Gauge);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -127,7 +166,7 @@ impl<S: Source> Collector for SourceMetrics<S> {
             let unit = Some(&Unit::Seconds);
             oldest.encode(encoder.encode_descriptor("oldest_item_age", help, unit, oldest.metric_type())?)?;
         }
-        let withheld = Family::<ReasonLabel, prometheus_client::metrics::gauge::Gauge>::default();
+        let withheld = Family::<ReasonLabel, Gauge>::default();
         for (reason, count) in tally.withheld {
             withheld.get_or_create(&ReasonLabel { reason }).set(signed(count));
         }

@@ -4,6 +4,7 @@ mod answer;
 mod list;
 mod request;
 mod token;
+mod watch;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,12 +18,15 @@ use contract::ItemName;
 use contract::wire;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, header};
+use sidecar::Shutdown;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use self::answer::{Refusal, json};
 use self::list::{Items, Walk, Withheld};
 use self::request::{ListQuery, Route};
+use self::watch::{WATCHERS, Watch};
 use crate::metrics::Metrics;
 use crate::source::{Health, Outcome, Source};
 
@@ -35,17 +39,24 @@ pub struct Options {
     pub metrics: Metrics,
     /// Holds every settlement under way: one that has begun runs to its end, whether or not the asker still waits.
     pub settling: TaskTracker,
+    /// Ends every watch as soon as draining begins.
+    pub shutdown: Shutdown,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(30), metrics: Metrics::default(), settling: TaskTracker::new() }
+        Self {
+            deadline: Duration::from_secs(30),
+            metrics: Metrics::default(),
+            settling: TaskTracker::new(),
+            shutdown: Shutdown::default(),
+        }
     }
 }
 
 /// The contract, answered by `source`.
 pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
-    let served = Arc::new(Served { source, options });
+    let served = Arc::new(Served { source, options, watchers: Arc::new(Semaphore::new(WATCHERS)) });
     Router::new().fallback(move |request: Request| {
         let served = Arc::clone(&served);
         async move { served.answer(request).await }
@@ -57,6 +68,7 @@ pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
 struct Served<S> {
     source: Arc<S>,
     options: Options,
+    watchers: Arc<Semaphore>,
 }
 
 impl<S: Source> Served<S> {
@@ -102,11 +114,19 @@ impl<S: Source> Served<S> {
             Route::About => Ok(json(StatusCode::OK, &self.about())),
             Route::Items => {
                 let query = ListQuery::parse(query)?;
+                if let Some(query) = &query.watch {
+                    // What is indexed so far is told as it is indexed.
+                    self.gate(false)?;
+                    return Ok(Watch::start(&self.source, &self.options, &self.watchers, query).await?.answer());
+                }
                 self.gate(query.limit.is_none())?;
                 self.walk::<Items>(query).await
             }
             Route::Withheld => {
                 let query = ListQuery::parse(query)?;
+                if query.watch.is_some() {
+                    return Err(Refusal::not_offered("what is withheld cannot be watched; poll it instead"));
+                }
                 self.gate(query.limit.is_none())?;
                 self.walk::<Withheld>(query).await
             }
@@ -168,7 +188,12 @@ impl<S: Source> Served<S> {
             source_id: about.source_id,
             order: about.order.as_str().into(),
             incarnation: about.incarnation,
-            capabilities: wire::Capabilities { paging: true, watch: false, withheld: true, settle: about.settle },
+            capabilities: wire::Capabilities {
+                paging: true,
+                watch: self.source.revision().is_some(),
+                withheld: true,
+                settle: about.settle,
+            },
         }
     }
 }

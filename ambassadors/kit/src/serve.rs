@@ -85,7 +85,8 @@ pub async fn serve<S: Source>(
         ambassador = about.ambassador, version = about.version, source_id = about.source_id, settle = ?about.settle,
         "serving /v1/items"
     );
-    let options = Options { deadline: args.request_timeout, metrics, settling: settling.clone() };
+    let options =
+        Options { deadline: args.request_timeout, metrics, settling: settling.clone(), shutdown: shutdown.clone() };
     listener::run(listener, router(Arc::clone(&source), options), args.request_timeout, &shutdown).await;
 
     settling.close();

@@ -54,6 +54,10 @@ impl Refusal {
         Self { retry: Some(retry), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message) }
     }
 
+    pub(super) fn too_many(message: String, retry: Duration) -> Self {
+        Self { retry: Some(retry), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message) }
+    }
+
     pub(super) fn timeout(deadline: Duration) -> Self {
         let message = format!("the source did not answer within {}", humantime::format_duration(deadline));
         Self { retry: Some(Duration::from_secs(1)), ..Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message) }
@@ -63,6 +67,13 @@ impl Refusal {
     pub(super) fn internal() -> Self {
         let message = "internal error; the ambassador's log says more";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+}
+
+impl Refusal {
+    /// As a body, or a line of a watch.
+    pub(super) fn status(&self) -> Status {
+        Status::failure(self.code.as_u16(), self.reason, self.message.clone())
     }
 }
 
@@ -92,7 +103,7 @@ impl From<InvalidName> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = json(self.code, &Status::failure(self.code.as_u16(), self.reason, self.message));
+        let mut response = json(self.code, &self.status());
         if let Some(retry) = self.retry {
             let seconds = retry.as_secs() + u64::from(retry.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -118,5 +129,7 @@ pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
-/// The type of every body.
+/// The type of every body but a watch's.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The type of a watch: a line of JSON for each event.
+pub(super) const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");

@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::source::{Health, Page, Revision, Source, SourceError};
 
 /// Names a stream takes from the source at once: what it holds in memory, and what travels as one chunk.
-const CHUNK: usize = 2_000;
+pub(super) const CHUNK: usize = 2_000;
 
 /// One of the lists a source has.
 pub(super) trait List: Send + 'static {
@@ -149,7 +149,7 @@ impl<S: Source, L: List> Walk<S, L> {
         Ok(([(header::CONTENT_TYPE, JSON)], Body::from_stream(chunks)).into_response())
     }
 
-    async fn next(&mut self, max: usize) -> Result<Page<L::Part, S::Cursor>, SourceError> {
+    pub(super) async fn next(&mut self, max: usize) -> Result<Page<L::Part, S::Cursor>, SourceError> {
         let started = Instant::now();
         let page = L::page(&*self.source, self.from.clone(), max).await?;
         self.metrics.page(L::WORD, started.elapsed());
@@ -157,8 +157,21 @@ impl<S: Source, L: List> Walk<S, L> {
         Ok(page)
     }
 
+    /// A page of an answer that is under way, which nobody else keeps from hanging or from telling of a source that is lost.
+    pub(super) async fn within_deadline(&mut self, max: usize) -> Result<Page<L::Part, S::Cursor>, SourceError> {
+        let unavailable = |why| SourceError::Unavailable { why, retry: Duration::from_secs(5) };
+        if let Health::Lost { why } = &*self.source.health().borrow() {
+            return Err(unavailable(format!("the source was lost: {why}")));
+        }
+        let deadline = self.deadline;
+        match tokio::time::timeout(deadline, self.next(max)).await {
+            Ok(page) => page,
+            Err(_elapsed) => Err(unavailable("the source did not answer in time".into())),
+        }
+    }
+
     fn metadata(&self, complete: bool, backlog: Option<u64>) -> ListMeta {
-        let resource_version = self.revision.map(|revision| format!("{}.{revision}", self.incarnation));
+        let resource_version = self.revision.map(|revision| version(&self.incarnation, revision));
         ListMeta { complete, resource_version, backlog, ..ListMeta::default() }
     }
 }
@@ -202,17 +215,17 @@ impl<S: Source, L: List> Writer<S, L> {
     }
 
     async fn read(&mut self) -> io::Result<Page<L::Part, S::Cursor>> {
-        if let Health::Lost { why } = &*self.walk.source.health().borrow() {
-            return Err(io::Error::other(format!("the source was lost: {why}")));
-        }
-        let deadline = self.walk.deadline;
-        match tokio::time::timeout(deadline, self.walk.next(CHUNK)).await {
-            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "the source did not answer in time")),
-            Ok(Err(error)) => Err(io::Error::other(sidecar::chain(&error))),
-            Ok(Ok(page)) if self.claimed && !page.complete => {
+        match self.walk.within_deadline(CHUNK).await {
+            Err(error) => Err(io::Error::other(sidecar::chain(&error))),
+            Ok(page) if self.claimed && !page.complete => {
                 Err(io::Error::other("the list was said to be complete, and no longer is"))
             }
-            Ok(Ok(page)) => Ok(page),
+            Ok(page) => Ok(page),
         }
     }
+}
+
+/// A revision as the contract writes it.
+pub(super) fn version(incarnation: &str, revision: Revision) -> String {
+    format!("{incarnation}.{revision}")
 }

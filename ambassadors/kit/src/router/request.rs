@@ -1,5 +1,7 @@
 //! What a request asks for: paths and parameters, read strictly and refused by name.
 
+use std::time::Duration;
+
 use contract::ItemName;
 use contract::wire::ITEM_PATHS;
 use percent_encoding::percent_decode_str;
@@ -66,28 +68,55 @@ pub(super) struct ListQuery {
     pub(super) limit: Option<usize>,
     /// Where to begin.
     pub(super) continue_token: Option<String>,
+    /// Changes are asked for, and not the list.
+    pub(super) watch: Option<WatchQuery>,
+}
+
+/// Parameters of a watch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct WatchQuery {
+    /// The version after which it begins.
+    pub(super) since: Option<String>,
+    /// How long it is to last.
+    pub(super) lasting: Option<Duration>,
 }
 
 impl ListQuery {
     pub(super) fn parse(query: Option<&str>) -> Result<Self, Refusal> {
-        let mut parsed = Self::default();
+        let (mut parsed, mut watch, mut lasting) = (Self::default(), WatchQuery::default(), None);
         for (key, value) in pairs(query)? {
             match key.as_str() {
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
-                        Refusal::bad_request(format!("limit is a whole number from 1 on, and {value:?} is not"))
-                    })?;
-                    parsed.limit = Some(usize::min(limit, MAX_LIMIT));
-                }
+                "limit" => parsed.limit = Some(usize::min(number(&key, &value, 1)?, MAX_LIMIT)),
                 "continue" => parsed.continue_token = Some(value).filter(|token| !token.is_empty()),
-                "watch" if !matches!(value.as_str(), "false" | "0" | "") => {
-                    return Err(Refusal::not_offered("watch is not offered by this source; poll the list instead"));
-                }
+                "watch" => match value.as_str() {
+                    "true" | "1" => parsed.watch = Some(WatchQuery::default()),
+                    "false" | "0" | "" => {}
+                    _ => return Err(Refusal::bad_request(format!("watch is true or false, not {value:?}"))),
+                },
+                "resourceVersion" => watch.since = Some(value).filter(|version| !version.is_empty()),
+                "timeoutSeconds" => lasting = Some(value),
                 _ => {}
             }
         }
+        if parsed.watch.is_some() {
+            if parsed.continue_token.is_some() {
+                return Err(Refusal::bad_request("a watch has no pages: leave out continue"));
+            }
+            let lasting = lasting.map(|value| number("timeoutSeconds", &value, 0)).transpose()?;
+            // As in Kubernetes, 0 is as if nothing had been said.
+            watch.lasting = lasting.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds as u64));
+            parsed.watch = Some(watch);
+        }
         Ok(parsed)
     }
+}
+
+fn number(key: &str, value: &str, least: usize) -> Result<usize, Refusal> {
+    value
+        .parse()
+        .ok()
+        .filter(|number| *number >= least)
+        .ok_or_else(|| Refusal::bad_request(format!("{key} is a whole number from {least} on, and {value:?} is not")))
 }
 
 /// The outcome a settlement states.
@@ -173,13 +202,29 @@ mod tests {
         assert_eq!(parse(""), Ok(ListQuery::default()));
         assert_eq!(
             parse("limit=5&x=y&continue=a%3D"),
-            Ok(ListQuery { limit: Some(5), continue_token: Some("a=".into()) })
+            Ok(ListQuery { limit: Some(5), continue_token: Some("a=".into()), watch: None })
         );
-        assert_eq!(parse("limit=99999999"), Ok(ListQuery { limit: Some(MAX_LIMIT), continue_token: None }));
-        for bad in ["limit=0", "limit=-1", "limit=", "limit=x", "limit=1&limit=2", "watch=true", "continue=%ff"] {
+        assert_eq!(parse("limit=99999999"), Ok(ListQuery { limit: Some(MAX_LIMIT), ..ListQuery::default() }));
+        for bad in ["limit=0", "limit=-1", "limit=", "limit=x", "limit=1&limit=2", "continue=%ff", "watch=perhaps"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        assert!(parse("watch=false").is_ok());
+    }
+
+    #[test]
+    fn a_watch_is_asked_for_in_so_many_words() {
+        let parse = |query| ListQuery::parse(Some(query)).map_err(drop).map(|query| query.watch);
+        for no in ["watch=false", "watch=0", "watch=", "watch", "resourceVersion=x.1&timeoutSeconds=soon"] {
+            assert_eq!(parse(no), Ok(None), "{no}");
+        }
+        let (since, lasting) = (Some("x.1".to_owned()), Some(Duration::from_secs(60)));
+        assert_eq!(
+            parse("timeoutSeconds=60&resourceVersion=x.1&watch=1&limit=5"),
+            Ok(Some(WatchQuery { since, lasting }))
+        );
+        assert_eq!(parse("watch=true&resourceVersion=&timeoutSeconds=0"), Ok(Some(WatchQuery::default())));
+        for bad in ["watch=true&continue=x", "watch=true&timeoutSeconds=-1", "watch=true&timeoutSeconds="] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub(super) async fn run(listener: TcpListener, app: Router, patience: Duration, 
                 continue;
             }
         };
+        // A line of a watch goes out by itself, however small it is.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "small writes may be late");
+        }
         let app = app.clone();
         let service = service_fn(move |request| app.clone().oneshot(request));
         let connection = http1::Builder::new()

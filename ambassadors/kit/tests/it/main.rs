@@ -10,3 +10,4 @@ mod sabotage;
 mod serving;
 mod sources;
 mod walks;
+mod watching;

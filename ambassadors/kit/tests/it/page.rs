@@ -2,7 +2,7 @@
 
 use ambassador_kit::conformance::{self, Plan};
 use ambassador_kit::router::{Options, router};
-use contract::wire::{About, Item, ItemList, Status, WithheldList};
+use contract::wire::{About, Item, ItemList, Status, WatchEvent, WithheldList};
 use contract::{ItemName, Marker, Report};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,9 +25,14 @@ fn survives<T: DeserializeOwned + Serialize>(example: &str) {
 
 #[test]
 fn its_examples_are_answers() {
-    let mut kinds = Vec::new();
-    for example in examples() {
+    let (mut kinds, mut events) = (Vec::new(), Vec::new());
+    for example in examples().into_iter().flat_map(str::lines) {
         let value: Value = serde_json::from_str(example).expect("JSON");
+        if let Some(event) = value.get("type") {
+            survives::<WatchEvent>(example);
+            events.push(event.clone());
+            continue;
+        }
         let kind = value.get("kind").and_then(Value::as_str).expect("a kind").to_owned();
         match kind.as_str() {
             "ItemList" => survives::<ItemList>(example),
@@ -42,6 +47,7 @@ fn its_examples_are_answers() {
         kinds.push(kind);
     }
     assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(events, ["ADDED", "REMOVED", "BOOKMARK", "ERROR"]);
 }
 
 #[test]

@@ -130,7 +130,6 @@ async fn what_is_not_offered_says_what_is() {
     let answer = send(&app, Method::DELETE, "/v1/items").await;
     refused(&answer, 405, "MethodNotAllowed");
     assert_eq!(answer.headers[header::ALLOW], "GET, HEAD");
-    refused(&get(&app, "/v1/items?watch=true").await, 501, "NotImplemented");
     refused(&get(&app, "/v1/item").await, 404, "NotFound");
 }
 
@@ -139,7 +138,7 @@ async fn who_is_speaking_is_said_in_full() {
     let shelf = Shelf::with(1);
     let answer = get(&app(&shelf), "/v1/").await;
     let want = format!(
-        r#"{{"kind":"Source","apiVersion":"v1","ambassador":"test-ambassador","version":"0.0.0","sourceId":"test","order":"age","incarnation":"{}","capabilities":{{"paging":true,"watch":false,"withheld":true,"settle":"exact"}}}}"#,
+        r#"{{"kind":"Source","apiVersion":"v1","ambassador":"test-ambassador","version":"0.0.0","sourceId":"test","order":"age","incarnation":"{}","capabilities":{{"paging":true,"watch":true,"withheld":true,"settle":"exact"}}}}"#,
         shelf.catalog.incarnation()
     );
     assert_eq!(answer.body().trim_end(), want);

@@ -275,6 +275,45 @@ async fn aborting_ends_what_will_not_end() {
 }
 
 #[tokio::test]
+async fn a_watch_is_counted_and_does_not_hold_up_the_end() {
+    let shelf = Shelf::with(3);
+    let running = start(&shelf, &[]).await;
+    let request = "GET /v1/items?watch=true HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (mut ending, leaving) = (ask(running.contract, request).await, ask(running.contract, request).await);
+    let counted = [
+        "longshore_watchers 2",
+        "longshore_watch_events_total{type=\"ADDED\"} 6",
+        "longshore_watch_events_total{type=\"BOOKMARK\"} 2",
+    ];
+    until(async || {
+        let metrics = get(running.probes, "/metrics").await;
+        counted.iter().all(|line| metrics.contains(line))
+    })
+    .await;
+    drop(leaving);
+    until(async || get(running.probes, "/metrics").await.contains("longshore_watchers 1")).await;
+    running.shutdown.drain();
+    let mut told = String::new();
+    timeout(PATIENCE, ending.read_to_string(&mut told)).await.expect("it ends in time").expect("read");
+    assert!(told.contains("\"BOOKMARK\"") && told.ends_with("\r\n0\r\n\r\n"), "{told}");
+    running.ended().await;
+}
+
+#[tokio::test]
+async fn whoever_watches_and_takes_nothing_is_let_go() {
+    // More than the kernel holds for a reader.
+    let shelf = Shelf::with(200_000);
+    let running = start(&shelf, &["--request-timeout=200ms"]).await;
+    let stalled = ask(running.contract, "GET /v1/items?watch=true HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    until(async || get(running.probes, "/metrics").await.contains("{type=\"ADDED\"}")).await;
+    until(async || get(running.probes, "/metrics").await.contains("longshore_watchers 0")).await;
+    assert!(!get(running.probes, "/metrics").await.contains("{type=\"BOOKMARK\"}"), "it was told everything");
+    drop(stalled);
+    running.shutdown.drain();
+    running.ended().await;
+}
+
+#[tokio::test]
 async fn a_list_cut_off_half_way_is_a_broken_connection() {
     let unruly = Unruly::new(Mood::Calm, Mood::Hang);
     let running = start(&unruly, &["--request-timeout=100ms"]).await;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::ItemName;
 use contract::wire::{Item, Settle, Withheld};
-use futures_util::stream::BoxStream;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::{Semaphore, watch};
 
 /// How every call goes.
@@ -40,6 +41,8 @@ pub(crate) struct Unruly {
     pub(crate) permits: Semaphore,
     pub(crate) settled: AtomicUsize,
     pub(crate) drained: AtomicUsize,
+    /// What it says its list's revision is.
+    pub(crate) revision: Mutex<Option<Revision>>,
 }
 
 impl Unruly {
@@ -51,6 +54,7 @@ impl Unruly {
             permits: Semaphore::new(0),
             settled: AtomicUsize::new(0),
             drained: AtomicUsize::new(0),
+            revision: Mutex::new(None),
         })
     }
 
@@ -95,7 +99,7 @@ impl Source for Unruly {
     }
 
     fn revision(&self) -> Option<Revision> {
-        None
+        *self.revision.lock().expect("a revision")
     }
 
     async fn page(&self, from: Option<u64>, _max: usize) -> Result<Page<ItemName, u64>, SourceError> {
@@ -106,7 +110,10 @@ impl Source for Unruly {
         &self,
         _since: Option<Revision>,
     ) -> Result<BoxStream<'static, Result<Change, SourceError>>, SourceError> {
-        Err(SourceError::Unsupported("nothing to watch"))
+        match self.revision() {
+            Some(_) => Ok(stream::pending().boxed()),
+            None => Err(SourceError::Unsupported("nothing to watch")),
+        }
     }
 
     async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
