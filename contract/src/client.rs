@@ -53,6 +53,15 @@ pub struct Client {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ETag(HeaderValue);
 
+impl std::str::FromStr for ETag {
+    type Err = reqwest::header::InvalidHeaderValue;
+
+    /// As it stands in the header, with its quotes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 /// A failed call, classed by what the caller does next.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
