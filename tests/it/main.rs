@@ -4,3 +4,4 @@ mod architecture;
 mod edges;
 mod get_only;
 mod kill_matrix;
+mod nfs;

@@ -105,9 +105,7 @@ impl Drop for Staging {
             warn!(path = %self.path.display(), "left an older output aside; the next worker puts it back");
             return;
         }
-        let removed = tree::remove(&self.path);
-        drop(self.lock.take());
-        if let Err(error) = removed {
+        if let Err(error) = remove(&self.path, self.lock.take()) {
             warn!(path = %self.path.display(), error = %error, "cannot remove staging; a later worker will");
         }
     }
@@ -135,10 +133,10 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
     .await?;
     drop(lock);
     blocking(move || {
-        for (path, _held) in dead {
+        for (path, held) in dead {
             fault::point("worker.sweep.before").map_err(Error::fault)?;
             // Something the dead run had started may still be writing there: no reason not to do this item.
-            match tree::remove(&path) {
+            match remove(&path, held) {
                 Ok(()) => info!(path = %path.display(), "removed what a dead run had left"),
                 Err(error) => warn!(path = %path.display(), %error, "cannot remove what a dead run has left"),
             }
@@ -147,6 +145,14 @@ pub(super) async fn sweep(root: PathBuf) -> Result<(), Error> {
         Ok(())
     })
     .await
+}
+
+/// Removes a staging directory whose lock is held, the lock last: NFS keeps a file that is open, under another name, in the
+/// directory it was removed from, and a directory that holds one cannot be removed.
+fn remove(path: &Path, lock: Option<OwnedFd>) -> io::Result<()> {
+    let removed = [OUT, OLD].iter().try_for_each(|name| tree::remove(&path.join(name)));
+    drop(lock);
+    removed.and_then(|()| tree::remove(path))
 }
 
 fn candidates(root: &Path) -> Result<Vec<PathBuf>, Error> {
