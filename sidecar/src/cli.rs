@@ -1,19 +1,19 @@
 //! The command line, with the rules every program keeps: each flag `--some-flag` can be given as `LONGSHORE_SOME_FLAG`,
 //! where an empty variable is none and a switch takes `1`, `true`, `yes`, `on` and their opposites; and `install DIR`
-//! copies the program there.
+//! copies the program there, `completion SHELL` and `man` print what shells and readers want.
 
+mod chore;
 pub mod value;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, Parser};
 
-use crate::install;
+pub use self::chore::Chore;
 
-/// Parses the process's arguments and hands them to `run`; `--help`, wrong usage (64) and `install` end here.
+/// Parses the process's arguments and hands them to `run`; `--help`, wrong usage (64) and chores end here.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> ExitCode) -> ExitCode {
     main_or(run, |_, _| ())
 }
@@ -26,7 +26,7 @@ pub fn main_or<A: Parser>(
 ) -> ExitCode {
     match parse::<A>(std::env::args_os()) {
         Ok(Parsed::Run(args)) => run(args),
-        Ok(Parsed::Install(dir)) => install::main(&dir),
+        Ok(Parsed::Chore(chore)) => chore.main(command::<A>()),
         Err(error) => {
             let printed = error.print();
             if !error.use_stderr() {
@@ -44,8 +44,8 @@ pub fn main_or<A: Parser>(
 pub enum Parsed<A> {
     /// The program's own work.
     Run(A),
-    /// To be copied into this directory.
-    Install(PathBuf),
+    /// What every program can do.
+    Chore(Chore),
 }
 
 /// Parses `argv` by the rules above.
@@ -54,9 +54,8 @@ pub enum Parsed<A> {
 /// clap's own, ready to be printed.
 pub fn parse<A: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed<A>, clap::Error> {
     let mut matches = without_empty(command::<A>()).try_get_matches_from(argv)?;
-    if let Some(("install", install)) = matches.subcommand() {
-        let dir = install.get_one::<PathBuf>("dir").expect("clap requires it");
-        return Ok(Parsed::Install(dir.clone()));
+    if let Some(chore) = Chore::of(&matches) {
+        return Ok(Parsed::Chore(chore));
     }
     from_matches::<A>(&mut matches).map(Parsed::Run)
 }
@@ -67,10 +66,7 @@ fn from_matches<A: Parser>(matches: &mut ArgMatches) -> Result<A, clap::Error> {
 
 /// The program's command line, as completions, man pages and tests see it.
 pub fn command<A: CommandFactory>() -> Command {
-    let install = Command::new("install")
-        .about("Copy this program into a directory, so that it can run inside an image that does not hold it")
-        .arg(clap::Arg::new("dir").value_name("DIR").required(true).value_parser(clap::value_parser!(PathBuf)));
-    with_variables(A::command()).subcommand(install).subcommand_negates_reqs(true)
+    with_variables(A::command()).subcommands(chore::commands()).subcommand_negates_reqs(true)
 }
 
 fn with_variables(command: Command) -> Command {
@@ -145,9 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn install_needs_nothing_else() {
-        let Ok(Parsed::Install(dir)) = parse::<Args>(argv(&["p", "install", "/d"])) else { panic!("no install") };
-        assert_eq!(dir, PathBuf::from("/d"));
+    fn chores_need_nothing_else() {
+        let chore = |words: &[&str]| match parse::<Args>(argv(words)) {
+            Ok(Parsed::Chore(chore)) => chore,
+            other => panic!("{words:?}: {other:?}"),
+        };
+        assert_eq!(chore(&["p", "install", "/d"]), Chore::Install("/d".into()));
+        assert_eq!(chore(&["p", "completion", "zsh"]), Chore::Completion(clap_complete::Shell::Zsh));
+        assert_eq!(chore(&["p", "man"]), Chore::Man(None));
+        assert!(parse::<Args>(argv(&["p", "completion", "tcsh"])).is_err());
         let Ok(Parsed::Run(args)) = parse::<Args>(argv(&["p", "--", "install", "/d"])) else { panic!("no run") };
         assert_eq!((args.some_flag.as_str(), args.command.len()), ("x", 2));
         assert!(parse::<Args>(argv(&["p", "--nonsense"])).is_err());
