@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use sidecar::{ProbeArgs, ProcessArgs};
 use url::Url;
 
 use crate::executor::local::KeepLogs;
+use crate::parallelism::{Bounds, Policy};
 use crate::run::Settings;
 use crate::verdict::RetryPolicy;
 
@@ -97,12 +97,32 @@ pub struct SourceArgs {
     /// Start no more than this many items, each with its retries, and end when they are through.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Attempts at a time [default: one per CPU].
-    #[arg(long, value_name = "N")]
-    pub parallelism: Option<NonZeroUsize>,
+    /// Attempts at a time: a number, `2..16` for as many of these as the load needs, or `auto` for 1 to one per CPU
+    /// [default: one per CPU].
+    #[arg(long, value_name = "N|MIN..MAX|auto")]
+    pub parallelism: Option<Bounds>,
+    /// How the number of attempts at a time follows the load.
+    #[command(flatten)]
+    pub scaling: ScalingArgs,
     /// The revision that results are published under; raise it to do everything again.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub revision: u64,
+}
+
+/// How the number of attempts at a time follows the load; with a fixed number only the metrics do.
+#[derive(Clone, Debug, Args)]
+pub struct ScalingArgs {
+    /// Within what time of its coming an item is to be done: never fewer attempts at a time than that takes, as far as
+    /// --parallelism allows them.
+    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = positive_duration)]
+    pub drain_target: Duration,
+    /// Over how long a time arrivals are averaged.
+    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = positive_duration)]
+    pub arrival_window: Duration,
+    /// From one decision about the number of attempts at a time to the next; there is one fewer when that would have been
+    /// enough for six in a row.
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = positive_duration)]
+    pub adjust_every: Duration,
 }
 
 /// What is done with what was there before the first run.
@@ -211,9 +231,10 @@ impl SourceArgs {
     }
 
     /// How many attempts at a time.
-    pub fn slots(&self) -> usize {
-        let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.parallelism.map_or_else(cpus, NonZeroUsize::get)
+    pub fn parallelism(&self) -> Policy {
+        let ScalingArgs { drain_target, arrival_window, adjust_every } = self.scaling;
+        let bounds = self.parallelism.unwrap_or_else(Bounds::one_per_cpu);
+        Policy { bounds, drain_target, arrival_window, adjust_every }
     }
 }
 
@@ -221,7 +242,7 @@ impl LocalArgs {
     /// How the run goes.
     pub fn settings(&self) -> Settings {
         Settings {
-            parallelism: self.source.slots(),
+            parallelism: self.source.parallelism(),
             limit: self.source.limit,
             skip_first: self.source.first_run == FirstRun::NewOnly,
             until_empty: self.run.until_empty,

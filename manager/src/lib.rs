@@ -8,6 +8,7 @@ pub mod command;
 pub mod executor;
 pub mod ledger;
 pub mod metrics;
+pub mod parallelism;
 pub mod plan;
 pub mod presence;
 pub mod progress;

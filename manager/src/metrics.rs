@@ -11,6 +11,9 @@ use sidecar::metrics::metrics::histogram::Histogram;
 use sidecar::metrics::registry::{Registry, Unit};
 
 use crate::ledger::{Cause, State, Tally};
+use crate::parallelism::{Bounds, Decision};
+
+mod parallelism;
 
 /// Upper bounds of an attempt's duration in seconds, from a script to a film.
 const SECONDS: [f64; 12] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 10_800.0, 43_200.0];
@@ -29,6 +32,7 @@ pub struct Meters {
     backlog: Gauge,
     breaker: Gauge,
     paused: Gauge,
+    parallelism: parallelism::Meters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +72,7 @@ impl Meters {
             backlog: Gauge::default(),
             breaker: Gauge::default(),
             paused: Gauge::default(),
+            parallelism: parallelism::Meters::default(),
         };
         registry.register(
             "queue_length",
@@ -96,12 +101,21 @@ impl Meters {
         own.register("breaker_open", "1 when the first attempts all ended alike", meters.breaker.clone());
         own.register("paused", "1 when an operator has paused the queue", meters.paused.clone());
         meters.list_age.set(-1.0);
+        meters.parallelism.register(own.sub_registry_with_prefix("parallelism"));
         meters
     }
 
     pub(crate) fn ended(&self, outcome: Cause, took: Duration) {
         self.attempts.get_or_create(&CauseLabel { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn may_run(&self, bounds: Bounds, current: usize) {
+        self.parallelism.begin(bounds, current);
+    }
+
+    pub(crate) fn decided(&self, decision: &Decision) {
+        self.parallelism.decided(decision);
     }
 
     pub(crate) fn done(&self) {

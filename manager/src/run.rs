@@ -20,6 +20,7 @@ use crate::clock::{Clock, Time};
 use crate::executor::Executor;
 use crate::ledger::{Beginning, Ledger, Next, Tally};
 use crate::metrics::Meters;
+use crate::parallelism::{Policy, Scaler};
 use crate::plan::Settles;
 use crate::progress::Progress;
 pub use crate::shared::RunError;
@@ -29,6 +30,7 @@ use crate::verdict::{Judge, RetryPolicy};
 
 mod ending;
 mod listing;
+mod scaling;
 mod settling;
 mod starting;
 
@@ -46,8 +48,8 @@ const ABORT_WAIT: Duration = Duration::from_secs(3);
 /// How a run goes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The most attempts at a time.
-    pub parallelism: usize,
+    /// How many attempts at a time.
+    pub parallelism: Policy,
     /// The most items this process starts; when they are through, it ends.
     pub limit: Option<usize>,
     /// Whether what is listed when a queue is run for the first time is left alone.
@@ -113,15 +115,27 @@ pub async fn run<S: Source, E: Executor, L: Ledger>(
     ending
 }
 
+/// An attempt under way.
+struct Underway {
+    name: ItemName,
+    /// Whether it used up some of the limit.
+    fresh: bool,
+    /// Since when it has its slot.
+    since: Instant,
+}
+
 struct Manager<S, E, L> {
     shared: Arc<Shared<S, E, L>>,
     settings: Settings,
     shutdown: Shutdown,
     progress: Progress,
 
-    /// Attempts under way, and the items they are at, and whether they used up some of the limit.
+    /// Attempts under way, and what is known of each.
     attempts: JoinSet<Result<Landing, RunError>>,
-    items: HashMap<Id, (ItemName, bool)>,
+    items: HashMap<Id, Underway>,
+    /// How many there may be.
+    scaler: Scaler,
+    next_scaling: Instant,
     /// Clearing away what former managers left.
     chores: JoinSet<Result<(), RunError>>,
     settling: Settling,
@@ -170,7 +184,10 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let mut control_tick = tokio::time::interval(CONTROL_EVERY);
         control_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
+        let parallelism = settings.parallelism;
         let mut manager = Self {
+            scaler: Scaler::new(parallelism, unconcluded.len(), now.into_std()),
+            next_scaling: now + parallelism.adjust_every,
             settings,
             shutdown,
             progress,
@@ -192,14 +209,17 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             summary: Summary::new(now),
             shared,
         };
+        manager.shared.meters.may_run(parallelism.bounds, manager.scaler.slots());
         if control.paused {
             info!("the queue is paused: `queue-manager resume` goes on");
         }
         for left in unconcluded {
             info!(item = %left.name, attempt = left.intent.number, id = left.intent.nonce.0, "looking after an attempt left open");
-            let name = left.name.clone();
+            let age = manager.now().since(left.intent.at);
+            let underway =
+                Underway { name: left.name.clone(), fresh: false, since: now.checked_sub(age).unwrap_or(now) };
             let task = manager.attempts.spawn(attempt::resume(Arc::clone(&manager.shared), left));
-            manager.items.insert(task.id(), (name, false));
+            manager.items.insert(task.id(), underway);
         }
         for id in uncleared {
             manager.chores.spawn(attempt::clear(Arc::clone(&manager.shared), id));
@@ -245,18 +265,20 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         landed: Result<(Id, Result<Landing, RunError>), tokio::task::JoinError>,
     ) -> Result<(), RunError> {
         let (id, landing) = landed?;
-        let name = self.items.remove(&id);
+        let underway = self.items.remove(&id);
         self.stale = true;
         let landing = landing?;
-        let Some((name, fresh)) = name else { return Ok(()) };
-        if fresh && !matches!(landing, Landing::Concluded { .. }) {
-            self.started.remove(&name);
+        let Some(underway) = underway else { return Ok(()) };
+        let name = &underway.name;
+        if underway.fresh && !matches!(landing, Landing::Concluded { .. }) {
+            self.started.remove(name);
         }
         match landing {
             Landing::Concluded { conclusion, change } => {
                 self.listing.unreached = 0;
                 self.changes += 1;
                 self.announce(&change);
+                self.learn(&underway, &conclusion, change == Change::Opened);
                 let dead = match conclusion.next {
                     Next::Again { .. } => return Ok(()),
                     Next::Done => false,
@@ -275,7 +297,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 };
                 if told {
                     let rows = self.shared.keep(|ledger| ledger.rows(vec![name.clone()])).await?;
-                    if let Some(row) = rows.get(&name) {
+                    if let Some(row) = rows.get(name) {
                         self.settle(name.clone(), row.id, dead);
                     }
                 }
@@ -326,6 +348,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             // Counting a long ledger takes its time, and shall not take most of it.
             self.next_tally = Instant::now() + (now.elapsed() * 20).max(CONTROL_EVERY);
         }
+        self.scale();
         let backlog = self.listing.last.map_or(0, |(_, walked)| walked.backlog);
         let breaker_open = self.shared.judge().breaker().open().is_some();
         self.shared.meters.tally(&self.tally, backlog);

@@ -12,6 +12,7 @@ use super::print::{JsonList, Table, line};
 use crate::args::{FirstRun, Format, PlanArgs};
 use crate::clock::Clock;
 use crate::ledger::{Ledger, SqliteLedger};
+use crate::parallelism::Policy;
 use crate::plan::{Act, Budget, Decision, Hold, Now, Settles, Why, plan};
 use crate::source::{HttpSource, Page, Source};
 
@@ -39,7 +40,8 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
         (running, paused, walked) = (now.running, now.paused, now.walked);
     }
     // Everything that is to be run is planned, and only then told apart by what there are slots for.
-    let mut free = args.source.slots().saturating_sub(running.len());
+    let parallelism = args.source.parallelism();
+    let mut free = parallelism.bounds.least().saturating_sub(running.len());
     let mut budget = Budget { slots: usize::MAX, fresh: args.source.limit, hold: paused.then_some(Hold::Paused) };
     let mut printer = Printer::new(args.output);
     let (mut token, mut counts) = (None, Counts::default());
@@ -66,7 +68,7 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
             break;
         }
     }
-    printer.end(&counts)?;
+    printer.end(&counts, &parallelism)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,6 +116,18 @@ fn planned<'a>(decision: &'a Decision, free: &mut usize) -> Planned<'a> {
     Planned { name: decision.name.as_str(), act, why, attempts }
 }
 
+/// How many at a time, in words.
+fn setting(Policy { bounds, drain_target, .. }: &Policy) -> String {
+    match bounds.is_fixed() {
+        true => format!("--parallelism {bounds}"),
+        false => format!(
+            "--parallelism {bounds}: {} to begin with, more as the load or --drain-target {} needs them",
+            bounds.least(),
+            humantime::format_duration(*drain_target)
+        ),
+    }
+}
+
 enum Printer {
     Table(Table),
     Json(JsonList),
@@ -143,13 +157,14 @@ impl Printer {
         }
     }
 
-    fn end(self, counts: &Counts) -> std::io::Result<()> {
+    fn end(self, counts: &Counts, parallelism: &Policy) -> std::io::Result<()> {
         match self {
             Self::Table(_) => {
                 let Counts { start, at_once, settle, leave, incomplete } = counts;
                 let partly = if *incomplete { "; the source could not see everything" } else { "" };
                 line(format_args!(
-                    "\n{start} to start ({at_once} at once), {settle} to settle, {leave} to leave{partly}"
+                    "\n{start} to start ({at_once} at once), {settle} to settle, {leave} to leave{partly}\n{}",
+                    setting(parallelism)
                 ))
             }
             Self::Json(list) => list.end(),

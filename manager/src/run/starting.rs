@@ -7,11 +7,11 @@ use std::time::Duration;
 use contract::ItemName;
 use tokio::time::Instant;
 
-use super::{Manager, RunError};
+use super::{Manager, RunError, Underway};
 use crate::attempt;
 use crate::clock::Time;
 use crate::executor::Executor;
-use crate::ledger::{Ledger, Row};
+use crate::ledger::{Ledger, Row, State};
 use crate::plan::{Act, Budget, Decision, Hold, Now, plan};
 use crate::source::Source;
 
@@ -19,7 +19,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     /// Why nothing may be started, and how much may be.
     pub(super) fn budget(&mut self) -> Budget {
         let running = self.attempts.len();
-        let free = self.settings.parallelism.saturating_sub(running);
+        let free = self.scaler.slots().saturating_sub(running);
         let held_by_source = self.listing.hold.is_some_and(|until| until > Instant::now());
         let (slots, breaker_open) = {
             let judge = self.shared.judge();
@@ -77,15 +77,18 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     }
 
     pub(super) fn decide(
-        &self,
+        &mut self,
         names: &[ItemName],
         rows: &HashMap<ItemName, Row>,
         budget: &mut Budget,
         skip_new: bool,
     ) -> Vec<Decision> {
-        let running = self.items.values().map(|(name, _)| name.clone()).collect();
+        let running = self.items.values().map(|underway| underway.name.clone()).collect();
         let now = Now { at: self.now(), running: &running, started: &self.started, settles: self.settles(), skip_new };
-        plan(names, rows, now, budget)
+        let decisions = plan(names, rows, now, budget);
+        let new = decisions.iter().filter(|decision| decision.new == Some(State::Todo)).count();
+        self.scaler.arrived(new as u64);
+        decisions
     }
 
     /// Starts what is decided; `noted` holds the rows of what was new.
@@ -97,7 +100,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             let Some(row) = decision.row.or_else(|| noted.get(&decision.name).cloned()) else { continue };
             let fresh = self.settings.limit.is_some() && self.started.insert(decision.name.clone());
             let task = self.attempts.spawn(attempt::attempt(Arc::clone(&self.shared), decision.name.clone(), row));
-            self.items.insert(task.id(), (decision.name, fresh));
+            self.items.insert(task.id(), Underway { name: decision.name, fresh, since: Instant::now() });
         }
     }
 

@@ -12,7 +12,7 @@ use sidecar::Shutdown;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::memory::MemorySource;
-use crate::model::Stage;
+use crate::model::{Stage, at_a_time};
 
 fn name(n: usize) -> ItemName {
     format!("item-{n}").parse().expect("a name")
@@ -182,7 +182,7 @@ async fn an_item_that_is_listed_and_not_given_is_no_attempt() {
 #[tokio::test(start_paused = true)]
 async fn one_item_that_the_source_cannot_read_does_not_hold_up_the_others() {
     let mut stage = stage(40, |_| 0);
-    (stage.settings.until_empty, stage.settings.parallelism) = (false, 2);
+    (stage.settings.until_empty, stage.settings.parallelism) = (false, at_a_time(2));
     stage.source.world().unreadable.insert(name(0));
     let began = Instant::now();
     beside(&stage, async |stage| {
@@ -249,7 +249,7 @@ async fn a_run_of_so_many_items_ends_with_them_whether_or_not_the_source_is_empt
 #[tokio::test(start_paused = true)]
 async fn when_the_first_items_all_fail_alike_the_rest_is_left_untouched() {
     let mut stage = stage(50, |_| 64);
-    (stage.settings.breaker, stage.settings.parallelism) = (5, 1);
+    (stage.settings.breaker, stage.settings.parallelism) = (5, at_a_time(1));
     let ending = stage.finish().await;
     assert!(matches!(ending, Ending::Broken(_)), "{ending:?}");
     assert_eq!(ending.exit_code(), 4);
@@ -269,7 +269,7 @@ async fn when_the_items_that_failed_alike_are_all_there_are_the_run_is_through()
 #[tokio::test(start_paused = true)]
 async fn a_source_is_not_told_that_items_are_dead_while_everything_fails_alike() {
     let mut stage = stage(20, |_| 64);
-    (stage.settings.breaker, stage.settings.parallelism) = (3, 1);
+    (stage.settings.breaker, stage.settings.parallelism) = (3, at_a_time(1));
     (stage.source.world().settles, stage.source.world().takes_away) = (true, true);
     assert_eq!(stage.finish().await.exit_code(), 4);
     assert_eq!(stage.source.world().settled, [], "a worker that is set up wrong costs no item its place");
@@ -284,7 +284,7 @@ async fn a_source_is_told_of_the_dead_once_another_succeeds_or_nothing_is_left_t
         let items = if succeeds { 6 } else { 2 };
         let mut stage =
             stage(items, |attempt| if ["item-0", "item-1"].contains(&attempt.item.as_str()) { 65 } else { 0 });
-        (stage.settings.breaker, stage.settings.parallelism) = (3, 1);
+        (stage.settings.breaker, stage.settings.parallelism) = (3, at_a_time(1));
         (stage.source.world().settles, stage.source.world().takes_away) = (true, true);
         assert_eq!(stage.finish().await.exit_code(), 3);
         let settled = stage.source.world().settled.clone();
@@ -310,7 +310,7 @@ async fn an_open_breaker_tries_one_now_and_then_and_closes_when_that_succeeds() 
     let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let mended = std::sync::Arc::clone(&broken);
     let mut stage = stage(20, move |_| if broken.load(std::sync::atomic::Ordering::Relaxed) { 78 } else { 0 });
-    (stage.settings.breaker, stage.settings.parallelism, stage.settings.until_empty) = (5, 2, false);
+    (stage.settings.breaker, stage.settings.parallelism, stage.settings.until_empty) = (5, at_a_time(2), false);
     beside(&stage, async |stage| {
         sleep(Duration::from_secs(1_800)).await;
         let runs = stage.executor.history().runs.len();
@@ -342,7 +342,7 @@ async fn a_paused_queue_starts_nothing_and_lets_what_runs_end() {
 #[tokio::test(start_paused = true)]
 async fn what_an_operator_skips_while_it_waits_is_not_started() {
     let mut stage = stage(20, |_| 0);
-    stage.settings.parallelism = 1;
+    stage.settings.parallelism = at_a_time(1);
     let skipped = async {
         until("some wait", async || stage.ledger.tally().await.expect("reads").todo > 10).await;
         stage.ledger.skip(vec![name(19)], stage.now()).await.expect("writes");
@@ -461,7 +461,7 @@ async fn a_second_signal_does_not_wait() {
 #[tokio::test(start_paused = true)]
 async fn an_item_that_goes_away_before_its_turn_is_not_run() {
     let mut stage = stage(20, |_| 0);
-    stage.settings.parallelism = 1;
+    stage.settings.parallelism = at_a_time(1);
     stage.settings.poll = Duration::from_secs(1);
     let gone = async {
         until("some wait", async || stage.ledger.tally().await.expect("reads").todo > 10).await;

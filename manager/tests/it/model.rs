@@ -7,6 +7,7 @@ use queue_manager::executor::Attempt;
 use queue_manager::executor::simulated::{Course, SimulatedExecutor, Weather};
 use queue_manager::ledger::{ItemRecord, SqliteLedger, State, StateDir};
 use queue_manager::metrics::Meters;
+use queue_manager::parallelism::{Bounds, Policy};
 use queue_manager::progress::Progress;
 use queue_manager::run::{self, Ending, Parts, RunError, Settings};
 use queue_manager::verdict::RetryPolicy;
@@ -34,9 +35,14 @@ pub(crate) struct Stage {
     _dir: tempfile::TempDir,
 }
 
+/// Always as many attempts.
+pub(crate) fn at_a_time(attempts: usize) -> Policy {
+    Policy::within(Bounds::fixed(attempts.try_into().expect("is not 0")))
+}
+
 pub(crate) fn settings() -> Settings {
     Settings {
-        parallelism: 4,
+        parallelism: at_a_time(4),
         limit: None,
         skip_first: false,
         until_empty: true,
@@ -166,7 +172,7 @@ async fn one_world(seed: u64) {
     }
     let ending = stage.finish().await;
 
-    stage.check_promises(stage.settings.parallelism);
+    stage.check_promises(stage.settings.parallelism.bounds.most());
     let records = stage.records().await;
     let known: Vec<_> = records.iter().map(|record| &record.name).collect();
     assert!(stage.source.world().listed.iter().all(|name| known.contains(&name)), "none is lost");
