@@ -1,11 +1,13 @@
 //! The flags, and what they mean once they are parsed.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use sidecar::cli::value;
+use tracing::warn;
 use url::Url;
 
 use crate::filter::{Filter, FilterError};
@@ -67,6 +69,9 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_enum, default_value_t = OwnOutput::Withhold)]
     pub(crate) own_output: OwnOutput,
 }
+
+/// How long a file system may take to say where a path leads.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Names that programs give to files they have not finished.
 const PARTIAL: [&str; 8] = ["*.part", "*.partial", "*.tmp", "*.temp", "*.crdownload", "*.download", "*.filepart", "*~"];
@@ -229,10 +234,11 @@ impl FilesArgs {
             (None, OnSettle::Move(dir)) => Some(dir.join("failed")),
             (None, _) => None,
         };
-        let seen = root.canonicalize().unwrap_or_else(|_| root.clone());
+        let seen = real(&root);
         let mut filter = Filter::new(&self.filter, self.when.done_marker.as_deref())?;
+        filter.withhold_too_long(&root);
         for dir in [moved_to(&on_settle), dead_letter.as_deref()].into_iter().flatten() {
-            let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+            let real = real(dir);
             match real.strip_prefix(&seen).or_else(|_| real.strip_prefix(&root)) {
                 Ok(inside) if inside.as_os_str().is_empty() => {
                     return Err(SettingsError::SettleIntoRoot(dir.to_owned()));
@@ -274,6 +280,19 @@ fn moved_to(on_settle: &OnSettle) -> Option<&Path> {
 
 fn absolute(path: &Path) -> Result<PathBuf, SettingsError> {
     std::path::absolute(path).map_err(|source| SettingsError::Relative { path: path.to_owned(), source })
+}
+
+/// The path without links in it, as far as there is anything there, and its file system answers: one that hangs must not keep
+/// the program from starting and saying so.
+fn real(path: &Path) -> PathBuf {
+    let (answer, answered) = mpsc::channel();
+    let asked = path.to_owned();
+    let asking = std::thread::Builder::new().spawn(move || answer.send(asked.canonicalize()));
+    let resolved = asking.ok().and_then(|_| answered.recv_timeout(PATIENCE).ok());
+    if resolved.is_none() {
+        warn!(path = %path.display(), "the file system does not answer: the path is taken as it is written");
+    }
+    resolved.and_then(Result::ok).unwrap_or_else(|| path.to_owned())
 }
 
 fn item_base(given: Option<Url>, root: &Path) -> Result<String, SettingsError> {

@@ -10,6 +10,9 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 use crate::args::{FilterArgs, OwnOutput};
 use crate::reason::Reason;
 
+/// Bytes of the longest path that any program can open: `PATH_MAX` of linux/limits.h, less the NUL.
+const PATH_MAX: usize = 4_095;
+
 /// A pattern that is no pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("the pattern {pattern:?} of --{flag} is not valid")]
@@ -34,6 +37,8 @@ pub(crate) struct Filter {
     max_depth: Option<u32>,
     min_size: u64,
     max_size: u64,
+    /// How long a path from the root may be, in bytes.
+    longest: usize,
 }
 
 /// A set of globs that can say which of them matched.
@@ -115,12 +120,18 @@ impl Filter {
             max_depth: args.max_depth,
             min_size: args.min_size.map_or(0, |size| size.as_u64()),
             max_size: args.max_size.map_or(u64::MAX, |size| size.as_u64()),
+            longest: usize::MAX,
         })
     }
 
     /// Withholds what lies below this directory, given relative to the root: settled files go there.
     pub(crate) fn withhold_settled(&mut self, inside: &Path) {
         self.settled.push(inside.as_os_str().as_bytes().to_vec());
+    }
+
+    /// Withholds whatever could not be opened by its path, which begins with this one.
+    pub(crate) fn withhold_too_long(&mut self, root: &Path) {
+        self.longest = PATH_MAX.saturating_sub("/".len() + root.as_os_str().len());
     }
 
     /// Whether the files of this directory are to be looked at; `path` is relative to the root and not the root itself.
@@ -131,6 +142,9 @@ impl Filter {
         }
         if self.settled.iter().any(|dir| dir == path) {
             return Err(Reason::Settled);
+        }
+        if path.len() > self.longest {
+            return Err(Reason::TooLong);
         }
         if name.starts_with(b".") && !self.include_hidden {
             return Err(Reason::Hidden);
@@ -151,6 +165,9 @@ impl Filter {
     /// Whether this file may be an item, as far as its name tells.
     pub(crate) fn file(&self, path: &[u8]) -> Result<(), Reason> {
         let name = last(path);
+        if path.len() > self.longest {
+            return Err(Reason::TooLong);
+        }
         if self.done_marker.as_ref().is_some_and(|suffix| name.ends_with(suffix)) {
             return Err(Reason::DoneMarker);
         }

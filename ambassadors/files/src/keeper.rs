@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ambassador_kit::Catalog;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::args::Settings;
 use crate::jail::{Jail, Root, RootError};
@@ -88,6 +88,9 @@ pub(crate) struct Keeper {
     asks: mpsc::Receiver<Ask>,
     wake: Arc<OwnedFd>,
     watch: Option<Watch>,
+    /// What was said once and is not said again: that there is no inotify, that it lost events.
+    said_blind: bool,
+    said_overflow: bool,
     whys: Whys,
     resting: Resting,
     /// Files listed when a writer closed them, and when: a write soon after disproves that they were finished.
@@ -103,6 +106,8 @@ pub(crate) struct Keeper {
     /// Items that turned up after they were settled.
     late: UnboundedSender<contract::ItemName>,
     next_scan: Instant,
+    /// Until when a folder is left alone that took as long to read, whatever hints say.
+    rested: Instant,
     /// Batches of events, one after another, that told of nothing but writes.
     write_batches: u32,
     tally: scan::Tally,
@@ -116,13 +121,14 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
     let (asks, receiver) = mpsc::channel();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let door = Door { asks, wake: Arc::clone(&wake) };
-    let watch = new_watch(&shared.settings);
     let keeper = Keeper {
         whys: Whys::new(shared.settings.filter.globs()),
         resting: Resting::new(shared.settings.when.stable_for),
         asks: receiver,
         wake,
-        watch,
+        watch: None,
+        said_blind: false,
+        said_overflow: false,
         fast: HashMap::new(),
         refresh: BTreeSet::new(),
         next_refresh: Instant::now(),
@@ -131,6 +137,7 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         anchor: None,
         late,
         next_scan: Instant::now(),
+        rested: Instant::now(),
         write_batches: 0,
         tally: scan::Tally::default(),
         shared,
@@ -145,13 +152,6 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
     Ok(door)
 }
 
-fn new_watch(settings: &Settings) -> Option<Watch> {
-    if settings.when.no_inotify {
-        return None;
-    }
-    Watch::new().inspect_err(|error| warn!(%error, "no inotify: files are found by scans only")).ok()
-}
-
 impl Keeper {
     fn run(mut self) {
         loop {
@@ -163,7 +163,7 @@ impl Keeper {
             }
             self.work_off();
             if self.shared.vitals.take_stalled() {
-                self.next_scan = Instant::now();
+                self.scan_soon();
             }
             self.sleep();
         }
@@ -178,7 +178,7 @@ impl Keeper {
         loop {
             match self.asks.try_recv() {
                 Ok(Ask::Look(key)) => keys.push(Event::Changed(key)),
-                Ok(Ask::Scan) => self.next_scan = Instant::now(),
+                Ok(Ask::Scan) => self.scan_soon(),
                 Ok(Ask::Stop) | Err(mpsc::TryRecvError::Disconnected) => return true,
                 Err(mpsc::TryRecvError::Empty) => break,
             }
@@ -248,11 +248,15 @@ impl Keeper {
                         self.refresh.insert(key);
                     }
                 }
-                Event::Root => self.next_scan = Instant::now(),
+                Event::Root => self.scan_soon(),
                 Event::Overflow => {
                     self.shared.metrics.overflows.inc();
-                    debug!("inotify lost events: scanning");
-                    self.next_scan = Instant::now();
+                    if !std::mem::replace(&mut self.said_overflow, true) {
+                        warn!(
+                            "inotify lost events: the folder is read again, now and whenever that happens (raise fs.inotify.max_queued_events)"
+                        );
+                    }
+                    self.scan_soon();
                 }
             }
         }
@@ -284,9 +288,28 @@ impl Keeper {
             info!(root = %self.shared.root.path().display(), "another directory has the folder's place");
             self.mounts.clear();
             self.locality.clear();
-            self.watch = new_watch(&self.shared.settings);
+            self.watch = None;
             self.next_scan = Instant::now();
         }
+    }
+
+    /// inotify, where it is wanted and the system has an instance left; asked for again at every scan until it has.
+    fn ensure_watch(&mut self) {
+        if self.watch.is_some() || self.shared.settings.when.no_inotify {
+            return;
+        }
+        match Watch::new() {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) if !std::mem::replace(&mut self.said_blind, true) => {
+                warn!(%error, "no inotify: files are found by scans only (raise fs.inotify.max_user_instances)");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Scans as soon as the folder was left alone for long enough. Also while a scan is under way, for another behind it.
+    fn scan_soon(&mut self) {
+        self.next_scan = self.next_scan.min(self.rested.max(Instant::now()));
     }
 
     fn lose(&mut self, error: &RootError) {

@@ -4,6 +4,7 @@ mod args;
 mod filter;
 mod jail;
 mod keeper;
+mod lanes;
 mod metrics;
 mod quiet;
 mod reason;

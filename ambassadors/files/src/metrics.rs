@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     pub(crate) overflows: Counter,
     /// Directories watched.
     pub(crate) watches: Gauge,
+    /// Directories of the last whole scan that should be watched and cannot be.
+    pub(crate) unwatched: Gauge,
     /// Settled, whatever the way.
     pub(crate) settled: Counter,
     /// Settles that found another version in the item's place and left it alone.
@@ -50,6 +52,7 @@ impl Metrics {
             events: Counter::default(),
             overflows: Counter::default(),
             watches: Gauge::default(),
+            unwatched: Gauge::default(),
             settled: Counter::default(),
             superseded: Counter::default(),
             recovered: Counter::default(),
@@ -67,6 +70,11 @@ impl Metrics {
         registry.register("inotify_events", "inotify events", metrics.events.clone());
         registry.register("inotify_overflows", "Times inotify lost events", metrics.overflows.clone());
         registry.register("inotify_watches", "Directories watched", metrics.watches.clone());
+        registry.register(
+            "inotify_unwatched",
+            "Directories found by scans alone because the kernel allows no more watches",
+            metrics.unwatched.clone(),
+        );
         registry.register("settled", "Files deleted, moved or kept as settled", metrics.settled.clone());
         registry.register("settle_superseded", "Settles that found another version", metrics.superseded.clone());
         registry.register("settle_recovered", "Files put back after a killed settle", metrics.recovered.clone());

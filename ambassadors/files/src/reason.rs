@@ -51,6 +51,8 @@ pub(crate) enum Reason {
         /// The flag's value.
         max: u32,
     },
+    /// Its path is longer than the system's.
+    TooLong,
     /// It is smaller than `--min-size`.
     TooSmall {
         /// Its size.
@@ -107,7 +109,7 @@ impl Reason {
             Self::Partial { .. } => "partial",
             Self::Excluded { .. } => "excluded",
             Self::NoMatch => "no-match",
-            Self::TooDeep { .. } => "too-deep",
+            Self::TooDeep { .. } | Self::TooLong => "too-deep",
             Self::TooSmall { .. } => "too-small",
             Self::TooLarge { .. } => "too-large",
             Self::OwnOutput => "own-output",
@@ -150,6 +152,7 @@ impl Reason {
             Self::Excluded { pattern } => format!("it matches --exclude {pattern:?}"),
             Self::NoMatch => format!("it matches no --glob (of: {globs})"),
             Self::TooDeep { max } => format!("it lies deeper than --max-depth {max}"),
+            Self::TooLong => "its path is longer than the 4,095 bytes that any program can open".into(),
             Self::TooSmall { size, min } => format!("it has {size} bytes, fewer than --min-size {min}"),
             Self::TooLarge { size, max } => format!("it has {size} bytes, more than --max-size {max}"),
             Self::OwnOutput => "it is the published output of a worker (list it with --own-output list)".into(),

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::args::{Identity, OnSettle, Settings};
 use crate::jail::{Jail, Kind, Root, RootError, Sight};
 use crate::keeper::{self, Door, Shared};
+use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::settle::{self, Action, Settled};
@@ -46,6 +47,7 @@ struct Inner {
     shared: Shared,
     door: Door,
     asking: Arc<Semaphore>,
+    lanes: Lanes,
     /// Items being settled right now.
     settling: Mutex<HashSet<ItemName>>,
 }
@@ -76,8 +78,13 @@ impl FilesSource {
         tokio::spawn(Arc::clone(&shared.vitals).watch_for_stalls(when.stall_after));
         let (late, mut lates) = mpsc::unbounded_channel();
         let door = keeper::start(shared.clone(), late).or_exit(71, "start the thread that reads the folder")?;
-        let inner =
-            Arc::new(Inner { shared, door, asking: Arc::new(Semaphore::new(AT_ONCE)), settling: Mutex::default() });
+        let inner = Arc::new(Inner {
+            shared,
+            door,
+            asking: Arc::new(Semaphore::new(AT_ONCE)),
+            lanes: Lanes::default(),
+            settling: Mutex::default(),
+        });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             while let Some(name) = lates.recv().await {
@@ -100,9 +107,10 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    /// Runs `ask` where it may block.
+    /// Runs `ask`, which is about this item, where it may block.
     async fn ask<R: Send + 'static>(
         self: &Arc<Self>,
+        name: &ItemName,
         ask: impl FnOnce(&Self, &Jail) -> Result<R, SourceError> + Send + 'static,
     ) -> Result<R, SourceError> {
         let slow = || SourceError::Unavailable {
@@ -110,17 +118,22 @@ impl Inner {
             retry: RETRY,
         };
         let work = async {
+            let lane = self.lanes.enter(name).await?;
             let permit = Arc::clone(&self.asking).acquire_owned().await.map_err(|e| SourceError::Internal(e.into()))?;
             let inner = Arc::clone(self);
             let asked = tokio::task::spawn_blocking(move || {
                 // Held until the file system answers, however long nobody waits for it any more.
-                let _permit = permit;
+                let _held = (permit, lane);
                 let jail = inner.shared.root.open(inner.had_items()).map_err(|error| inner.lost(&error))?;
                 ask(&inner, &jail)
             });
             asked.await.map_err(|e| SourceError::Internal(e.into()))?
         };
-        tokio::time::timeout(PATIENCE, work).await.map_err(|_| slow())?
+        tokio::time::timeout(PATIENCE, work).await.map_err(|_| {
+            // Is it this file alone, or all of them?
+            self.door.scan();
+            slow()
+        })?
     }
 
     fn had_items(&self) -> bool {
@@ -193,7 +206,7 @@ impl Inner {
             let why = "this item is being settled already".into();
             return Err(SourceError::Unavailable { why, retry: Duration::from_secs(1) });
         };
-        self.ask(move |inner, jail| {
+        self.ask(name, move |inner, jail| {
             // Ends with the work, not with the request.
             let _turn = turn;
             inner.settle_now(jail, &entry, &action)
@@ -303,7 +316,7 @@ impl Source for FilesSource {
 
     async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
         let entry = self.inner.shared.catalog.find(name)?;
-        self.inner.ask(move |inner, jail| inner.read(jail, &entry)).await
+        self.inner.ask(name, move |inner, jail| inner.read(jail, &entry)).await
     }
 
     async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {

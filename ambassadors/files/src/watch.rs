@@ -26,6 +26,9 @@ pub(crate) enum Event {
     Overflow,
 }
 
+/// Events taken at once, more or less.
+const AT_ONCE: usize = 65_536;
+
 /// The watches.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -44,9 +47,9 @@ impl Watch {
         Ok(Self { inotify, directories: HashMap::new(), full: false })
     }
 
-    /// Watches the open directory, which lies at `path` from the root. Once the system allows no more watches, those
-    /// beyond are found by scans only.
-    pub(crate) fn add(&mut self, dir: impl AsFd, path: &[u8]) {
+    /// Watches the open directory, which lies at `path` from the root; whether that could be. Once the system allows no more
+    /// watches, those beyond are found by scans only.
+    pub(crate) fn add(&mut self, dir: impl AsFd, path: &[u8]) -> bool {
         let wanted = WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
@@ -62,6 +65,7 @@ impl Watch {
         match inotify::add_watch(&self.inotify, format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()), wanted) {
             Ok(watch) => {
                 self.directories.insert(watch, path.into());
+                true
             }
             Err(error) if !self.full => {
                 self.full = true;
@@ -70,9 +74,15 @@ impl Watch {
                     %error,
                     "no more directories can be watched; the others are found by scans only (raise fs.inotify.max_user_watches)"
                 );
+                false
             }
-            Err(_) => {}
+            Err(_) => false,
         }
+    }
+
+    /// Every directory is watched: should that change, it is worth another word.
+    pub(crate) fn all_watched(&mut self) {
+        self.full = false;
     }
 
     /// How many directories are watched.
@@ -92,13 +102,14 @@ impl Watch {
         }
     }
 
-    /// Whatever happened since the last call; never waits.
+    /// What happened since the last call, or the first of it where there is very much; never waits.
     pub(crate) fn drain(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 64 * 1024];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         let mut unwatched = Vec::new();
-        loop {
+        // Whoever renames in a loop is faster than we are.
+        while events.len() < AT_ONCE {
             match reader.next() {
                 Ok(event) => {
                     let flags = event.events();

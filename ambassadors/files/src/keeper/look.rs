@@ -222,9 +222,10 @@ impl Keeper {
     /// read by us.
     fn cannot_see(&mut self, key: &[u8], error: Errno) {
         let listed = matches!(self.shared.catalog.look(key), Some(Known::Listed(_)));
+        // It may be a directory: not every file system tells, and then what lies in it is as unknown.
+        self.tally.unknown(key);
         if listed && !matches!(error, Errno::ACCESS | Errno::PERM) {
             debug!(key = %String::from_utf8_lossy(key), %error, "cannot be seen now");
-            self.tally.unknown(key);
             self.shared.metrics.errors.inc();
             self.shared.catalog.set_complete(false);
         } else {

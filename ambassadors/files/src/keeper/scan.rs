@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tracing::{info, warn};
@@ -17,6 +17,8 @@ use crate::settle;
 const HELD: u64 = 100_000;
 /// Entries between two looks at what inotify has to tell.
 const PUMP: u64 = 1_024;
+/// Longer than any scan takes.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a scan has met so far.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(super) struct Tally {
     entries: u64,
     held: u64,
     not_held: u64,
+    /// Directories that inotify does not watch and should.
+    unwatched: u64,
     obscured: bool,
     /// Why the root's own entries could not be read.
     root_error: Option<Errno>,
@@ -80,6 +84,9 @@ impl Keeper {
         let vitals = Arc::clone(&self.shared.vitals);
         let _working = vitals.work();
         let Some(jail) = self.open() else { return };
+        self.ensure_watch();
+        // Whatever asks for a scan from here on asks for another than this one.
+        self.next_scan = began + NEVER;
         let catalog = Arc::clone(&self.shared.catalog);
         let sweep = catalog.start_sweep();
         self.tally = Tally::default();
@@ -100,9 +107,15 @@ impl Keeper {
         self.shared.metrics.scanned(took, tally.saw_all());
         self.shared.metrics.seen.set(tally.entries.try_into().unwrap_or(i64::MAX));
         self.shared.metrics.not_held.set(tally.not_held.try_into().unwrap_or(i64::MAX));
+        self.shared.metrics.unwatched.set(tally.unwatched.try_into().unwrap_or(i64::MAX));
+        if let Some(watch) = self.watch.as_mut().filter(|_| tally.unwatched == 0) {
+            watch.all_watched();
+        }
         self.tally.held = tally.held;
         // A folder that takes long to read is left alone for as long.
-        self.next_scan = Instant::now() + self.shared.settings.when.rescan.max(took);
+        self.rested = Instant::now() + took;
+        let planned = Instant::now() + self.shared.settings.when.rescan.max(took);
+        self.next_scan = planned.min(self.next_scan.max(self.rested));
     }
 
     /// Reads the directories again that something happened to.
@@ -165,6 +178,7 @@ impl Keeper {
             self.withhold(&label, &reason);
             return None;
         }
+        self.shared.vitals.answered();
         let dir = match jail.dir(path) {
             Ok(dir) => dir,
             Err(error) if is_absence(error) => return None,
@@ -188,10 +202,9 @@ impl Keeper {
             self.withhold(&label, &Reason::OwnOutput);
             return None;
         }
-        if self.is_local(&dir)
-            && let Some(watch) = &mut self.watch
-        {
-            watch.add(&dir, path);
+        if !self.shared.settings.when.no_inotify && self.is_local(&dir) {
+            let watched = self.watch.as_mut().is_some_and(|watch| watch.add(&dir, path));
+            self.tally.unwatched += u64::from(!watched);
         }
         Some(dir)
     }
@@ -201,6 +214,7 @@ impl Keeper {
         let mut asides = Vec::new();
         let ended = dir.read(|name, kind| {
             self.tally.entries += 1;
+            self.shared.vitals.answered();
             if self.tally.entries.is_multiple_of(PUMP) {
                 let events = self.events();
                 self.take(jail, events);
@@ -213,7 +227,10 @@ impl Keeper {
                 kind => self.look(jail, dir, local, &key, kind, Cause::Scan),
             }
         });
-        if let Err(error) = ended {
+        // One that was removed while it was read has nothing left in it.
+        if let Err(error) = ended
+            && !is_absence(error)
+        {
             let label = [path, if path.is_empty() { b"./" } else { b"/" }].concat();
             self.obscure(path, &label, &Reason::Unreadable { error });
         }

@@ -57,7 +57,12 @@ impl Ambassador {
     }
 
     /// Started by `command`, which ends with the program and to which the flags are added.
-    pub(crate) async fn spawn(mut command: Command, root: &Path, flags: &[&str]) -> Self {
+    pub(crate) async fn spawn(command: Command, root: &Path, flags: &[&str]) -> Self {
+        Self::spawn_reading(command, Stdio::null(), root, flags).await
+    }
+
+    /// As [`spawn`](Self::spawn), with something on the command's stdin.
+    pub(crate) async fn spawn_reading(mut command: Command, stdin: Stdio, root: &Path, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let log = dir.path().join("log");
         let child = command
@@ -65,7 +70,7 @@ impl Ambassador {
             .arg(root)
             .args(["--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", "--log-format", "json"])
             .args(flags)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
             // strace that is killed lets go of what it traces, which would live on.
