@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod free;
 mod image;
-mod probe;
-mod progress;
+mod media;
+mod pick;
+mod scene;
+mod sheet;
 mod thumbnails;
-mod tools;
-mod verdict;
+mod transcode;
 
 pub use args::{Args, main};

@@ -6,15 +6,35 @@ use contract::exit;
 use serde::Deserialize;
 use worker_kit::{Context, JobError};
 
-use crate::tools::{MAX_PIXELS, Tools, open_only, run};
-use crate::verdict;
+use super::tools::Tools;
+use super::{start, verdict};
 
 /// What is asked of ffprobe: no tags and no names, so that what a file says of itself cannot make the answer long.
-const ENTRIES: &str = "format=format_name,duration\
+const ENTRIES: &str = "format=format_name,start_time,duration\
     :stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,nb_frames,duration\
     :stream_disposition=attached_pic:stream_side_data=rotation";
 /// Room for the answer on a file of a few thousand streams.
 const ANSWER_MAX: usize = 1 << 20;
+/// Demuxers that know no length and guess it, from the last timestamps or from the rate of the first bytes.
+const GUESS: [&str; 12] =
+    ["mpegts", "mpeg", "mpegvideo", "h261", "h263", "h264", "hevc", "m4v", "mjpeg", "mp3", "aac", "flv"];
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Contents {
+    /// The demuxer's name.
+    format: String,
+    /// Seconds, where known: of the video stream, else of the whole.
+    pub(crate) duration: Option<f64>,
+    /// Seconds of the whole, where the file says so and nobody guessed.
+    pub(crate) stated: Vec<f64>,
+    /// The first stream that is a video.
+    pub(crate) video: Option<Video>,
+    /// The number of the first stream that is sound.
+    pub(crate) audio: Option<u32>,
+    /// The streams, in a few words.
+    holds: String,
+}
 
 /// The stream that images are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,85 +42,91 @@ pub(crate) struct Video {
     /// Its number in the file.
     pub(crate) index: u32,
     pub(crate) codec: String,
+    /// Pixels of a frame as it is coded; 0 where that is not known.
+    coded: (u32, u32),
     /// Pixels of a frame as it is shown: turned as the file says, with its pixels made square.
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// How many frames the container says there are. Some lie, many do not say.
     pub(crate) frames: Option<u64>,
-    /// Seconds, likewise.
-    pub(crate) duration: Option<f64>,
 }
 
-impl Video {
-    /// Reads `input`, which people know as `name`.
-    ///
-    /// # Errors
-    /// 65 when it is no video that can be decoded; what running ffprobe gave otherwise.
-    pub(crate) async fn probe(
-        tools: &Tools,
-        input: &Path,
-        name: &str,
-        context: &mut Context,
-    ) -> Result<Self, JobError> {
-        if std::fs::metadata(input).is_ok_and(|meta| meta.len() == 0) {
-            return Err(JobError::new(exit::BAD_ITEM, "EmptyFile", format!("{name} is empty: 0 bytes")));
-        }
-        let command = tools.ffprobe().args(["-of", "json=c=1", "-show_entries", ENTRIES]).args(open_only(input));
-        let limit = tools.ffprobe_timeout;
-        let Ok(exit) = tokio::time::timeout(limit, run(context, command.capture_stdout(ANSWER_MAX))).await else {
-            let message = format!("ffprobe was not done with {name} after {limit:?}: does its store answer?");
-            return Err(JobError::new(exit::TIMEOUT, "ProbeTimeout", message));
-        };
-        let exit = exit?;
-        if !exit.success() {
-            return Err(verdict::on("ffprobe", &exit, input, name));
-        }
-        Self::parse(&exit.stdout).map_err(|unfit| unfit.of(name))
+/// Asks ffprobe about `path`, which people know as `name`.
+///
+/// # Errors
+/// 65 when it cannot be read; what running ffprobe gave otherwise.
+pub(super) async fn run(tools: &Tools, path: &Path, name: &str, context: &mut Context) -> Result<Contents, JobError> {
+    let limit = tools.ffprobe_timeout;
+    let message = format!("ffprobe was not done with {name} after {limit:?}: does its store answer?");
+    let late = async move {
+        tokio::time::sleep(limit).await;
+        JobError::new(exit::TIMEOUT, "ProbeTimeout", message)
+    };
+    let command =
+        tools.ffprobe().args(["-of", "json=c=1", "-show_entries", ENTRIES]).args(tools.bounds.open_only(path));
+    let exit = start(context, command.capture_stdout(ANSWER_MAX).stop_when(late)).await?;
+    if !exit.success() {
+        return Err(verdict::Judge { tool: "ffprobe", input: path, name, bounds: &tools.bounds }.failed(&exit));
     }
+    Contents::parse(&exit.stdout).map_err(|unfit| unfit.of(name))
+}
 
+impl Contents {
     fn parse(json: &[u8]) -> Result<Self, Unfit> {
         let answer: Answer = serde_json::from_slice(json).map_err(Unfit::Unreadable)?;
-        let Some(stream) = answer.streams.iter().find(|stream| stream.is_video()) else {
-            return Err(Unfit::NoVideo { holds: answer.holds() });
-        };
-        let (Some(width @ 1..), Some(height @ 1..)) = (stream.width, stream.height) else { return Err(Unfit::NoSize) };
-        if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(Unfit::TooLarge { width, height });
-        }
-        let (width, height) = stream.shown(width, height);
+        let stream = answer.streams.iter().find(|stream| stream.is_video());
         let seconds = |text: &Option<String>| text.as_deref()?.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+        let of_video = stream.and_then(|stream| seconds(&stream.duration));
+        let of_all = seconds(&answer.format.duration);
+        let format = answer.format.format_name.clone().unwrap_or_default();
+        let guessed = GUESS.contains(&format.as_str());
         Ok(Self {
-            index: stream.index,
-            codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".to_owned()),
-            width,
-            height,
-            frames: stream.nb_frames.as_deref().and_then(|frames| frames.parse().ok()),
-            duration: seconds(&stream.duration).or_else(|| seconds(&answer.format.duration)),
+            duration: of_video.or(of_all),
+            stated: [of_video, of_all].into_iter().flatten().filter(|_| !guessed).collect(),
+            video: stream.map(Stream::as_video),
+            audio: answer.streams.iter().find(|stream| stream.codec_type.as_deref() == Some("audio")).map(|s| s.index),
+            holds: answer.holds(),
+            format,
         })
     }
 
+    /// Its video, if it is one that can and may be decoded.
+    pub(super) fn video(&self, max_pixels: u64) -> Result<Video, Unfit> {
+        let Some(video) = &self.video else { return Err(Unfit::NoVideo { holds: self.holds.clone() }) };
+        let (width, height) = video.coded;
+        if width == 0 || height == 0 {
+            return Err(Unfit::NoSize);
+        }
+        if u64::from(width) * u64::from(height) > max_pixels {
+            return Err(Unfit::TooLarge { width, height, max_pixels });
+        }
+        Ok(video.clone())
+    }
+}
+
+impl Video {
     /// How high an image of this width is, to have the video's shape.
     pub(crate) fn height_for(&self, width: u32) -> u32 {
-        let exact = f64::from(self.height) * f64::from(width) / f64::from(self.width);
+        let exact = f64::from(self.height) * f64::from(width) / f64::from(self.width.max(1));
         exact.round().max(1.0) as u32
     }
 }
 
 /// Why a file that ffprobe could read is still no video for us.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
+pub(super) enum Unfit {
     #[error("has no video stream: it holds {holds}")]
     NoVideo { holds: String },
     #[error("has a video stream without a size: it is damaged or was never finished")]
     NoSize,
-    #[error("has a picture of {width}x{height}, more than the {MAX_PIXELS} pixels that are decoded")]
-    TooLarge { width: u32, height: u32 },
+    #[error("has a picture of {width}x{height}, more than the {max_pixels} pixels of --max-pixels")]
+    TooLarge { width: u32, height: u32, max_pixels: u64 },
     #[error("makes ffprobe give an answer that is not understood: {0}")]
     Unreadable(serde_json::Error),
 }
 
 impl Unfit {
-    fn of(self, name: &str) -> JobError {
+    pub(super) fn of(self, name: &str) -> JobError {
         let reason = match self {
             Self::NoVideo { .. } => "NoVideo",
             Self::NoSize | Self::Unreadable(_) => "CorruptVideo",
@@ -170,6 +196,19 @@ impl Stream {
         self.codec_type.as_deref() == Some("video") && self.disposition.attached_pic == 0
     }
 
+    fn as_video(&self) -> Video {
+        let coded = (self.width.unwrap_or(0), self.height.unwrap_or(0));
+        let (width, height) = self.shown(coded.0, coded.1);
+        Video {
+            index: self.index,
+            codec: self.codec_name.clone().unwrap_or_else(|| "unknown".to_owned()),
+            coded,
+            width,
+            height,
+            frames: self.nb_frames.as_deref().and_then(|frames| frames.parse().ok()),
+        }
+    }
+
     /// The size as it is shown, as ffmpeg's own automatic rotation will make it.
     fn shown(&self, width: u32, height: u32) -> (u32, u32) {
         let wide = match self.pixel_shape() {
@@ -193,9 +232,14 @@ impl Stream {
 mod tests {
     use super::*;
 
+    fn contents(streams: &str, format: &str) -> Result<Contents, Unfit> {
+        let json = format!(r#"{{"streams":[{streams}],"format":{{"format_name":"{format}","duration":"12.5"}}}}"#);
+        Contents::parse(json.as_bytes())
+    }
+
     fn parse(streams: &str) -> Result<Video, String> {
-        let json = format!(r#"{{"streams":[{streams}],"format":{{"format_name":"mov,mp4","duration":"12.5"}}}}"#);
-        Video::parse(json.as_bytes()).map_err(|unfit| unfit.to_string())
+        let found = contents(streams, "mov,mp4").and_then(|contents| contents.video(16_384 * 8_640));
+        found.map_err(|unfit| unfit.to_string())
     }
 
     #[test]
@@ -205,7 +249,7 @@ mod tests {
         let video = r#"{"index":2,"codec_type":"video","codec_name":"h264","width":64,"height":36,"nb_frames":"7"}"#;
         let found = parse(&[cover, sound, video].join(",")).expect("has a video");
         let expected =
-            Video { index: 2, codec: "h264".into(), width: 64, height: 36, frames: Some(7), duration: Some(12.5) };
+            Video { index: 2, codec: "h264".into(), coded: (64, 36), width: 64, height: 36, frames: Some(7) };
         assert_eq!(found, expected);
         let error = parse(&[cover, sound].join(",")).expect_err("has none");
         assert_eq!(error, "has no video stream: it holds cover picture png, audio aac (mov,mp4)");
@@ -227,9 +271,19 @@ mod tests {
 
     #[test]
     fn an_image_is_never_without_height() {
-        let strip = Video { index: 0, codec: String::new(), width: 4000, height: 2, frames: None, duration: None };
+        let strip = Video { index: 0, codec: String::new(), coded: (0, 0), width: 4000, height: 2, frames: None };
         assert_eq!(strip.height_for(320), 1);
         assert_eq!(Video { width: 16, height: 9, ..strip }.height_for(320), 180);
+    }
+
+    #[test]
+    fn only_what_a_file_says_of_its_length_is_stated() {
+        let video = r#"{"index":0,"codec_type":"video","width":9,"height":9,"duration":"12.0"}"#;
+        let sound = r#"{"index":1,"codec_type":"audio","duration":"12.5"}"#;
+        let film = contents(&[video, sound].join(","), "mov,mp4").expect("parses");
+        assert_eq!((film.duration, film.stated, film.audio), (Some(12.0), vec![12.0, 12.5], Some(1)));
+        let broadcast = contents(video, "mpegts").expect("parses");
+        assert_eq!((broadcast.duration, broadcast.stated, broadcast.audio), (Some(12.0), vec![], None));
     }
 
     #[test]
