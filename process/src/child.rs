@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::claim::Claim;
 use crate::hunt::{Found, purge};
-use crate::leader::{Leader, adopt_orphans};
+use crate::leader::Leader;
 use crate::limits::Limits;
 use crate::mark::Mark;
+use crate::nursery::{nursery, nursery_at_once};
 use crate::output::{Kept, Pump, Source};
 
 /// How long the pipes may stay open once every process that is known to hold them has ended.
@@ -80,7 +81,6 @@ impl Child {
         leftover_grace: Duration,
         outlives_us: bool,
     ) -> io::Result<Self> {
-        adopt_orphans();
         let [stdout, stderr] = sources.map(|source| source.map(Source::pump));
         let pumps = Pumps { stdout: stdout.transpose()?, stderr: stderr.transpose()? };
         let leader = Leader::spawn(&mut command, outlives_us)?;
@@ -210,6 +210,19 @@ async fn supervise(
             Ok(()) = stop.changed() => {}
         }
     }
+    let at_once = nursery_at_once().map(|mut nursery| leader.reap_alone(&mut nursery));
+    let alone = match at_once {
+        Some(alone) => alone,
+        None => {
+            let alone;
+            (leader, alone) = blocking(leader, |leader| leader.reap_alone(&mut nursery())).await?;
+            alone
+        }
+    };
+    if let Some(exit) = alone {
+        let (exit, (stdout, stderr)) = (exit?, pumps.finish().await);
+        return Ok(Ended { exit, stdout, stderr, leftovers: 0, survivors: Vec::new() });
+    }
     let kill_at = stop.borrow().unwrap_or_else(|| Instant::now() + leftover_grace);
     let purged = purge(move || claim.find(), stop, kill_at).await;
     let exit = leader.reap()?;
@@ -221,10 +234,15 @@ async fn supervise(
     Ok(Ended { exit, stdout, stderr, leftovers: purged.ended, survivors: purged.survivors })
 }
 
-async fn look(mut claim: Claim) -> io::Result<(Claim, io::Result<Found>)> {
-    let looked = tokio::task::spawn_blocking(move || {
-        let found = claim.find();
-        (claim, found)
+async fn look(claim: Claim) -> io::Result<(Claim, io::Result<Found>)> {
+    blocking(claim, Claim::find).await
+}
+
+/// Calls `f` on a thread that may wait.
+async fn blocking<T: Send + 'static, R: Send + 'static>(mut with: T, f: fn(&mut T) -> R) -> io::Result<(T, R)> {
+    let called = tokio::task::spawn_blocking(move || {
+        let result = f(&mut with);
+        (with, result)
     });
-    looked.await.map_err(io::Error::other)
+    called.await.map_err(io::Error::other)
 }

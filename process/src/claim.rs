@@ -6,17 +6,15 @@ use std::io;
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 
 use crate::hunt::Found;
-use crate::leader::leaders;
 use crate::life::Life;
 use crate::mark::Mark;
+use crate::nursery::nursery;
 use crate::table::{self, Row};
 
 /// By what a child's descendants are known: its group, its mark, being descended from one that was known, and, when
 /// there is no other child they could be of, having been adopted by this process from another session.
 pub(crate) struct Claim {
     leader: i32,
-    /// When the child started: what descends from it cannot be older, which saves reading most environments.
-    since: u64,
     mark: Option<Mark>,
     seen: HashSet<(i32, u64)>,
 }
@@ -24,20 +22,21 @@ pub(crate) struct Claim {
 impl Claim {
     pub(crate) fn new(leader: Pid, mark: Option<Mark>) -> Self {
         let leader = leader.as_raw_nonzero().get();
-        let since = table::row(leader).map_or(0, |row| row.start);
-        Self { leader, since, mark, seen: HashSet::new() }
+        Self { leader, mark, seen: HashSet::new() }
     }
 
     /// The descendants that are alive, the child itself apart; reaps those that have ended.
     pub(crate) fn find(&mut self) -> io::Result<Found> {
         let rows = table::rows()?;
         let spared = self_and_ancestors(&rows);
-        let others = leaders().clone();
+        let others = nursery().leaders.clone();
         let only_child = others.len() == 1 && others.contains(&self.leader);
         let me = own_pid();
         let session = own_session(&rows);
         let mut ours: HashSet<i32> = HashSet::from([self.leader]);
-        let candidates = rows.iter().filter(|row| row.start >= self.since);
+        // What descends from the child cannot be older, which saves reading most environments.
+        let since = rows.iter().find(|row| row.pid == self.leader).map_or(0, |row| row.start);
+        let candidates = rows.iter().filter(|row| row.start >= since);
         let candidates: Vec<&Row> =
             candidates.filter(|row| !spared.contains(&row.pid) && !others.contains(&row.pid)).collect();
         for row in &candidates {
@@ -98,7 +97,8 @@ pub(crate) fn self_and_ancestors(rows: &[Row]) -> HashSet<i32> {
 pub(crate) fn reap_adopted(rows: &[Row], seen: &HashSet<(i32, u64)>) {
     let me = own_pid();
     let session = own_session(rows);
-    let leaders = leaders();
+    let nursery = nursery();
+    let leaders = &nursery.leaders;
     for row in rows.iter().filter(|row| row.ended && row.parent == me && !leaders.contains(&row.pid)) {
         let adopted = seen.contains(&(row.pid, row.start)) || leaders.contains(&row.group) || row.session != session;
         if adopted && let Some(pid) = row.id() {

@@ -1,35 +1,17 @@
 //! The child itself: spawned, signalled and reaped.
 
-use std::collections::HashSet;
 use std::io;
 use std::process::Command;
-use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, set_child_subreaper, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::child::Exit;
 use crate::life::Life;
+use crate::nursery::{Nursery, nursery};
 
 /// How long somebody who is writing the program's file is waited for, in all about 60 ms.
 const BUSY_RETRIES: [u64; 5] = [1, 3, 8, 16, 32];
-
-/// The children of this process that are waited for by their own supervisors, by pid.
-static LEADERS: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
-
-pub(crate) fn leaders() -> MutexGuard<'static, HashSet<i32>> {
-    LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Makes this process the parent of what its children leave behind.
-pub(crate) fn adopt_orphans() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if let Err(error) = set_child_subreaper(Some(getpid())) {
-            tracing::warn!(%error, "cannot become a child subreaper: orphans of children may stay behind");
-        }
-    });
-}
 
 /// The child itself. Until it is reaped, its pid and so its group's id cannot pass to anybody else.
 #[derive(Debug)]
@@ -43,16 +25,23 @@ impl Leader {
     pub(crate) fn spawn(command: &mut Command, outlives_us: bool) -> io::Result<Self> {
         let mut retries = BUSY_RETRIES.into_iter();
         loop {
+            // Until it is entered: a child that is met and not known is taken for something left behind.
+            let mut nursery = nursery();
+            nursery.note_thread();
             match command.spawn() {
                 Ok(child) => {
                     let pid = Pid::from_child(&child);
-                    leaders().insert(pid.as_raw_nonzero().get());
+                    nursery.leaders.insert(pid.as_raw_nonzero().get());
+                    drop(nursery);
                     return Ok(Self { life: Life::child(pid), reaped: false, outlives_us });
                 }
                 // Another thread that is between fork and exec holds a copy of every descriptor, for a moment also of
                 // one by which the program was just written.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => match retries.next() {
-                    Some(millis) => std::thread::sleep(Duration::from_millis(millis)),
+                    Some(millis) => {
+                        drop(nursery);
+                        std::thread::sleep(Duration::from_millis(millis));
+                    }
                     None => return Err(error),
                 },
                 Err(error) => return Err(error),
@@ -66,10 +55,18 @@ impl Leader {
         }
     }
 
+    /// Reaps it, once it has ended, if nothing of it can be left; otherwise it stays a zombie.
+    pub(crate) fn reap_alone(&mut self, nursery: &mut Nursery) -> Option<io::Result<Exit>> {
+        nursery.has_leaders_only().then(|| self.reap_from(nursery))
+    }
+
     pub(crate) fn reap(&mut self) -> io::Result<Exit> {
-        // Under one lock, so that a new child with the same pid cannot be entered in between.
-        let mut leaders = leaders();
-        leaders.remove(&self.life.pid.as_raw_nonzero().get());
+        self.reap_from(&mut nursery())
+    }
+
+    /// Under the nursery's lock, so that a new child with the same pid cannot be entered in between.
+    fn reap_from(&mut self, nursery: &mut Nursery) -> io::Result<Exit> {
+        nursery.leaders.remove(&self.life.pid.as_raw_nonzero().get());
         self.reaped = true;
         let status = waitid(WaitId::Pid(self.life.pid), WaitIdOptions::EXITED)?;
         let status = status.ok_or_else(|| io::Error::other("a child that ended has no status"))?;
@@ -89,6 +86,6 @@ impl Drop for Leader {
         if !self.outlives_us {
             self.signal_group(Signal::KILL);
         }
-        leaders().remove(&self.life.pid.as_raw_nonzero().get());
+        nursery().leaders.remove(&self.life.pid.as_raw_nonzero().get());
     }
 }

@@ -7,6 +7,7 @@ mod leader;
 mod life;
 mod limits;
 mod mark;
+mod nursery;
 mod output;
 mod program;
 mod spec;

@@ -1,0 +1,170 @@
+//! The children of this process, and the proof that one of them has left nothing behind.
+//!
+//! Looking through the whole process table costs milliseconds on a busy machine, and nearly every child leaves nothing. The
+//! kernel can say so in microseconds. This process is a child subreaper: whoever loses a parent among its descendants
+//! becomes its child. So once a child has ended, whatever descends from it hangs below another child of this process, one
+//! that is not known; and where there is no unknown child, nothing can be left.
+//!
+//! The kernel keeps the children of a process by thread, in `/proc/self/task/TID/children`: with the thread that spawned
+//! them, and orphans with the first thread that is alive (`find_alive_thread` in `kernel/exit.c`), which is the main one.
+//! The children of a thread that ends pass to the main one too. Therefore the lists of all threads that have ever spawned
+//! are read, and the main thread's last. Such a list leaves nobody out as long as nobody in it is reaped meanwhile: spawning,
+//! reaping and reading are done under one lock.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use rustix::process::{getpid, set_child_subreaper};
+use rustix::thread::gettid;
+
+/// From how many threads that have spawned on it is worth looking which of them are gone.
+const MANY: usize = 64;
+
+static NURSERY: LazyLock<Mutex<Nursery>> = LazyLock::new(|| Mutex::new(Nursery::new()));
+
+thread_local! {
+    static IS_NOTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whoever holds it is the only one who spawns or reaps children.
+pub(crate) fn nursery() -> MutexGuard<'static, Nursery> {
+    NURSERY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, unless that would have to be waited for.
+pub(crate) fn nursery_at_once() -> Option<MutexGuard<'static, Nursery>> {
+    match NURSERY.try_lock() {
+        Ok(nursery) => Some(nursery),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Nursery {
+    /// The children of this process that are waited for by their own supervisors, by pid.
+    pub(crate) leaders: HashSet<i32>,
+    /// `None` where orphans are not ours, or the kernel does not keep such lists (`CONFIG_PROC_CHILDREN`).
+    lists: Option<Lists>,
+}
+
+#[derive(Debug)]
+struct Lists {
+    main: File,
+    /// By the id of their thread, which may be gone.
+    threads: Vec<(i32, File)>,
+}
+
+impl Nursery {
+    /// Makes this process the parent of what its children leave behind.
+    fn new() -> Self {
+        let adopts = set_child_subreaper(Some(getpid()));
+        if let Err(error) = adopts {
+            tracing::warn!(%error, "cannot become a child subreaper: orphans of children may stay behind");
+        }
+        let main = File::open(format!("/proc/self/task/{}/children", getpid()));
+        let lists = adopts.ok().and(main.ok()).map(|main| Lists { main, threads: Vec::new() });
+        Self { leaders: HashSet::new(), lists }
+    }
+
+    /// To be called before this thread spawns.
+    pub(crate) fn note_thread(&mut self) {
+        if IS_NOTED.get() {
+            return;
+        }
+        let Some(lists) = &mut self.lists else { return };
+        if lists.threads.len() >= MANY {
+            lists.threads.retain(|(tid, _)| Path::new(&format!("/proc/self/task/{tid}")).exists());
+        }
+        match File::open("/proc/thread-self/children") {
+            Ok(list) => lists.threads.push((gettid().as_raw_nonzero().get(), list)),
+            Err(_) => self.lists = None,
+        }
+        IS_NOTED.set(true);
+    }
+
+    /// Whether this process has no child, living or to be reaped, but those that are waited for: what has ended of those
+    /// has then left nothing at all. False also where that cannot be known.
+    pub(crate) fn has_leaders_only(&self) -> bool {
+        let Some(Lists { main, threads }) = &self.lists else { return false };
+        let mut lists = threads.iter().map(|(_, list)| list).chain([main]);
+        lists.all(|list| children(list).is_ok_and(|pids| pids.iter().all(|pid| self.leaders.contains(pid))))
+    }
+}
+
+fn children(list: &File) -> io::Result<Vec<i32>> {
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match list.read_at(&mut buffer, text.len() as u64)? {
+            0 => break,
+            read => text.extend(buffer.iter().take(read)),
+        }
+    }
+    let parsed = std::str::from_utf8(&text).ok().map(|text| text.split_ascii_whitespace().map(str::parse).collect());
+    parsed.and_then(Result::ok).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn fresh() -> Nursery {
+        IS_NOTED.set(false);
+        let mut nursery = Nursery::new();
+        nursery.note_thread();
+        nursery
+    }
+
+    #[test]
+    fn a_child_that_nobody_waits_for_is_met_until_it_is_reaped() {
+        let mut nursery = fresh();
+        assert!(nursery.lists.is_some(), "this kernel has CONFIG_PROC_CHILDREN");
+        let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("starts");
+        assert!(!nursery.has_leaders_only(), "it lives");
+        nursery.leaders.insert(child.id().cast_signed());
+        let own = |nursery: &Nursery| children(&nursery.lists.as_ref().expect("there").threads[0].1).expect("reads");
+        assert_eq!(own(&nursery), [child.id().cast_signed()]);
+        drop(child.stdin.take());
+        assert!(child.wait().expect("ends").success());
+        assert_eq!(own(&nursery), []);
+    }
+
+    #[test]
+    fn children_of_a_thread_that_has_ended_are_met() {
+        let spawned = std::thread::spawn(|| {
+            let nursery = fresh();
+            (Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("starts"), nursery)
+        });
+        let (mut child, mut nursery) = spawned.join().expect("spawns");
+        assert!(!nursery.has_leaders_only());
+        assert!(children(&nursery.lists.as_ref().expect("there").threads[0].1).expect("reads").is_empty());
+        nursery.lists = None;
+        assert!(!nursery.has_leaders_only(), "what cannot be known proves nothing");
+        drop(child.stdin.take());
+        child.wait().expect("ends");
+    }
+
+    #[test]
+    fn a_list_longer_than_a_page_is_read_to_its_end() {
+        let nursery = fresh();
+        let mut all: Vec<_> = (0..900)
+            .map(|_| Command::new("/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts"))
+            .collect();
+        let mut pids: Vec<_> = all.iter().map(|child| child.id().cast_signed()).collect();
+        let mut listed = children(&nursery.lists.as_ref().expect("there").threads[0].1).expect("reads");
+        pids.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, pids);
+        for child in &mut all {
+            drop(child.stdin.take());
+            child.wait().expect("ends");
+        }
+    }
+}
