@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use contract::client::Limits;
+use contract::client::{Endpoint, Limits};
 use sidecar::cli::value::{duration, positive_duration};
 use sidecar::{ProbeArgs, ProcessArgs};
-use url::Url;
 
 use crate::executor::local::KeepLogs;
 use crate::parallelism::{Bounds, Policy};
@@ -46,7 +45,7 @@ const EXAMPLES: &str = "Examples:
   queue-manager ledger retry --dead
 
 Exit codes of `local`: 0 all done, or ended when told to; 3 items are in the dead letter; 4 the first items all failed alike;
-64 wrong usage; 70 a defect; 74 the ledger cannot be used; 75 told not to wait for the end of --until-empty or --limit; 78 configuration; 126 or 127 the worker's command cannot run.";
+64 wrong usage; 69 the source did not answer for --source-wait; 70 a defect; 74 the ledger cannot be used; 75 told not to wait for the end of --until-empty or --limit; 78 configuration; 126 or 127 the worker's command cannot run.";
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -55,7 +54,7 @@ pub enum Command {
     #[command(mut_arg("probe_listen", |arg| arg.default_value(PROBES)))]
     Local(Box<LocalArgs>),
     /// Print what `local` would run, and why it would not run the rest; start and write nothing
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Have the manager of a queue start nothing more; what runs goes on
     Pause(PlaceArgs),
     /// Have the manager of a paused queue go on
@@ -84,10 +83,13 @@ pub struct PlaceArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
-    /// The source: a root such as http://127.0.0.1:8080, where /v1/items, /api/v1/items and /items are tried, or the list
-    /// itself.
-    #[arg(long, value_name = "URL", value_parser = value::http_url)]
-    pub source: Url,
+    /// The source: a root such as http://127.0.0.1:8080, where /v1/items, /api/v1/items and /items are tried, the list
+    /// itself, or unix:/run/longshore/items.sock.
+    #[arg(long, value_name = "URL", value_parser = value::endpoint)]
+    pub source: Endpoint,
+    /// File of the token that opens the source; read again when the source is connected to anew, or does not let us in.
+    #[arg(long, value_name = "FILE")]
+    pub source_token_file: Option<PathBuf>,
     /// How long one answer of the source may take.
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = positive_duration)]
     pub source_timeout: Duration,
@@ -164,9 +166,16 @@ pub struct RunArgs {
     /// From the end of one listing to the next.
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = positive_duration)]
     pub poll: Duration,
+    /// The same while the source tells what changes, as ours do: a list is then only asked for to be sure. Never shorter than
+    /// --poll.
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = positive_duration)]
+    pub resync: Duration,
     /// End when the source is empty: everything listed is done or dead, and nothing is withheld that will still come.
     #[arg(long)]
     pub until_empty: bool,
+    /// End with code 69 when the source has not answered for this long and nothing runs [default: wait for ever].
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub source_wait: Option<Duration>,
     /// How long an item must be absent from complete lists before it is forgotten.
     #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = duration)]
     pub forget_after: Duration,
@@ -225,6 +234,11 @@ pub enum Format {
 }
 
 impl SourceArgs {
+    /// Where the source is, and what it is shown.
+    pub fn endpoint(&self) -> Endpoint {
+        self.source.clone().with_token_file(self.source_token_file.clone())
+    }
+
     /// How patient and trusting the source's client is: an item is at most 1 MiB.
     pub fn limits(&self) -> Limits {
         Limits { deadline: self.source_timeout, item_bytes: 1 << 20, ..Limits::default() }
@@ -247,6 +261,8 @@ impl LocalArgs {
             skip_first: self.source.first_run == FirstRun::NewOnly,
             until_empty: self.run.until_empty,
             poll: self.run.poll,
+            resync: self.run.resync,
+            source_wait: self.run.source_wait,
             forget_after: self.run.forget_after,
             stop_grace: self.run.stop_grace,
             retry: RetryPolicy {
@@ -268,7 +284,7 @@ mod tests {
         let argv = words.split_whitespace().map(OsString::from);
         match sidecar::cli::parse::<ManagerArgs>(argv)? {
             sidecar::cli::Parsed::Run(args) => Ok(args),
-            sidecar::cli::Parsed::Install(_) => panic!("no install was asked for"),
+            sidecar::cli::Parsed::Chore(chore) => panic!("{chore:?} was not asked for"),
         }
     }
 

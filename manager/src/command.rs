@@ -19,7 +19,7 @@ pub fn run(args: ManagerArgs) -> ExitCode {
     let ManagerArgs { process, command } = args;
     match command {
         Command::Local(args) => process.run(|shutdown| local::run(*args, shutdown)),
-        Command::Plan(args) => process.run_single(|shutdown| unless_aborted(plan::run(args), shutdown)),
+        Command::Plan(args) => process.run_single(|shutdown| unless_aborted(plan::run(*args), shutdown)),
         Command::Pause(place) => process.run_single(|shutdown| unless_aborted(pause(place, true), shutdown)),
         Command::Resume(place) => process.run_single(|shutdown| unless_aborted(pause(place, false), shutdown)),
         Command::Ledger(args) => process.run_single(|shutdown| unless_aborted(ledger::run(args.command), shutdown)),

@@ -14,6 +14,10 @@ use crate::ledger::{Cause, State, Tally};
 use crate::parallelism::{Bounds, Decision};
 
 mod parallelism;
+mod source;
+
+use source::SourceMeters;
+pub(crate) use source::{Event, ListOutcome, WatchEnd};
 
 /// Upper bounds of an attempt's duration in seconds, from a script to a film.
 const SECONDS: [f64; 12] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 10_800.0, 43_200.0];
@@ -27,6 +31,8 @@ pub struct Meters {
     items: Family<StateLabel, Gauge>,
     attempts: Family<CauseLabel, Counter>,
     duration: Histogram,
+    /// How it hears from its source.
+    pub(crate) source: SourceMeters,
     source_up: Gauge,
     list_age: Gauge<f64, AtomicU64>,
     backlog: Gauge,
@@ -67,6 +73,7 @@ impl Meters {
             items: Family::default(),
             attempts: Family::default(),
             duration: Histogram::new(SECONDS),
+            source: SourceMeters::default(),
             source_up: Gauge::default(),
             list_age: Gauge::default(),
             backlog: Gauge::default(),
@@ -90,6 +97,7 @@ impl Meters {
             Unit::Seconds,
             meters.duration.clone(),
         );
+        meters.source.register(own);
         own.register("source_up", "1 when the last listing succeeded", meters.source_up.clone());
         own.register_with_unit(
             "list_age",
@@ -100,22 +108,14 @@ impl Meters {
         own.register("source_backlog", "What waits behind the source's window", meters.backlog.clone());
         own.register("breaker_open", "1 when the first attempts all ended alike", meters.breaker.clone());
         own.register("paused", "1 when an operator has paused the queue", meters.paused.clone());
-        meters.list_age.set(-1.0);
         meters.parallelism.register(own.sub_registry_with_prefix("parallelism"));
+        meters.list_age.set(-1.0);
         meters
     }
 
     pub(crate) fn ended(&self, outcome: Cause, took: Duration) {
         self.attempts.get_or_create(&CauseLabel { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn may_run(&self, bounds: Bounds, current: usize) {
-        self.parallelism.begin(bounds, current);
-    }
-
-    pub(crate) fn decided(&self, decision: &Decision) {
-        self.parallelism.decided(decision);
     }
 
     pub(crate) fn done(&self) {
@@ -145,6 +145,14 @@ impl Meters {
     pub(crate) fn source(&self, up: bool, list_age: Option<Duration>) {
         self.source_up.set(up.into());
         self.list_age.set(list_age.map_or(-1.0, |age| age.as_secs_f64()));
+    }
+
+    pub(crate) fn may_run(&self, bounds: Bounds, current: usize) {
+        self.parallelism.begin(bounds, current);
+    }
+
+    pub(crate) fn decided(&self, decision: &Decision) {
+        self.parallelism.decided(decision);
     }
 
     pub(crate) fn held(&self, breaker: bool, paused: bool) {

@@ -37,7 +37,8 @@ impl IdSet {
         left
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds all those of another.
+    pub fn add(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
         }
@@ -76,6 +77,11 @@ impl Presence {
     /// Whether nothing was listed.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
+    }
+
+    /// An item was seen to be listed, outside any walk: the next complete list says whether it is still.
+    pub fn met(&mut self, id: ItemId) {
+        self.listed.insert(id);
     }
 
     /// A walk through the list has ended; gives what it proves absent: nothing, unless it was complete.

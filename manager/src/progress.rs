@@ -19,8 +19,11 @@ pub struct Progress(Kind);
 enum Kind {
     Silent,
     Bar(ProgressBar),
-    Log { last: Option<(Instant, Tally)> },
+    Log { last: Option<(Instant, Shown)> },
 }
+
+/// What a line says, so that the same is not said again.
+type Shown = (Tally, Option<String>);
 
 impl Progress {
     /// Shows nothing.
@@ -43,26 +46,28 @@ impl Progress {
         Self(Kind::Bar(bar))
     }
 
-    pub(crate) fn show(&mut self, tally: &Tally, backlog: u64) {
+    /// `waiting`: for what, while nothing runs.
+    pub(crate) fn show(&mut self, tally: &Tally, backlog: u64, waiting: Option<String>) {
         let over = tally.done + tally.dead;
         match &mut self.0 {
             Kind::Silent => {}
             Kind::Bar(bar) => {
                 let all = over + tally.todo + tally.running + backlog;
-                if all > 0 && bar.is_hidden() {
+                if (all > 0 || waiting.is_some()) && bar.is_hidden() {
                     bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
                 bar.set_length(all);
                 bar.set_position(over);
-                bar.set_message(format!("{} running, {} failed", tally.running, tally.dead));
+                let waiting = waiting.map(|what| format!(", waiting for {what}")).unwrap_or_default();
+                bar.set_message(format!("{} running, {} failed{waiting}", tally.running, tally.dead));
             }
             Kind::Log { last } => {
                 let now = Instant::now();
-                let (since, shown) = last.get_or_insert((now, *tally));
-                if now.duration_since(*since) >= LOG_EVERY && *shown != *tally {
+                let (since, shown) = last.get_or_insert_with(|| (now, (*tally, None)));
+                if now.duration_since(*since) >= LOG_EVERY && *shown != (*tally, waiting.clone()) {
                     let Tally { todo, running, done, dead, .. } = *tally;
-                    info!(todo, running, done, dead, backlog, "progress");
-                    *last = Some((now, *tally));
+                    info!(todo, running, done, dead, backlog, waiting_for = waiting, "progress");
+                    *last = Some((now, (*tally, waiting)));
                 }
             }
         }

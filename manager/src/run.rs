@@ -33,15 +33,20 @@ mod listing;
 mod scaling;
 mod settling;
 mod starting;
+mod watching;
 
+use ending::Waiting;
 pub use ending::{Ending, Summary};
 use listing::Listing;
 use settling::Settling;
+use watching::Watching;
 
 /// How often the ledger is asked whether an operator has changed something.
 const CONTROL_EVERY: Duration = Duration::from_millis(500);
 /// When this many items in a row are not given, it is the source that fails.
 const UNREACHED: u32 = 3;
+/// The longest that an item which is listed and not given is left alone.
+const PUT_OFF: Duration = Duration::from_secs(60);
 /// An abort waits this long for what was killed to be recorded.
 const ABORT_WAIT: Duration = Duration::from_secs(3);
 
@@ -58,6 +63,10 @@ pub struct Settings {
     pub until_empty: bool,
     /// From the end of one listing to the next.
     pub poll: Duration,
+    /// The same, while a watch tells what changes.
+    pub resync: Duration,
+    /// How long a source that does not answer is waited for; `None`: for ever.
+    pub source_wait: Option<Duration>,
     /// How long an item must be absent from complete lists before it is forgotten.
     pub forget_after: Duration,
     /// How long an attempt that is stopped has before it is killed.
@@ -108,9 +117,8 @@ pub async fn run<S: Source, E: Executor, L: Ledger>(
 ) -> Result<Ending, RunError> {
     let mut manager = Manager::begin(parts, settings).await?;
     let ending = manager.work().await;
-    if let Some(walk) = manager.listing.walk.take() {
-        walk.task.abort();
-    }
+    manager.stop_walking();
+    manager.stop_watching();
     manager.progress.finish();
     ending
 }
@@ -143,6 +151,7 @@ struct Manager<S, E, L> {
     /// Items this process has started, where that is limited.
     started: HashSet<ItemName>,
     listing: Listing,
+    watching: Watching,
 
     control: crate::ledger::Control,
     control_tick: Interval,
@@ -155,6 +164,8 @@ struct Manager<S, E, L> {
     stopping: bool,
     /// How often an item's state has changed: a list that was begun before the last change proves nothing.
     changes: u64,
+    /// What a run that ends by itself waits for, since nothing runs.
+    waiting: Option<Waiting>,
     tally: Tally,
     next_tally: Instant,
     summary: Summary,
@@ -175,7 +186,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             health,
             meters,
             shutdown: shutdown.clone(),
-            put_off: settings.poll.max(Duration::from_secs(1)) * 2,
+            put_off: (settings.poll.max(Duration::from_secs(1)) * 2).min(PUT_OFF),
         });
         shared.health.starting("source", "not listed yet");
         let Beginning { epoch, walked, unconcluded, uncleared, listed } = shared.keep(|ledger| ledger.begin()).await?;
@@ -186,6 +197,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let now = Instant::now();
         let parallelism = settings.parallelism;
         let mut manager = Self {
+            watching: Watching::new(settings.poll),
             scaler: Scaler::new(parallelism, unconcluded.len(), now.into_std()),
             next_scaling: now + parallelism.adjust_every,
             settings,
@@ -204,6 +216,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             stop_at: None,
             stopping: false,
             changes: 0,
+            waiting: None,
             tally: Tally::default(),
             next_tally: now,
             summary: Summary::new(now),
@@ -237,7 +250,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             if let Some(ending) = self.ending().await? {
                 return Ok(ending);
             }
-            let walking = self.listing.walk.is_some();
+            let (walking, watching) = (self.listing.walk.is_some(), self.watching.watch.is_some());
             let (draining, stopping) = (self.stop_at.is_some(), self.stopping);
             tokio::select! {
                 // A second signal is heard before everything else.
@@ -249,6 +262,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 Some(chore) = self.chores.join_next() => chore??,
                 Some(settled) = self.settling.tasks.join_next() => self.settled(settled??),
                 page = listing::next(&mut self.listing.walk), if walking => self.listed(page).await?,
+                told = watching::next(&mut self.watching.watch), if watching => self.told(told).await?,
                 () = tokio::time::sleep_until(self.listing.next), if !walking && !draining => self.start_walk(),
                 () = until(self.wake) => { self.wake = None; self.stale = true; }
                 _ = self.control_tick.tick() => self.look_around().await?,
@@ -290,6 +304,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 } else {
                     self.shared.meters.done()
                 }
+                if self.shared.source.settles() {
+                    self.listing.forget_known();
+                }
                 let told = match self.settles() {
                     Settles::Nothing => false,
                     Settles::Done => !dead,
@@ -303,7 +320,10 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 }
             }
             Landing::Withdrawn => {}
-            Landing::Vanished => self.changes += 1,
+            Landing::Vanished => {
+                self.changes += 1;
+                self.hasten();
+            }
             Landing::Unreachable { error } => {
                 // One item may be the only one that its source cannot read: the others need not wait for it.
                 self.listing.unreached += 1;
@@ -354,7 +374,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         self.shared.meters.tally(&self.tally, backlog);
         self.shared.meters.held(breaker_open, self.control.paused);
         self.shared.meters.source(self.listing.up == Some(true), self.listing.complete_at.map(|at| at.elapsed()));
-        self.progress.show(&self.tally, backlog);
+        self.progress.show(&self.tally, backlog, self.waiting.map(|waiting| waiting.to_string()));
         Ok(())
     }
 }

@@ -3,18 +3,28 @@
 use std::time::Duration;
 
 use contract::ItemName;
-use contract::client::ClientError;
-use contract::wire::Item;
+use contract::client::{ClientError, ETag};
+use contract::wire::{Item, WatchEvent};
+use futures_util::stream::BoxStream;
 
 mod http;
 
 pub use http::HttpSource;
 
-/// Lists items, gives them, and is told what became of them.
+/// What happens to a list after one of its versions, as it happens; nothing follows an error.
+pub type Changes = BoxStream<'static, Result<WatchEvent, ClientError>>;
+
+/// Lists items, gives them, tells of changes, and is told what became of them.
 pub trait Source: Send + Sync + 'static {
-    /// One page of the list, the first without `token`. Forgets what it took for granted when a first page is asked for
-    /// after a failure.
-    fn list(&self, token: Option<String>) -> impl Future<Output = Result<Page, ClientError>> + Send;
+    /// The first page of the list; `None` when the list is still the one that `known` marks. Forgets what it took for
+    /// granted when it is asked after a failure.
+    fn list(&self, known: Option<&ETag>) -> impl Future<Output = Result<Option<Page>, ClientError>> + Send;
+
+    /// The page that begins where another said the rest does.
+    fn next_page(&self, token: String) -> impl Future<Output = Result<Page, ClientError>> + Send;
+
+    /// What changes from a version of the list on; `None` where that is not offered.
+    fn changes(&self, since: &str) -> impl Future<Output = Result<Option<Changes>, ClientError>> + Send;
 
     /// One item, read anew.
     fn item(&self, name: &ItemName) -> impl Future<Output = Result<Item, ClientError>> + Send;
@@ -42,6 +52,10 @@ pub struct Page {
     pub promised: bool,
     /// How many wait behind the window of a queue.
     pub backlog: u64,
+    /// Of a first page: from where the list's changes can be followed.
+    pub version: Option<String>,
+    /// Of a first page: what marks the list as it was then.
+    pub mark: Option<ETag>,
 }
 
 /// The shortest and the longest wait after a source has failed.

@@ -39,6 +39,11 @@ impl Endpoint {
         self
     }
 
+    /// Whether a token is shown.
+    pub fn is_guarded(&self) -> bool {
+        self.token_file.is_some()
+    }
+
     /// Where the list or the root is; of a socket, with `localhost` for a host.
     pub fn url(&self) -> &Url {
         &self.url

@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use contract::ItemName;
+use contract::client::{Endpoint, InvalidEndpoint};
 use sidecar::cli::value;
-use url::Url;
 
 /// The name of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +53,9 @@ impl FromStr for BackoffRange {
 }
 
 /// The address of a source.
-pub(super) fn http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|e| format!("{e}; a source is given as http://host:port"))?;
-    match url.scheme() {
-        "http" => Ok(url),
-        "https" => {
-            Err("https is not spoken here: put the ambassador beside the manager, or a TLS proxy before it".into())
-        }
-        other => Err(format!("{other}: is not http:; a source is given as http://host:port")),
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    if text.starts_with("https:") {
+        return Err("https is not spoken here: put the ambassador beside the manager, or a TLS proxy before it".into());
     }
+    text.parse().map_err(|error: InvalidEndpoint| error.to_string())
 }

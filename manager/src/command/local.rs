@@ -47,7 +47,7 @@ pub(super) async fn run(args: LocalArgs, shutdown: Shutdown) -> Result<ExitCode,
     let meters = Meters::new(&mut registry);
     probes.serve(health.clone(), registry, shutdown.clone());
     let parts = Parts {
-        source: HttpSource::new(args.source.source.clone(), args.source.limits()),
+        source: HttpSource::new(args.source.endpoint(), args.source.limits()),
         executor,
         ledger,
         clock: Clock::system(),

@@ -31,7 +31,7 @@ struct Planned<'a> {
 }
 
 pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
-    let source = HttpSource::new(args.source.source.clone(), args.source.limits());
+    let source = HttpSource::new(args.source.endpoint(), args.source.limits());
     let ledger = SqliteLedger::open_to_read(&args.place.directory()?, args.place.queue.as_str(), args.source.revision)
         .map_err(failed)?;
     let (mut running, mut paused, mut walked) = (HashSet::new(), false, false);
@@ -44,10 +44,9 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let mut free = parallelism.bounds.least().saturating_sub(running.len());
     let mut budget = Budget { slots: usize::MAX, fresh: args.source.limit, hold: paused.then_some(Hold::Paused) };
     let mut printer = Printer::new(args.output);
-    let (mut token, mut counts) = (None, Counts::default());
-    loop {
-        let page = source.list(token.take()).await.map_err(unlisted)?;
-        let Page { names, next, complete, .. } = page;
+    let mut counts = Counts::default();
+    let mut page = source.list(None).await.map_err(unlisted)?;
+    while let Some(Page { names, next, complete, .. }) = page {
         let rows = match &ledger {
             Some(ledger) => ledger.rows(names.clone()).await.map_err(failed)?,
             None => HashMap::new(),
@@ -63,10 +62,10 @@ pub(super) async fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
         let lines: Vec<_> = decisions.iter().map(|decision| planned(decision, &mut free)).collect();
         counts.add(&lines, complete);
         printer.print(lines)?;
-        token = next;
-        if token.is_none() {
-            break;
-        }
+        page = match next {
+            Some(token) => Some(source.next_page(token).await.map_err(unlisted)?),
+            None => None,
+        };
     }
     printer.end(&counts, &parallelism)?;
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use contract::exit;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
@@ -20,6 +21,8 @@ pub enum Ending {
     Finished(Summary),
     /// The first attempts all failed alike.
     Broken(Summary),
+    /// The source did not answer for as long as it was to be waited for.
+    Unreachable(Summary),
     /// It was told to end.
     Drained {
         /// What it did.
@@ -48,12 +51,14 @@ pub struct Summary {
 }
 
 impl Ending {
-    /// What the process exits with: 0 all done, 3 some are dead, 4 the breaker is open, 75 ended early.
+    /// What the process exits with: 0 all done, 3 some are dead, 4 the breaker is open, 69 the source does not answer, 75
+    /// ended early.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Finished(summary) if summary.dead + summary.dead_before == 0 => 0,
             Self::Finished(_) => 3,
             Self::Broken(_) => 4,
+            Self::Unreachable(_) => exit::UNAVAILABLE,
             Self::Drained { early: true, .. } => 75,
             Self::Drained { early: false, .. } => 0,
         }
@@ -62,7 +67,10 @@ impl Ending {
     /// What the run did.
     pub fn summary(&self) -> &Summary {
         match self {
-            Self::Finished(summary) | Self::Broken(summary) | Self::Drained { summary, .. } => summary,
+            Self::Finished(summary)
+            | Self::Broken(summary)
+            | Self::Unreachable(summary)
+            | Self::Drained { summary, .. } => summary,
         }
     }
 }
@@ -72,9 +80,40 @@ impl fmt::Display for Ending {
         let how = match self {
             Self::Finished(_) => "finished",
             Self::Broken(_) => "given up, since the first items all failed alike",
+            Self::Unreachable(_) => "given up, since the source did not answer for as long as --source-wait says",
             Self::Drained { .. } => "ended as told",
         };
         write!(f, "{how}: {}", self.summary())
+    }
+}
+
+/// What a run that ends by itself waits for while nothing runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Source,
+    Operator,
+    Complete,
+    Backlog(u64),
+    Pending(u64),
+    Todo(u64),
+    Unsettled(u64),
+    Confirmation,
+    Items(usize),
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("the source to answer"),
+            Self::Operator => f.write_str("`queue-manager resume`"),
+            Self::Complete => f.write_str("the source to see all of itself"),
+            Self::Backlog(items) => write!(f, "{items} items behind the source's window"),
+            Self::Pending(items) => write!(f, "{items} items that are about to be listed"),
+            Self::Todo(items) => write!(f, "{items} items whose time has not come"),
+            Self::Unsettled(items) => write!(f, "the source to be told of {items} items"),
+            Self::Confirmation => f.write_str("a list that shows nothing new"),
+            Self::Items(items) => write!(f, "{items} more items to be listed (--limit)"),
+        }
     }
 }
 
@@ -106,21 +145,33 @@ impl fmt::Display for Summary {
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     /// Whether the run is at its end.
     pub(super) async fn ending(&mut self) -> Result<Option<Ending>, RunError> {
+        self.waiting = None;
         if !self.attempts.is_empty() || !self.chores.is_empty() || !self.settling.is_idle() {
             return Ok(None);
         }
         if self.shutdown.is_draining() {
             return Ok(Some(self.drained().await));
         }
-        if !self.settings.has_an_end() || self.control.paused {
+        let patience = self.settings.source_wait;
+        if patience.zip(self.listing.down_since).is_some_and(|(patience, since)| since.elapsed() >= patience) {
+            return Ok(Some(Ending::Unreachable(self.summed_up().await?)));
+        }
+        if !self.settings.has_an_end() {
+            return Ok(None);
+        }
+        if self.control.paused {
+            self.waiting = Some(Waiting::Operator);
             return Ok(None);
         }
         let breaker_open = self.shared.judge().breaker().open().is_some();
         if breaker_open && self.shared.keep(|ledger| ledger.tally()).await?.todo > 0 {
             return Ok(Some(Ending::Broken(self.summed_up().await?)));
         }
-        let finished = self.limit_is_through().await? || (self.settings.until_empty && self.source_is_empty().await?);
-        Ok(if finished { Some(Ending::Finished(self.summed_up().await?)) } else { None })
+        if self.limit_is_through().await? {
+            return Ok(Some(Ending::Finished(self.summed_up().await?)));
+        }
+        self.waiting = self.waits_for().await?;
+        Ok(if self.waiting.is_none() { Some(Ending::Finished(self.summed_up().await?)) } else { None })
     }
 
     async fn limit_is_through(&self) -> Result<bool, RunError> {
@@ -132,27 +183,42 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         Ok(rows.values().all(|row| row.state != crate::ledger::State::Todo || row.absent_since.is_some()))
     }
 
-    /// Only a list that was begun after the last change says that nothing is left.
-    async fn source_is_empty(&mut self) -> Result<bool, RunError> {
-        let Some((changes, walked)) = self.listing.last else { return Ok(false) };
-        if !walked.complete || walked.backlog > 0 || walked.pending > 0 {
-            return Ok(false);
+    /// Why the source is not empty yet. Only a list that was begun after the last change says that nothing is left.
+    async fn waits_for(&mut self) -> Result<Option<Waiting>, RunError> {
+        let Some((changes, walked)) = self.listing.last else { return Ok(Some(Waiting::Source)) };
+        if !self.settings.until_empty {
+            let left = self.settings.limit.unwrap_or_default().saturating_sub(self.started.len());
+            return Ok(Some(Waiting::Items(left)));
+        }
+        if !walked.complete {
+            return Ok(Some(Waiting::Complete));
+        }
+        if walked.backlog > 0 {
+            return Ok(Some(Waiting::Backlog(walked.backlog)));
+        }
+        if walked.pending > 0 {
+            return Ok(Some(Waiting::Pending(walked.pending)));
         }
         let tally = self.shared.keep(|ledger| ledger.tally()).await?;
         self.tally = tally;
+        if tally.todo + tally.running > 0 {
+            return Ok(Some(Waiting::Todo(tally.todo + tally.running)));
+        }
         let unsettled = match self.settles() {
             Settles::Nothing => 0,
             Settles::Done => tally.done_unsettled,
             Settles::All => tally.done_unsettled + tally.dead_unsettled,
         };
-        if tally.todo > 0 || tally.running > 0 || unsettled > 0 {
-            return Ok(false);
+        if unsettled > 0 {
+            // What could not be told is met by the next list.
+            self.hasten();
+            return Ok(Some(Waiting::Unsettled(unsettled)));
         }
         if changes != self.changes {
             self.listing.next = self.listing.next.min(Instant::now());
-            return Ok(false);
+            return Ok(Some(Waiting::Confirmation));
         }
-        Ok(true)
+        Ok(None)
     }
 
     async fn summed_up(&self) -> Result<Summary, RunError> {
@@ -178,9 +244,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let patience = self.shutdown.grace().saturating_sub(self.settings.stop_grace);
         self.stop_at = Some(Instant::now() + patience);
         self.shared.orders.send_replace(Orders::Drain);
-        if let Some(walk) = self.listing.walk.take() {
-            walk.task.abort();
-        }
+        self.stop_walking();
+        self.stop_watching();
         info!(running = self.attempts.len(), ?patience, "nothing more is started");
     }
 

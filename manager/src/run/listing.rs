@@ -4,21 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::client::ClientError;
+use contract::ItemName;
+use contract::client::{ClientError, ETag};
 use sidecar::fault;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Manager, RunError};
+use super::{Manager, RunError, Settings};
 use crate::executor::Executor;
-use crate::ledger::{ItemId, Ledger};
+use crate::ledger::{ItemId, Ledger, Row, State};
+use crate::metrics::ListOutcome;
 use crate::plan::{self, Act};
 use crate::presence::{IdSet, Presence};
 use crate::shared::Backoff;
 use crate::source::{Page, SOURCE_BACKOFF, Source};
-use crate::walk::{Walked, walk};
+use crate::walk::{Answer, Walked, walk};
 
 /// A source that does not know the contract and suddenly lists nothing is believed when it has said so this often: some
 /// answer an error with an empty list.
@@ -30,6 +32,16 @@ pub(super) struct Listing {
     pub(super) next: Instant,
     /// The last walk that ended well, and how much had changed when it began.
     pub(super) last: Option<(u64, Walked)>,
+    /// The last walk that ended well, for as long as a list that is still the same leaves nothing to be done.
+    known: Option<Known>,
+    /// When the last list ended well, and how long it took.
+    ended: (Instant, Duration),
+    /// Whether the last list left nothing open that no watch tells of.
+    calm: bool,
+    /// Whether something has happened since the last list began that only another explains.
+    hastened: bool,
+    /// When a list is due because a watch has ended.
+    relist: Option<Instant>,
     pub(super) complete_at: Option<Instant>,
     /// Whether a complete list was seen ever, also by former managers.
     walked_ever: bool,
@@ -37,6 +49,8 @@ pub(super) struct Listing {
     /// Empty lists in a row that are not believed yet.
     empty: u32,
     pub(super) up: Option<bool>,
+    /// Since when it has not answered.
+    pub(super) down_since: Option<Instant>,
     backoff: Backoff,
     /// Until when nothing is started, since the source failed.
     pub(super) hold: Option<Instant>,
@@ -46,36 +60,79 @@ pub(super) struct Listing {
 
 impl Listing {
     pub(super) fn new(listed: Vec<ItemId>, walked_ever: bool) -> Self {
+        let now = Instant::now();
         Self {
             walk: None,
-            next: Instant::now(),
+            next: now,
             last: None,
+            known: None,
+            ended: (now, Duration::ZERO),
+            calm: false,
+            hastened: false,
+            relist: None,
             complete_at: None,
             walked_ever,
             presence: Presence::new(listed),
             empty: 0,
             up: None,
+            down_since: Some(now),
             backoff: Backoff::new(SOURCE_BACKOFF.0, SOURCE_BACKOFF.1),
             hold: None,
             unreached: 0,
         }
     }
+
+    /// Something is to be told to the source, or found out by a list, that a list which is still the same would pass over.
+    pub(super) fn forget_known(&mut self) {
+        self.known = None;
+        if let Some(walk) = &mut self.walk {
+            walk.lasting = false;
+        }
+    }
+
+    /// How long the last list took.
+    pub(super) fn took(&self) -> Duration {
+        self.ended.1
+    }
+
+    /// An item is listed, whatever a walk under way meets.
+    fn met(&mut self, id: ItemId) {
+        self.presence.met(id);
+        if let Some(walk) = &mut self.walk {
+            walk.seen.insert(id);
+        }
+    }
+}
+
+/// A complete list, and what marks it.
+struct Known {
+    mark: ETag,
+    version: Option<String>,
+    seen: IdSet,
+    walked: Walked,
 }
 
 /// A walk under way.
 pub(super) struct Walk {
     pages: mpsc::Receiver<Page>,
-    pub(super) task: JoinHandle<Result<Walked, ClientError>>,
+    pub(super) task: JoinHandle<Result<Answer, ClientError>>,
     seen: IdSet,
     began: Instant,
     /// How much had changed when it began.
     changes: u64,
+    /// Whether it has brought its first page.
+    arrived: bool,
+    /// What that said of the list's version and mark.
+    version: Option<String>,
+    mark: Option<ETag>,
+    /// Whether a list that is still the same would leave nothing to be done.
+    lasting: bool,
 }
 
 /// What a walk brings.
 pub(super) enum Listed {
     Page(Page),
-    End(Result<Result<Walked, ClientError>, JoinError>),
+    End(Result<Result<Answer, ClientError>, JoinError>),
 }
 
 pub(super) async fn next(walk: &mut Option<Walk>) -> Listed {
@@ -88,11 +145,20 @@ pub(super) async fn next(walk: &mut Option<Walk>) -> Listed {
 
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     pub(super) fn start_walk(&mut self) {
+        (self.listing.relist, self.listing.hastened) = (None, false);
         // One page waits while one is planned.
         let (sender, pages) = mpsc::channel(1);
-        let task = tokio::spawn(walk(Arc::clone(&self.shared), sender, self.settings.until_empty));
-        self.listing.walk =
-            Some(Walk { pages, task, seen: IdSet::default(), began: Instant::now(), changes: self.changes });
+        let known = self.listing.known.as_ref().map(|known| known.mark.clone());
+        let task = tokio::spawn(walk(Arc::clone(&self.shared), sender, known, self.settings.until_empty));
+        let (seen, arrived, version, mark) = Default::default();
+        let (began, changes) = (Instant::now(), self.changes);
+        self.listing.walk = Some(Walk { pages, task, seen, began, changes, arrived, version, mark, lasting: true });
+    }
+
+    pub(super) fn stop_walking(&mut self) {
+        if let Some(walk) = self.listing.walk.take() {
+            walk.task.abort();
+        }
     }
 
     pub(super) async fn listed(&mut self, listed: Listed) -> Result<(), RunError> {
@@ -101,8 +167,10 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             Listed::End(ended) => {
                 let Some(walk) = self.listing.walk.take() else { return Ok(()) };
                 match ended? {
-                    Ok(walked) => self.walked(walk, walked).await,
+                    Ok(Answer::Through(walked)) => self.walked(walk, walked).await,
+                    Ok(Answer::Same { pending }) => self.unchanged(walk, pending).await,
                     Err(error) => {
+                        self.shared.meters.source.listed(ListOutcome::Failed);
                         self.listing.presence.walked(walk.seen, false);
                         self.listing.last = None;
                         self.source_failed(&error);
@@ -114,7 +182,43 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     }
 
     async fn page(&mut self, page: Page) -> Result<(), RunError> {
-        let names = page.names;
+        if let Some(walk) = &mut self.listing.walk
+            && !std::mem::replace(&mut walk.arrived, true)
+        {
+            (walk.version, walk.mark) = (page.version, page.mark);
+            // From the list's beginning, so that a long walk does not outlast what the source remembers.
+            let version = walk.version.clone();
+            self.watch_from(version);
+        }
+        for id in self.shown(page.names).await? {
+            if let Some(walk) = &mut self.listing.walk {
+                walk.seen.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Items that a watch has shown.
+    pub(super) async fn added(&mut self, names: Vec<ItemName>) -> Result<(), RunError> {
+        for id in self.shown(names).await? {
+            self.listing.met(id);
+        }
+        Ok(())
+    }
+
+    /// Items that a watch has taken away. That concludes nothing: where one of them is still to be done, a list is asked for.
+    pub(super) async fn removed(&mut self, names: Vec<ItemName>) -> Result<(), RunError> {
+        if !self.listing.hastened {
+            let rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
+            if rows.values().any(|row| row.state == State::Todo && row.absent_since.is_none()) {
+                self.hasten();
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans names that were seen to be listed, writes down what is new, and does what is to be done.
+    async fn shown(&mut self, names: Vec<ItemName>) -> Result<Vec<ItemId>, RunError> {
         let rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
         let mut budget = self.budget();
         let skip_new = self.settings.skip_first && !self.listing.walked_ever;
@@ -129,8 +233,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             self.changes += 1;
             self.stale = true;
         }
-        if let Some(walk) = &mut self.listing.walk {
-            rows.values().chain(noted.values()).for_each(|row| walk.seen.insert(row.id));
+        let over = |row: &Row| matches!(row.state, State::Done | State::Dead);
+        if self.shared.source.settles() && rows.values().any(over) {
+            self.listing.forget_known();
         }
         for decision in &decisions {
             if let Act::Settle { id, dead } = decision.act {
@@ -138,13 +243,35 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             }
         }
         self.start(decisions, &noted);
-        Ok(())
+        Ok(rows.values().chain(noted.values()).map(|row| row.id).collect())
+    }
+
+    /// The source says that its list is the one that is known already, which is as good as having walked it again.
+    async fn unchanged(&mut self, mut walk: Walk, pending: u64) -> Result<(), RunError> {
+        self.shared.meters.source.listed(ListOutcome::Unchanged);
+        let Some(known) = self.listing.known.take() else {
+            // What was known was worth nothing any more by the time it was confirmed.
+            self.source_answered();
+            self.listing.next = Instant::now();
+            return Ok(());
+        };
+        walk.seen.add(&known.seen);
+        (walk.version, walk.mark) = (known.version, Some(known.mark));
+        self.watch_from(walk.version.clone());
+        self.concluded(walk, Walked { pending, ..known.walked }).await
     }
 
     async fn walked(&mut self, walk: Walk, mut walked: Walked) -> Result<(), RunError> {
+        self.shared.meters.source.listed(ListOutcome::Walked);
+        walked.complete = walked.complete && self.believed(&walked);
+        self.concluded(walk, walked).await
+    }
+
+    async fn concluded(&mut self, walk: Walk, walked: Walked) -> Result<(), RunError> {
         self.source_answered();
         let (now, took) = (self.now(), walk.began.elapsed());
-        walked.complete = walked.complete && self.believed(&walked);
+        let known = walk.mark.filter(|_| walk.lasting && walked.complete);
+        self.listing.known = known.map(|mark| Known { mark, version: walk.version, seen: walk.seen.clone(), walked });
         let absent = self.listing.presence.walked(walk.seen, walked.complete);
         if walked.complete {
             if !absent.is_empty() {
@@ -165,9 +292,41 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             }
         }
         self.listing.last = Some((walk.changes, walked));
-        // A list that takes long to walk is not walked all the time.
-        self.listing.next = Instant::now() + self.settings.poll.max(took);
+        self.listing.calm = walked.complete && walked.backlog == 0 && walked.pending == 0;
+        self.listing.ended = (Instant::now(), took);
+        self.schedule();
         Ok(())
+    }
+
+    /// When the list is asked for again, as far as is known now.
+    fn schedule(&mut self) {
+        let Settings { poll, resync, .. } = self.settings;
+        let told = self.is_watched() && self.listing.calm && !self.listing.hastened;
+        let pace = if told { resync.max(poll) } else { poll };
+        let (ended, took) = self.listing.ended;
+        // A list that takes long to walk is not walked all the time.
+        let due = ended + pace.max(took);
+        self.listing.next = self.listing.relist.map_or(due, |relist| relist.min(due));
+    }
+
+    /// There is something that only a list can tell, so that it is asked for as often as if nobody watched.
+    pub(super) fn hasten(&mut self) {
+        if !std::mem::replace(&mut self.listing.hastened, true) {
+            self.reschedule();
+        }
+    }
+
+    /// A watch has ended: only a list can tell what it missed, after a while, so that not everybody asks at once.
+    pub(super) fn relist(&mut self, wait: Duration) {
+        self.listing.relist = Some(Instant::now() + wait);
+        self.reschedule();
+    }
+
+    /// Something has changed about when to ask. A source that fails is asked again as it is, and a walk under way ends first.
+    pub(super) fn reschedule(&mut self) {
+        if self.listing.walk.is_none() && self.listing.up == Some(true) {
+            self.schedule();
+        }
     }
 
     fn believed(&mut self, walked: &Walked) -> bool {
@@ -202,7 +361,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         };
         let wait = self.listing.backoff.next().max(asked.unwrap_or_default().min(Duration::from_secs(300)));
         self.listing.hold = Some(now + wait);
-        self.listing.next = now + wait;
+        (self.listing.next, self.listing.relist) = (now + wait, None);
+        self.listing.down_since.get_or_insert(now);
         if self.listing.up != Some(false) {
             warn!(%error, "the source fails; nothing changes until it answers again");
         }
@@ -215,6 +375,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             info!("the source answers");
         }
         self.listing.up = Some(true);
+        self.listing.down_since = None;
         self.listing.backoff.reset();
         self.stale |= self.listing.hold.take().is_some();
         self.shared.health.ready("source");

@@ -47,6 +47,8 @@ pub(crate) fn settings() -> Settings {
         skip_first: false,
         until_empty: true,
         poll: Duration::from_secs(5),
+        resync: Duration::from_secs(300),
+        source_wait: None,
         forget_after: Duration::from_secs(7 * 86_400),
         stop_grace: Duration::from_secs(2),
         retry: RetryPolicy {
@@ -132,9 +134,12 @@ async fn one_world(seed: u64) {
     let source = MemorySource::new(seed, 20);
     {
         let mut world = source.world();
-        world.trouble = Trouble { fails: 0.1, partial: 0.2, latency: Duration::from_millis(400) };
+        world.trouble = Trouble { fails: 0.1, partial: 0.2, latency: Duration::from_millis(400), ..Trouble::default() };
         world.settles = random.bool();
         world.takes_away = random.bool();
+        (world.watched, world.marks) = (random.bool(), random.bool());
+        (world.trouble.breaks, world.trouble.expires) = (0.2, 0.2);
+        (world.trouble.babbles, world.trouble.lags) = (0.2, 0.1);
     }
     let stage = Stage::new(source, SimulatedExecutor::choosing(seed, Weather::foul(), mixed), seed);
     for _ in 0..random.u8(0..12) {
@@ -160,6 +165,9 @@ async fn one_world(seed: u64) {
         }
         if random.bool() {
             stage.executor.restart();
+        }
+        if random.u8(0..4) == 0 {
+            stage.source.world().restart();
         }
         if random.u8(0..4) == 0 {
             // Gone, perhaps while a request to start an attempt at it is under way.
