@@ -18,7 +18,7 @@ demo: ## Real mp4 files become thumbnails, end to end, on this machine (OUT=demo
 
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
-	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr
+	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs
 	@tests/run
 
 .PHONY: bench

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 /// How long anything may take that is waited for.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_files-ambassador");
 
@@ -73,7 +73,7 @@ impl Ambassador {
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
-            // strace that is killed lets go of what it traces, which would live on.
+            // Whatever it was started by or started with ends with it.
             .process_group(0)
             .spawn()
             .expect("the program starts");

@@ -1,10 +1,9 @@
-//! The program killed in the middle of a settle, and a file system that fails or does not answer.
+//! The program killed in the middle of a settle, and a settle that fails there.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::ambassador::{Ambassador, PROGRAM, until};
 
@@ -106,108 +105,4 @@ async fn a_settle_that_fails_half_way_puts_the_file_back() {
     assert_eq!(ambassador.named("a.mp4").await, name);
     assert_eq!(ambassador.settle(&name).await.status, 204);
     assert_eq!((files(root.path()).len(), files(done.path()).len()), (0, 1));
-}
-
-/// A file system that fails or hangs, which strace makes of a good one.
-mod needs_strace {
-    use super::*;
-
-    /// The program under strace, which makes this system call fail or hang as a file server would.
-    fn traced(call: &str, how: &str) -> Command {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-        command.args(["-e", &format!("inject={call}:{how}"), PROGRAM]);
-        command
-    }
-
-    #[tokio::test]
-    async fn where_others_may_write_unseen_only_rest_counts() {
-        let root = tempfile::tempdir().expect("a directory");
-        // Without this call it is not known what file system it is.
-        let command = traced("fstatfs", "error=EIO");
-        let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "2s", "--rescan", "100ms"]).await;
-        ambassador.listed(0).await;
-        let began = Instant::now();
-        let writer = fs::File::create(root.path().join("a.mp4")).expect("created");
-        fs::write(root.path().join("b.mp4"), "closed").expect("written");
-        ambassador.listed(2).await;
-        assert!(began.elapsed() >= Duration::from_secs(2), "listed before it had rested");
-        assert!(ambassador.probe("/metrics").await.text.contains("longshore_files_inotify_watches 0"));
-        drop(writer);
-    }
-
-    #[tokio::test]
-    async fn a_stale_file_handle_is_not_an_empty_directory() {
-        let root = tempfile::tempdir().expect("a directory");
-        fs::create_dir(root.path().join("d")).expect("made");
-        for n in 0..3 {
-            fs::write(root.path().join(format!("d/{n}.mp4")), "x").expect("written");
-        }
-        // A scan takes two calls for the root and two for `d`; from the second on, `d` fails at once, five times.
-        let command = traced("getdents64", "error=ESTALE:when=7..19+3");
-        let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms"];
-        let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
-        let names = ambassador.listed(3).await;
-        until("an incomplete list", async || {
-            assert_eq!(ambassador.names().await, names);
-            (!ambassador.is_complete().await).then_some(())
-        })
-        .await;
-        assert!(!ambassador.withheld("d/", "unreadable").await);
-        until("a complete list", async || {
-            assert_eq!(ambassador.names().await, names);
-            ambassador.is_complete().await.then_some(())
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_root_that_fails_is_lost_and_nothing_in_it_is() {
-        let root = tempfile::tempdir().expect("a directory");
-        fs::write(root.path().join("a.mp4"), "x").expect("written");
-        let command = traced("getdents64", "error=EIO:when=3..5");
-        let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms"];
-        let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
-        let names = ambassador.listed(1).await;
-        until("it lost", async || {
-            let ready = ambassador.probe("/readyz").await;
-            (ready.status == 503 && ready.text.contains("cannot be read")).then_some(())
-        })
-        .await;
-        assert_eq!(ambassador.listed(1).await, names);
-        assert!(ambassador.is_complete().await);
-    }
-
-    #[tokio::test]
-    async fn until_the_first_scan_is_over_there_is_no_list_and_no_empty_one() {
-        let root = tempfile::tempdir().expect("a directory");
-        fs::write(root.path().join("a.mp4"), "x").expect("written");
-        let command = traced("getdents64", "delay_enter=5s:when=1");
-        let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "0s"]).await;
-        let refused = ambassador.list().await;
-        assert!(refused.status == 503 && refused.retry_after, "{}", refused.text);
-        assert_eq!(ambassador.ask("GET", "/v1/items/a").await.status, 503, "not to know is not to deny");
-        assert_eq!((ambassador.probe("/readyz").await.status, ambassador.probe("/livez").await.status), (503, 200));
-        let list =
-            until("a list", async || Some(ambassador.list().await).filter(|list| list.status != 503)).await.json();
-        assert_eq!((list["items"].as_array().map(Vec::len), &list["metadata"]["complete"]), (Some(1), &true.into()));
-    }
-
-    #[tokio::test]
-    async fn a_mount_that_hangs_is_told_and_the_api_answers_all_the_while() {
-        let root = tempfile::tempdir().expect("a directory");
-        fs::write(root.path().join("a.mp4"), "x").expect("written");
-        let command = traced("getdents64", "delay_enter=4s:when=3");
-        let flags = ["--no-inotify", "--stable-for", "0s", "--rescan", "300ms", "--stall-after", "500ms"];
-        let ambassador = Ambassador::spawn(command, root.path(), &flags).await;
-        let names = ambassador.listed(1).await;
-        until("readiness to turn red", async || {
-            let ready = ambassador.probe("/readyz").await;
-            (ready.status == 503 && ready.text.contains("not answered")).then_some(())
-        })
-        .await;
-        assert_eq!(ambassador.list().await.status, 503);
-        assert_eq!(ambassador.probe("/livez").await.status, 200);
-        assert_eq!(ambassador.listed(1).await, names, "it answers again, and nothing was lost");
-    }
 }

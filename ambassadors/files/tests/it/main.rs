@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
 mod ambassador;
+mod bound;
 mod cli;
 mod conformance;
 mod faults;
@@ -12,4 +13,5 @@ mod root;
 mod scale;
 mod server;
 mod settling;
+mod storm;
 mod whole;

@@ -24,6 +24,7 @@ async fn events_that_were_lost_are_made_up_for_by_a_scan() {
     ambassador.listed(files).await;
     let metrics = ambassador.probe("/metrics").await.text;
     assert!(!metrics.contains("longshore_files_inotify_overflows_total 0"), "they were lost");
+    assert_eq!(ambassador.log().matches("inotify lost events").count(), 1, "said once");
 }
 
 #[tokio::test]
@@ -64,23 +65,70 @@ async fn two_ambassadors_of_one_folder_settle_each_file_once() {
 mod needs_userns {
     use super::*;
 
-    /// In a user namespace of its own, which has a limit of its own.
+    /// The program in a user namespace of its own, where this is done to its limits first.
+    fn limited(how: &str) -> Command {
+        let script = format!(r#"{how} && exec "$@""#);
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "sh", "-c", &script, "sh", PROGRAM]);
+        command
+    }
+
+    /// Raises a limit there.
+    fn raise(ambassador: &Ambassador, limit: &str) {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &ambassador.pid().to_string(), "--user", "--preserve-credentials", "--"]);
+        command.args(["sh", "-c", &format!("echo 100 >/proc/sys/user/{limit}")]);
+        assert!(command.status().expect("nsenter runs").success());
+    }
+
+    async fn metric(ambassador: &Ambassador, line: &str) {
+        until(line, async || {
+            let metrics = ambassador.probe("/metrics").await.text;
+            metrics.lines().any(|now| now == format!("longshore_files_{line}")).then_some(())
+        })
+        .await;
+    }
+
     #[tokio::test]
     async fn without_watches_left_scans_still_find_everything() {
         let root = tempfile::tempdir().expect("a directory");
         for n in 0..5 {
             fs::create_dir(root.path().join(n.to_string())).expect("made");
         }
-        let script = r#"echo 3 > /proc/sys/user/max_inotify_watches && exec "$@""#;
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "sh", "-c", script, "sh", PROGRAM]);
+        let command = limited("echo 3 >/proc/sys/user/max_inotify_watches");
         let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "100ms", "--rescan", "100ms"]).await;
         ambassador.listed(0).await;
         for n in 0..5 {
             fs::write(root.path().join(format!("{n}/a.mp4")), "x").expect("written");
         }
         ambassador.listed(5).await;
-        assert_eq!(ambassador.log().matches("no more directories can be watched").count(), 1);
-        assert!(ambassador.probe("/metrics").await.text.contains("longshore_files_inotify_watches 3"));
+        metric(&ambassador, "inotify_watches 3").await;
+        metric(&ambassador, "inotify_unwatched 3").await;
+        let said = || ambassador.log().matches("no more directories can be watched").count();
+        assert_eq!(said(), 1, "once, not at every scan");
+        // With more of them it is as fast as ever, and the next shortage is worth another word.
+        raise(&ambassador, "max_inotify_watches");
+        metric(&ambassador, "inotify_unwatched 0").await;
+        metric(&ambassador, "inotify_watches 6").await;
+        for n in 0..100 {
+            fs::create_dir(root.path().join(format!("more-{n}"))).expect("made");
+        }
+        metric(&ambassador, "inotify_unwatched 6").await;
+        until("the second shortage told", async || (said() == 2).then_some(())).await;
+    }
+
+    #[tokio::test]
+    async fn without_an_instance_left_scans_find_everything_until_there_is_one() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir(root.path().join("d")).expect("made");
+        let command = limited("echo 0 >/proc/sys/user/max_inotify_instances");
+        let ambassador = Ambassador::spawn(command, root.path(), &["--stable-for", "100ms", "--rescan", "100ms"]).await;
+        fs::write(root.path().join("d/a.mp4"), "x").expect("written");
+        ambassador.named("d/a.mp4").await;
+        metric(&ambassador, "inotify_unwatched 2").await;
+        assert_eq!(ambassador.log().matches("no inotify").count(), 1, "once, not at every scan");
+        raise(&ambassador, "max_inotify_instances");
+        metric(&ambassador, "inotify_watches 2").await;
+        metric(&ambassador, "inotify_unwatched 0").await;
     }
 }
