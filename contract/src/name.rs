@@ -28,7 +28,10 @@ impl ItemName {
     /// people; the hash is the first 64 bits of SHA-256 over source id, key and version, each preceded by its length, in
     /// lower-case base32 (RFC 4648, 13 characters), for machines.
     pub fn derive(source_id: &[u8], key: &[u8], version: &[u8]) -> Self {
-        Self(format!("{}-{}", slug(key), hash(&[source_id, key, version])).into())
+        let mut name = slug(key);
+        name.push('-');
+        push_hash(&mut name, &[source_id, key, version]);
+        Self(name.into())
     }
 
     /// Accepts any name a source may list.
@@ -41,6 +44,10 @@ impl ItemName {
         }
         if text.len() > MAX_NAME {
             return Err(InvalidName::TooLong { bytes: text.len() });
+        }
+        // Nearly every name, and a list may have millions: without a way out, the loop is done sixteen bytes at a time.
+        if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
+            return Ok(Self(text.into()));
         }
         match text.chars().find(|c| c.is_control()) {
             Some(control) => Err(InvalidName::Control { control }),
@@ -66,6 +73,12 @@ impl ItemName {
 
 /// 64 bits of SHA-256 over `parts`, each preceded by its length, as 13 characters of base32.
 pub fn hash(parts: &[&[u8]]) -> String {
+    let mut text = String::with_capacity(HASH_CHARS);
+    push_hash(&mut text, parts);
+    text
+}
+
+fn push_hash(text: &mut String, parts: &[&[u8]]) {
     let mut hasher = Sha256::new();
     hasher.update(DOMAIN);
     for part in parts {
@@ -73,14 +86,17 @@ pub fn hash(parts: &[&[u8]]) -> String {
         hasher.update(part);
     }
     let digest = hasher.finalize();
-    let mut text = data_encoding::BASE32_NOPAD.encode(digest.first_chunk::<8>().expect("a SHA-256 has 32 bytes"));
-    text.make_ascii_lowercase();
-    text
+    let from = text.len();
+    data_encoding::BASE32_NOPAD.encode_append(digest.first_chunk::<8>().expect("a SHA-256 has 32 bytes"), text);
+    if let Some(hash) = text.get_mut(from..) {
+        hash.make_ascii_lowercase();
+    }
 }
 
 fn slug(key: &[u8]) -> String {
     let last = key.rsplit(|b| *b == b'/').find(|part| !part.is_empty()).unwrap_or_default();
-    let mut slug = String::with_capacity(MAX_SLUG);
+    // With room for what follows it in a name.
+    let mut slug = String::with_capacity(MAX_DERIVED);
     for byte in last {
         if slug.len() == MAX_SLUG {
             break;
@@ -92,7 +108,10 @@ fn slug(key: &[u8]) -> String {
         }
     }
     slug.truncate(slug.trim_end_matches('-').len());
-    if slug.is_empty() { "item".to_owned() } else { slug }
+    if slug.is_empty() {
+        slug.push_str("item");
+    }
+    slug
 }
 
 impl Serialize for ItemName {

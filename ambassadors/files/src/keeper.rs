@@ -1,7 +1,9 @@
 //! The one thread that reads the folder and keeps the catalog: whole scans as the truth, events and timers as hints. It
 //! may hang with its file system; nothing else does.
 
+mod ahead;
 mod look;
+mod readers;
 mod scan;
 
 use std::collections::{BTreeSet, HashMap};
@@ -111,6 +113,8 @@ pub(crate) struct Keeper {
     /// Batches of events, one after another, that told of nothing but writes.
     write_batches: u32,
     tally: scan::Tally,
+    /// What is being looked at by others, while the folder is walked through.
+    out: ahead::Out,
 }
 
 /// Starts the thread.
@@ -140,6 +144,7 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         rested: Instant::now(),
         write_batches: 0,
         tally: scan::Tally::default(),
+        out: ahead::Out::default(),
         shared,
     };
     std::thread::Builder::new().name("keeper".into()).spawn(move || {

@@ -2,8 +2,11 @@
 //! open for writing. Where it cannot be had, nothing is known.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::fstatfs;
+
+use crate::jail::Sight;
 
 /// Who has a file open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,14 @@ fn fcntl(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> s
     // SAFETY: the descriptor is open as long as it is borrowed, and these commands take an integer, no pointer.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
     if result == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the file has not changed for `stable_for` by the clock that stamps it, which on a file system of this machine is
+/// the one that says what time it is `now`.
+pub(crate) fn has_rested(sight: &Sight, stable_for: Duration, now: SystemTime) -> bool {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.checked_sub(stable_for)
+        .is_some_and(|then| i128::try_from(then.as_nanos()).is_ok_and(|then| sight.changed_nanos <= then))
 }
 
 /// Whether every writer of this file system is on this machine, so that inotify sees and leases stop them all, and the

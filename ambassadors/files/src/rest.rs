@@ -44,6 +44,11 @@ impl Resting {
         Self { stable_for, files: HashMap::new(), due: BTreeSet::new() }
     }
 
+    /// Whether the file is waited for.
+    pub(crate) fn waits_for(&self, key: &[u8]) -> bool {
+        self.files.contains_key(key)
+    }
+
     /// The file of this key looks like this now.
     pub(crate) fn look(&mut self, key: &[u8], sight: &Sight, now: Instant) -> Rest {
         let file = match self.files.get(key) {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use super::Keeper;
-use crate::args::Identity;
+use crate::args::{Identity, Settings};
 use crate::jail::{Dir, Jail, Kind, Sight, is_absence, split};
 use crate::quiet::{self, Writers};
 use crate::reason::Reason;
@@ -41,6 +41,7 @@ enum Proof {
 impl Keeper {
     /// Finds the file by its key and looks at it.
     pub(super) fn look_by_key(&mut self, jail: &Jail, key: &[u8], cause: Cause) {
+        self.disturb(key, cause);
         if cause == Cause::Written && !matches!(self.shared.catalog.look(key), Some(Known::Listed(_))) {
             // It is waited for already, or no item.
             return;
@@ -63,6 +64,7 @@ impl Keeper {
     /// Looks at the entry of `dir` that `key` names, of this kind as far as the directory told.
     pub(super) fn look(&mut self, jail: &Jail, dir: &Dir, local: bool, key: &[u8], kind: Option<Kind>, cause: Cause) {
         self.shared.vitals.answered();
+        self.disturb(key, cause);
         let (_, name) = split(key);
         if cause == Cause::Scan
             && kind.is_some()
@@ -77,6 +79,11 @@ impl Keeper {
             Err(error) if is_absence(error) => return self.forget(key),
             Err(error) => return self.cannot_see(key, error),
         };
+        self.judge(jail, dir, local, key, sight, cause);
+    }
+
+    /// What was found out about a file by looking at it.
+    pub(super) fn judge(&mut self, jail: &Jail, dir: &Dir, local: bool, key: &[u8], sight: Sight, cause: Cause) {
         match sight.kind {
             Kind::Directory => {
                 self.forget(key);
@@ -164,32 +171,27 @@ impl Keeper {
     /// without waiting: its writer just closed it or moved it here (an empty one is often only a beginning), or it has not
     /// changed for long enough by the clock that stamps it, which is our own.
     fn is_evident(&self, sight: &Sight, cause: Cause) -> bool {
-        if cause == Cause::Finished && sight.version.size > 0 {
-            return true;
-        }
-        let stable_for = self.shared.settings.when.stable_for;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.checked_sub(stable_for)
-            .is_some_and(|then| i128::try_from(then.as_nanos()).is_ok_and(|t| sight.changed_nanos <= t))
+        (cause == Cause::Finished && sight.version.size > 0)
+            || quiet::has_rested(sight, self.shared.settings.when.stable_for, SystemTime::now())
     }
 
     fn list(&mut self, key: &[u8], version: FileVersion, just_finished: bool) {
-        let settings = &self.shared.settings;
-        let text = match settings.identity {
-            Identity::Version => version.to_string(),
-            Identity::Key => String::new(),
-        };
-        let name = ItemName::derive(settings.source_id.as_bytes(), key, text.as_bytes());
+        let name = name_of(&self.shared.settings, key, version);
         self.resting.drop(key);
         if just_finished {
             self.fast.insert(key.into(), Instant::now());
         }
         if self.shared.catalog.list(key, &name, version.into()) == Listing::Listed {
-            debug!(%name, key = %String::from_utf8_lossy(key), "listed");
-            if self.shared.remembered.was_settled(&name) {
-                // Fails only when the process ends.
-                let _ = self.late.send(name);
-            }
+            self.tell_listed(&name, key);
+        }
+    }
+
+    /// An item is listed that was not.
+    pub(super) fn tell_listed(&self, name: &ItemName, key: &[u8]) {
+        debug!(%name, key = %String::from_utf8_lossy(key), "listed");
+        if self.shared.remembered.was_settled(name) {
+            // Fails only when the process ends.
+            let _ = self.late.send(name.clone());
         }
     }
 
@@ -236,6 +238,15 @@ impl Keeper {
     pub(super) fn is_local(&mut self, dir: &Dir) -> bool {
         *self.locality.entry(dir.sight().device).or_insert_with(|| quiet::is_local(dir))
     }
+}
+
+/// The name of this version of the file.
+pub(super) fn name_of(settings: &Settings, key: &[u8], version: FileVersion) -> ItemName {
+    let text = match settings.identity {
+        Identity::Version => version.to_string(),
+        Identity::Key => String::new(),
+    };
+    ItemName::derive(settings.source_id.as_bytes(), key, text.as_bytes())
 }
 
 /// Opens the file as a worker would, and asks who else has it open.

@@ -163,9 +163,10 @@ impl Keeper {
         let mut ahead = vec![start];
         while let Some(next) = ahead.pop() {
             if let Some(dir) = self.enter(jail, &next) {
-                self.read(jail, &dir, &next.path, &mut ahead);
+                self.read(jail, &Arc::new(dir), &next.path, &mut ahead);
             }
         }
+        self.await_all(jail);
     }
 
     /// Opens a directory, unless a rule or the system says no.
@@ -209,7 +210,7 @@ impl Keeper {
         Some(dir)
     }
 
-    fn read(&mut self, jail: &Jail, dir: &Dir, path: &[u8], ahead: &mut Vec<Ahead>) {
+    fn read(&mut self, jail: &Jail, dir: &Arc<Dir>, path: &[u8], ahead: &mut Vec<Ahead>) {
         let local = self.is_local(dir);
         let mut asides = Vec::new();
         let ended = dir.read(|name, kind| {
@@ -218,6 +219,9 @@ impl Keeper {
             if self.tally.entries.is_multiple_of(PUMP) {
                 let events = self.events();
                 self.take(jail, events);
+            }
+            if kind == Some(Kind::File) {
+                return self.send_for(jail, dir, local, path, name);
             }
             let key = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
             let kind = kind.or_else(|| dir.look(name, false).ok().map(|sight| sight.kind));

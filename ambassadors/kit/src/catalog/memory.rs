@@ -58,8 +58,12 @@ impl Gone {
     }
 
     pub(super) fn remove(&mut self, name: u64) {
-        self.young.remove(&name);
-        self.old.remove(&name);
+        for names in [&mut self.young, &mut self.old] {
+            // An empty set would hash it all the same.
+            if !names.is_empty() {
+                names.remove(&name);
+            }
+        }
     }
 
     pub(super) fn contains(&self, name: u64) -> bool {

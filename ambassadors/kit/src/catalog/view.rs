@@ -21,6 +21,13 @@ impl<T: Clone> State<T> {
         }
     }
 
+    pub(super) fn payload(&self, key: &[u8]) -> Option<T> {
+        match self.place(key)? {
+            Place::Listed(seq) => self.listed.get(seq).map(|entry| entry.payload.clone()),
+            Place::Withheld(_) => None,
+        }
+    }
+
     pub(super) fn find(&self, name: &ItemName) -> Result<Entry<T>, SourceError> {
         match self.named(name).and_then(|seq| self.listed.get(seq)) {
             Some(entry) => Ok(self.entry(&entry)),
