@@ -57,6 +57,8 @@ struct State {
     skew: i64,
     /// How long a client may believe what it was told of something.
     cached: Duration,
+    /// How long an answer takes.
+    slow: Duration,
     /// A file that gets longer whenever somebody looks at it, and how often that was.
     growing: Option<(String, u32)>,
     /// A directory whose parent does not tell that it is one.
@@ -79,7 +81,7 @@ struct Node {
 pub(crate) struct Mounted {
     server: Server,
     pub(crate) ambassador: Ambassador,
-    _dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Drop for Mounted {
@@ -97,6 +99,7 @@ impl Default for State {
             held: Vec::new(),
             skew: 0,
             cached: Duration::ZERO,
+            slow: Duration::ZERO,
             growing: None,
             untold: None,
             noreplace: true,
@@ -108,9 +111,13 @@ impl Default for State {
 }
 
 impl Server {
-    /// Mounts it, below a directory of its own, and starts an ambassador there.
+    /// Mounts it on a directory of its own, and starts an ambassador of it.
     pub(crate) async fn mount(&self, flags: &[&str]) -> Mounted {
-        let dir = tempfile::tempdir().expect("a directory");
+        self.mount_below(tempfile::tempdir().expect("a directory"), "", flags).await
+    }
+
+    /// Mounts it at this path in a local directory, and starts an ambassador of that.
+    pub(crate) async fn mount_below(&self, dir: tempfile::TempDir, path: &str, flags: &[&str]) -> Mounted {
         let device = File::options().read(true).write(true).open("/dev/fuse").expect("the device opens");
         let serving = OwnedFd::from(device.try_clone().expect("a descriptor"));
         let server = self.clone();
@@ -118,9 +125,9 @@ impl Server {
         let script = r#"mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0,allow_other hostile "$1" && shift &&
             exec "$@" </dev/null"#;
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path()).arg(PROGRAM);
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path().join(path)).arg(PROGRAM);
         let ambassador = Ambassador::spawn_reading(command, Stdio::from(device), dir.path(), flags).await;
-        Mounted { server: self.clone(), ambassador, _dir: dir }
+        Mounted { server: self.clone(), ambassador, dir }
     }
 
     /// Answers until the mount is gone.
@@ -216,6 +223,11 @@ impl Server {
         self.state().faults.push((op, path.to_owned(), Fault::Hangs));
     }
 
+    /// From now on every answer takes so long, one after another.
+    pub(crate) fn slow(&self, by: Duration) {
+        self.state().slow = by;
+    }
+
     /// How many wait for an answer.
     pub(crate) fn held(&self) -> usize {
         self.state().held.len()
@@ -244,6 +256,7 @@ impl Server {
         act: impl FnOnce(&mut State, &str, R) + Send + 'static,
     ) {
         let mut state = self.state();
+        std::thread::sleep(state.slow);
         let Some(path) = state.path(about) else { return reply.refuse(Errno::ESTALE) };
         match state.fault(op, &path) {
             Some(Fault::Fails(error)) => reply.refuse(error),

@@ -331,3 +331,45 @@ async fn a_settle_that_hangs_or_fails_or_cannot_rename_without_replacing_loses_n
     assert_eq!(moved(), 3);
     assert_eq!(std::fs::read(done.path().join("b.mp4")).expect("read"), b"b.mp4");
 }
+
+/// What a scan has read already when it changes is only known of by its event; the server that hangs keeps the scan from
+/// hearing of it until there are more events than the kernel keeps.
+#[tokio::test]
+async fn events_that_were_lost_during_a_scan_are_made_up_for_by_another() {
+    let server = Server::default();
+    server.write("there.mp4", b"x");
+    let root = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    std::fs::create_dir(root.path().join("slow")).expect("made");
+    server.hang(Op::List, "");
+    let mounted =
+        server.mount_below(root, "slow", &["--stable-for", "0s", "--rescan", "1h", "--max-stale", "1h"]).await;
+    let ambassador = &mounted.ambassador;
+    until("the scan hanging", async || (server.held() > 0).then_some(())).await;
+    let queued = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("read");
+    let files = queued.trim().parse::<usize>().expect("a number") / 2;
+    for n in 0..files {
+        std::fs::write(mounted.dir.path().join(format!("{n}.mp4")), "x").expect("written");
+    }
+    server.heal();
+    ambassador.listed(files + 1).await;
+    assert_eq!(ambassador.log().matches("inotify lost events").count(), 1, "said once");
+}
+
+#[tokio::test]
+async fn a_server_that_is_slow_is_not_taken_for_one_that_hangs() {
+    const DIRECTORIES: usize = 60;
+    let server = Server::default();
+    for n in 0..DIRECTORIES {
+        server.write(&format!("{n}/d/.hidden"), b"x");
+    }
+    server.write("a.mp4", b"x");
+    server.slow(Duration::from_millis(5));
+    let mounted = server.mount(&["--stable-for", "0s", "--rescan", "100ms", "--stall-after", "3s"]).await;
+    let ambassador = &mounted.ambassador;
+    until("a scan", async || (ambassador.scans().await >= 1).then_some(())).await;
+    let metrics = ambassador.probe("/metrics").await.text;
+    let took = metrics.lines().find_map(|line| line.strip_prefix("longshore_files_scan_seconds_sum ")).expect("a sum");
+    assert!(took.parse::<f64>().expect("a number") > 4.0, "a scan has to take longer than --stall-after: {took}");
+    assert!(!ambassador.log().contains("not answered"), "{}", ambassador.log());
+    server.slow(Duration::ZERO);
+}
