@@ -1,6 +1,8 @@
 //! The source contract over HTTP: any [`Source`] as a router. It does no I/O of its own.
 
 mod answer;
+mod encoding;
+mod known;
 mod list;
 mod request;
 mod token;
@@ -17,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use contract::ItemName;
 use contract::wire;
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use sidecar::Shutdown;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -75,10 +77,10 @@ impl<S: Source> Served<S> {
     /// Answers whatever comes: errors, panics and delays become statuses.
     async fn answer(&self, request: Request) -> Response {
         let started = Instant::now();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers());
         let route = Route::of(uri.path());
         let label = route.as_ref().map_or("unknown", Route::label);
-        let work = async { self.dispatch(&method, route?, uri.query()).await };
+        let work = async { self.dispatch(&method, route?, uri.query(), headers).await };
         let work = tokio::time::timeout(self.options.deadline, AssertUnwindSafe(work).catch_unwind());
         let response = match work.await {
             Ok(Ok(Ok(response))) => response,
@@ -91,13 +93,20 @@ impl<S: Source> Served<S> {
         };
         self.options.metrics.answered(label, &method, response.status(), started.elapsed());
         debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
+        let response = encoding::encode(response, headers);
         if method == Method::HEAD { without_body(response) } else { response }
     }
 
-    async fn dispatch(&self, method: &Method, route: Route, query: Option<&str>) -> Result<Response, Refusal> {
+    async fn dispatch(
+        &self,
+        method: &Method,
+        route: Route,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refusal> {
         let settles = matches!(route, Route::Item(_)) && self.source.about().settle != wire::Settle::None;
         match (method, route) {
-            (&Method::GET | &Method::HEAD, route) => self.read(route, query).await,
+            (&Method::GET | &Method::HEAD, route) => self.read(route, query, headers).await,
             (&Method::DELETE, Route::Item(name)) if settles => {
                 self.settle(name?, request::outcome(query)?).await?;
                 Ok(StatusCode::NO_CONTENT.into_response())
@@ -109,7 +118,7 @@ impl<S: Source> Served<S> {
         }
     }
 
-    async fn read(&self, route: Route, query: Option<&str>) -> Result<Response, Refusal> {
+    async fn read(&self, route: Route, query: Option<&str>, headers: &HeaderMap) -> Result<Response, Refusal> {
         match route {
             Route::About => Ok(json(StatusCode::OK, &self.about())),
             Route::Items => {
@@ -120,7 +129,7 @@ impl<S: Source> Served<S> {
                     return Ok(Watch::start(&self.source, &self.options, &self.watchers, query).await?.answer());
                 }
                 self.gate(query.limit.is_none())?;
-                self.walk::<Items>(query).await
+                self.walk::<Items>(query, headers).await
             }
             Route::Withheld => {
                 let query = ListQuery::parse(query)?;
@@ -128,7 +137,7 @@ impl<S: Source> Served<S> {
                     return Err(Refusal::not_offered("what is withheld cannot be watched; poll it instead"));
                 }
                 self.gate(query.limit.is_none())?;
-                self.walk::<Withheld>(query).await
+                self.walk::<Withheld>(query, headers).await
             }
             Route::Item(name) => {
                 let name = name?;
@@ -138,8 +147,11 @@ impl<S: Source> Served<S> {
         }
     }
 
-    async fn walk<L: list::List>(&self, query: ListQuery) -> Result<Response, Refusal> {
+    async fn walk<L: list::List>(&self, query: ListQuery, headers: &HeaderMap) -> Result<Response, Refusal> {
         let walk = Walk::<S, L>::start(Arc::clone(&self.source), &self.options, query.continue_token.as_deref())?;
+        if let Some(unchanged) = walk.unchanged(headers).await? {
+            return Ok(unchanged);
+        }
         match query.limit {
             Some(limit) => walk.page(limit).await,
             None => walk.whole().await,

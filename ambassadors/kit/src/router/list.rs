@@ -10,12 +10,14 @@ use axum::response::{IntoResponse, Response};
 use contract::ItemName;
 use contract::wire::{self, ListMeta};
 use futures_util::stream;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use tracing::warn;
 
 use super::Options;
 use super::answer::{JSON, Refusal, json};
+use super::encoding::VARY;
+use super::known;
 use super::token::Token;
 use crate::metrics::Metrics;
 use crate::source::{Health, Page, Revision, Source, SourceError};
@@ -31,6 +33,8 @@ pub(super) trait List: Send + 'static {
     const KIND: &'static str;
     /// Its word in tokens and metrics.
     const WORD: &'static str;
+    /// Whether a revision is told of each of its changes.
+    const HAS_REVISIONS: bool;
 
     /// A page of it.
     fn page<S: Source>(
@@ -38,6 +42,11 @@ pub(super) trait List: Send + 'static {
         from: Option<S::Cursor>,
         max: usize,
     ) -> impl Future<Output = Result<Page<Self::Part, S::Cursor>, SourceError>> + Send;
+
+    /// A part of it, as JSON.
+    fn write(part: &Self::Part, into: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(into, part)
+    }
 }
 
 /// What is listed.
@@ -52,6 +61,7 @@ impl List for Items {
     type Part = ItemName;
     const KIND: &'static str = "ItemList";
     const WORD: &'static str = "items";
+    const HAS_REVISIONS: bool = true;
 
     fn page<S: Source>(
         source: &S,
@@ -60,12 +70,26 @@ impl List for Items {
     ) -> impl Future<Output = Result<Page<ItemName, S::Cursor>, SourceError>> + Send {
         source.page(from, max)
     }
+
+    fn write(name: &ItemName, into: &mut Vec<u8>) -> serde_json::Result<()> {
+        let text = name.as_str().as_bytes();
+        // Nearly every name is JSON as it is, and a list may have millions: the loop has no way out, so that it is done
+        // sixteen bytes at a time.
+        if text.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~')) {
+            into.push(b'"');
+            into.extend_from_slice(text);
+            into.push(b'"');
+            return Ok(());
+        }
+        serde_json::to_writer(into, name)
+    }
 }
 
 impl List for Withheld {
     type Part = wire::Withheld;
     const KIND: &'static str = "WithheldList";
     const WORD: &'static str = "withheld";
+    const HAS_REVISIONS: bool = false;
 
     fn page<S: Source>(
         source: &S,
@@ -94,6 +118,8 @@ pub(super) struct Walk<S: Source, L> {
     incarnation: String,
     revision: Option<Revision>,
     from: Option<S::Cursor>,
+    /// The version that tells whether the answer is the one it was, if that can be told.
+    tagged: Option<String>,
     list: PhantomData<fn() -> L>,
 }
 
@@ -108,8 +134,21 @@ impl<S: Source, L: List> Walk<S, L> {
                 (token.revision, Some(token.cursor))
             }
         };
+        // Where a token begins, the list is that of now, and the version that of the walk's start.
+        let tagged = revision.filter(|_| L::HAS_REVISIONS && token.is_none());
+        let tagged = tagged.map(|revision| version(&incarnation, revision));
         let (metrics, deadline) = (options.metrics.clone(), options.deadline);
-        Ok(Self { source, metrics, deadline, incarnation, revision, from, list: PhantomData })
+        Ok(Self { source, metrics, deadline, incarnation, revision, from, tagged, list: PhantomData })
+    }
+
+    /// 304, if whoever asks has the list as it is, and all of it can be seen.
+    pub(super) async fn unchanged(&self, headers: &HeaderMap) -> Result<Option<Response>, Refusal> {
+        let Some(version) = self.tagged.as_deref().filter(|version| known::is_known(headers, version)) else {
+            return Ok(None);
+        };
+        let complete = L::page(&*self.source, None, 1).await?.complete;
+        let answer = || (StatusCode::NOT_MODIFIED, [(header::VARY, VARY)]).into_response();
+        Ok(complete.then(|| tag(answer(), Some(version))))
     }
 
     /// One page, with the token of the next.
@@ -128,7 +167,8 @@ impl<S: Source, L: List> Walk<S, L> {
             remaining_item_count: page.remaining,
             ..self.metadata(page.complete, page.backlog)
         };
-        Ok(json(StatusCode::OK, &Envelope { kind: L::KIND, api_version: "v1", metadata, items: &page.items }))
+        let answer = json(StatusCode::OK, &Envelope { kind: L::KIND, api_version: "v1", metadata, items: &page.items });
+        Ok(tag(answer, self.tagged.as_deref().filter(|_| page.complete)))
     }
 
     /// Everything from here on, however much that is. The first page is awaited, so that a source that cannot be seen is
@@ -136,17 +176,24 @@ impl<S: Source, L: List> Walk<S, L> {
     pub(super) async fn whole(mut self) -> Result<Response, Refusal> {
         let page = self.next(CHUNK).await?;
         let metadata = self.metadata(page.complete, page.backlog);
+        if page.next.is_none() {
+            let answer =
+                json(StatusCode::OK, &Envelope { kind: L::KIND, api_version: "v1", metadata, items: &page.items });
+            return Ok(tag(answer, self.tagged.as_deref().filter(|_| page.complete)));
+        }
         let opening = Envelope::<L::Part> { kind: L::KIND, api_version: "v1", metadata, items: &[] };
         let mut opening = serde_json::to_vec(&opening).map_err(|error| SourceError::Internal(Box::new(error)))?;
         // Reopen the list that was closed empty: `…"items":[`.
         opening.truncate(opening.len() - 2);
         let claimed = page.complete;
+        let tagged = self.tagged.take().filter(|_| claimed);
         let writer = Writer { walk: self, buffer: opening, page: Some(page), claimed, empty: true };
         let chunks = stream::try_unfold(writer, |mut writer| async move {
             let chunk = writer.chunk().await?;
             Ok::<_, io::Error>(chunk.map(|chunk| (chunk, writer)))
         });
-        Ok(([(header::CONTENT_TYPE, JSON)], Body::from_stream(chunks)).into_response())
+        let answer = ([(header::CONTENT_TYPE, JSON)], Body::from_stream(chunks)).into_response();
+        Ok(tag(answer, tagged.as_deref()))
     }
 
     pub(super) async fn next(&mut self, max: usize) -> Result<Page<L::Part, S::Cursor>, SourceError> {
@@ -203,7 +250,7 @@ impl<S: Source, L: List> Writer<S, L> {
             if !std::mem::take(&mut self.empty) {
                 self.buffer.push(b',');
             }
-            serde_json::to_writer(&mut self.buffer, part)?;
+            L::write(part, &mut self.buffer)?;
         }
         if page.next.is_none() {
             self.buffer.extend_from_slice(b"]}\n");
@@ -211,7 +258,8 @@ impl<S: Source, L: List> Writer<S, L> {
             // Nothing to say yet; white space keeps the connection from looking dead.
             self.buffer.push(b'\n');
         }
-        Ok(Some(std::mem::take(&mut self.buffer).into()))
+        let next = Vec::with_capacity(self.buffer.len());
+        Ok(Some(std::mem::replace(&mut self.buffer, next).into()))
     }
 
     async fn read(&mut self) -> io::Result<Page<L::Part, S::Cursor>> {
@@ -223,6 +271,14 @@ impl<S: Source, L: List> Writer<S, L> {
             Ok(page) => Ok(page),
         }
     }
+}
+
+/// The answer with the tag of this version.
+fn tag(mut answer: Response, version: Option<&str>) -> Response {
+    if let Some(tag) = version.and_then(known::tag) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+    answer
 }
 
 /// A revision as the contract writes it.

@@ -8,9 +8,13 @@ use ambassador_kit::router::{Options, router};
 use axum::Router;
 use axum::body::Body;
 use contract::wire::{ItemList, Status};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 use tower::ServiceExt;
+
+/// Long enough for anything that will come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer read to its end.
 #[derive(Debug)]
@@ -18,12 +22,16 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// `None` when it was cut off.
-    pub(crate) body: Option<String>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 impl Answer {
-    pub(crate) fn body(&self) -> &str {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.body.as_deref().expect("a body that was not cut off")
+    }
+
+    pub(crate) fn body(&self) -> &str {
+        std::str::from_utf8(self.bytes()).expect("UTF-8")
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -47,11 +55,20 @@ pub(crate) fn app<S: Source>(source: &Arc<S>) -> Router {
 }
 
 pub(crate) async fn send(app: &Router, method: Method, path: &str) -> Answer {
-    let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+    send_with(app, method, path, &[]).await
+}
+
+/// As [`send`], with headers.
+pub(crate) async fn send_with(app: &Router, method: Method, path: &str, headers: &[(HeaderName, &str)]) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(name, *value);
+    }
+    let request = request.body(Body::empty()).expect("a request");
     let response = app.clone().oneshot(request).await.expect("infallible");
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.into_body().collect().await.ok();
-    let body = body.map(|body| String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8"));
+    let body = timeout(PATIENCE, response.into_body().collect()).await.expect("the answer has an end");
+    let body = body.ok().map(|body| body.to_bytes().to_vec());
     Answer { status, headers, body }
 }
 

@@ -1,7 +1,9 @@
 //! The kit over in-memory sources of the three shapes, and over one that misbehaves.
 
+mod again;
 mod asking;
 mod checking;
+mod compressed;
 mod contract_kept;
 mod endless;
 mod page;
