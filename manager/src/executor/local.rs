@@ -22,6 +22,7 @@ use super::{Attempt, AttemptId, Ended, Executor, ExecutorError, Phase, Snapshot,
 mod logs;
 mod place;
 mod running;
+mod spare;
 
 pub use logs::{InvalidKeepLogs, KeepLogs};
 use place::Place;
@@ -105,8 +106,9 @@ fn is_live(phase: &Phase) -> bool {
 impl Executor for LocalExecutor {
     async fn start(&self, attempt: &Attempt) -> Result<(), StartError> {
         let (local, attempt) = (Arc::clone(&self.0), attempt.clone());
-        // In a task of its own: a start that is dropped half-way would leave an attempt that nobody watches.
-        let started = tokio::spawn(async move { local.start(&attempt).await }).await;
+        // On a thread that may block, and to its end: a start that is dropped half-way would leave an attempt that nobody
+        // watches.
+        let started = tokio::task::spawn_blocking(move || local.start(&attempt)).await;
         started.unwrap_or_else(|error| Err(StartError::Unknown { why: error.to_string() }))
     }
 
@@ -146,15 +148,7 @@ impl Executor for LocalExecutor {
             _ => {}
         }
         let (place, gone) = (self.0.place.clone(), id.clone());
-        blocking(move || {
-            fault::point("executor.forget.before")?;
-            place.keep_logs(&gone);
-            let discarded = place.discard(&gone)?;
-            fault::point("executor.forget.after")?;
-            discarded.remove();
-            fault::point("executor.remove.after")
-        })
-        .await?;
+        blocking(move || place.forget(&gone)).await?;
         self.0.drop_knowledge(id);
         Ok(())
     }

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use contract::ItemName;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -19,16 +20,24 @@ use super::{
 use crate::clock::Time;
 use crate::executor::AttemptId;
 
-/// A ledger in a SQLite file. Cheap to clone; every clone is the same connection.
+/// A ledger in a SQLite file. Cheap to clone; every clone is the same connection, and with the last one it is closed.
 #[derive(Clone)]
 pub struct SqliteLedger(Arc<Shared>);
 
 struct Shared {
     path: PathBuf,
     queue: String,
+    /// `None` only while it is dropped.
+    calls: Option<mpsc::Sender<Box<dyn Call>>>,
+    clerk: Option<JoinHandle<()>>,
+}
+
+/// Who has the connection, on a thread of its own.
+struct Clerk {
+    db: Connection,
+    path: PathBuf,
+    queue: String,
     revision: u64,
-    waiting: Mutex<Vec<Box<dyn Call>>>,
-    db: Mutex<Connection>,
 }
 
 impl fmt::Debug for SqliteLedger {
@@ -77,51 +86,69 @@ impl SqliteLedger {
 
     fn ready(db: Connection, path: PathBuf, queue: &str, revision: u64) -> Result<Self, LedgerError> {
         db.set_prepared_statement_cache_capacity(64);
-        let shared = Shared { path, queue: queue.to_owned(), revision, waiting: Mutex::default(), db: Mutex::new(db) };
+        let (calls, asked) = mpsc::channel();
+        let mut clerk = Clerk { db, path: path.clone(), queue: queue.to_owned(), revision };
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let clerk = thread.spawn(move || clerk.serve(&asked)).map_err(|source| LedgerError::Io {
+            doing: "start a thread for",
+            path: path.clone(),
+            source,
+        })?;
+        let shared = Shared { path, queue: queue.to_owned(), calls: Some(calls), clerk: Some(clerk) };
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Runs `f` in a transaction, together with whoever else asks meanwhile, on a thread that may block.
+    /// Runs `f` in a transaction, together with whoever else asks meanwhile.
     pub(super) async fn call<R: Send + 'static>(
         &self,
         f: impl FnOnce(&Store<'_>) -> rusqlite::Result<R> + Send + 'static,
     ) -> Result<R, LedgerError> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.0.waiting).push(Box::new(Pending { f: Some(f), result: None, reply }));
-        let shared = Arc::clone(&self.0);
-        // Whoever comes first to the connection serves all who wait; the others find nothing left to do.
-        tokio::task::spawn_blocking(move || shared.serve());
-        answer.await.unwrap_or_else(|_| {
-            Err(LedgerError::Defect { path: self.0.path.clone(), why: "the call was dropped".into() })
-        })
+        let call = Box::new(Pending { f: Some(f), result: None, reply });
+        let dropped = || LedgerError::Defect { path: self.0.path.clone(), why: "the call was dropped".into() };
+        let asked = self.0.calls.as_ref().map(|calls| calls.send(call));
+        let Some(Ok(())) = asked else { return Err(dropped()) };
+        answer.await.unwrap_or_else(|_| Err(dropped()))
     }
 
     /// Lets the file grow to so many pages and no further, as a full disk does.
     #[cfg(test)]
-    pub(super) fn limit_pages(&self, pages: u32) {
-        lock(&self.0.db).pragma_update(None, "max_page_count", pages).expect("a pragma");
+    pub(super) async fn limit_pages(&self, pages: u32) {
+        self.call(move |store| store.db.pragma_update(None, "max_page_count", pages)).await.expect("a pragma");
     }
 }
 
-impl Shared {
-    fn serve(&self) {
-        let mut db = lock(&self.db);
-        let mut calls = std::mem::take(&mut *lock(&self.waiting));
-        if calls.is_empty() {
-            return;
+impl Drop for Shared {
+    /// Waits until what was asked is recorded and the file is closed.
+    fn drop(&mut self) {
+        self.calls = None;
+        if let Some(clerk) = self.clerk.take() {
+            let _ = clerk.join();
         }
-        let committed = self.transact(&mut db, &mut calls);
-        for call in calls {
-            call.answer(&self.path, committed.as_ref().copied());
+    }
+}
+
+impl Clerk {
+    fn serve(&mut self, asked: &mpsc::Receiver<Box<dyn Call>>) {
+        while let Ok(first) = asked.recv() {
+            let mut calls: Vec<_> = std::iter::once(first).chain(asked.try_iter()).collect();
+            let committed = self.transact(&mut calls);
+            for call in calls {
+                call.answer(&self.path, committed.as_ref().copied());
+            }
         }
     }
 
-    /// Each call in a savepoint of its own, so that one that fails takes nobody with it.
-    fn transact(&self, db: &mut Connection, calls: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
-        let readonly = db.is_readonly("main")?;
+    fn transact(&mut self, calls: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+        let readonly = self.db.is_readonly("main")?;
         let behavior =
             if readonly { rusqlite::TransactionBehavior::Deferred } else { rusqlite::TransactionBehavior::Immediate };
-        let mut tx = db.transaction_with_behavior(behavior)?;
+        let mut tx = self.db.transaction_with_behavior(behavior)?;
+        // One alone needs no savepoint: with it everything is taken back.
+        if let [call] = calls {
+            let done = call.run(&Store { db: &tx, queue: &self.queue, revision: self.revision });
+            return if done { tx.commit() } else { tx.rollback() };
+        }
         for call in calls {
             let savepoint = tx.savepoint()?;
             let store = Store { db: &savepoint, queue: &self.queue, revision: self.revision };
@@ -173,10 +200,6 @@ where
         // Who asked may have gone away; what was recorded stays recorded.
         let _ = self.reply.send(result);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn newer(path: &Path, found: i64) -> LedgerError {

@@ -151,6 +151,9 @@ pub(super) fn tail(dir: &Path) -> String {
 }
 
 fn last_lines(path: &Path) -> String {
+    if path.symlink_metadata().is_ok_and(|found| found.len() == 0) {
+        return String::new();
+    }
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let size = file.seek(SeekFrom::End(0))?;

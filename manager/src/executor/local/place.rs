@@ -4,17 +4,18 @@
 //! <state>/attempts/<id>/item.json    what WORK_ITEM_FILE names, 0600
 //!                       lock         flocked from before the spawn to the end; the child's stdin
 //!                       report.json  the worker's, written by rename
-//!                       exit         the exit code a live manager saw
+//!                       exit         the attempt's id and the exit code a live manager saw
 //!                       stdout.log stderr.log
 //!                       tmp/         the child's TMPDIR
+//! <state>/spare/<random>/            one that is being made, or waits for the next attempt
 //! <state>/trash/<id>/                forgotten, about to be removed
 //! <state>/logs/<id>.stderr.log       what is kept of it
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use contract::{Report, exit};
@@ -23,6 +24,7 @@ use sidecar::{fault, tree};
 use tracing::warn;
 
 use super::logs::{self, KeepLogs, Logs};
+use super::spare::Spares;
 use crate::executor::{AttemptId, Ended};
 
 /// The largest report that is read, in bytes.
@@ -33,12 +35,13 @@ const REPORT_CAP: u64 = 8 << 20;
 pub(super) struct Place {
     attempts: PathBuf,
     trash: PathBuf,
+    spares: Spares,
     logs: Logs,
 }
 
 /// One attempt's directory.
 #[derive(Clone, Debug)]
-pub(super) struct AttemptDir(PathBuf);
+pub(super) struct AttemptDir(pub(super) PathBuf);
 
 /// What a spawn needs.
 #[derive(Debug)]
@@ -58,8 +61,9 @@ impl Place {
     pub(super) fn open(state: &Path, keep: KeepLogs) -> io::Result<Self> {
         let attempts = make_dir(&state.join("attempts"))?;
         let trash = make_dir(&state.join("trash"))?;
+        let spares = Spares::open(make_dir(&state.join("spare"))?)?;
         let logs = Logs::open(&make_dir(&state.join("logs"))?, keep)?;
-        let place = Self { attempts, trash, logs };
+        let place = Self { attempts, trash, spares, logs };
         place.empty_trash()?;
         Ok(place)
     }
@@ -82,25 +86,13 @@ impl Place {
         AttemptDir(self.attempts.join(&id.0))
     }
 
-    /// Makes the directory of a new attempt and takes its lock. The lock file comes last: without one, nothing was ever
-    /// spawned.
+    /// Makes the directory of a new attempt, its lock taken.
     pub(super) fn prepare(&self, id: &AttemptId, data: &str) -> io::Result<Prepared> {
         if !is_plain(&id.0) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{:?} is no attempt id", id.0)));
         }
         fault::point("executor.prepare.before")?;
-        let dir = self.attempt(id);
-        fs::DirBuilder::new().mode(0o700).create(&dir.0)?;
-        private(&dir.item())?.write_all(data.as_bytes()).map_err(|error| naming(&dir.item(), &error))?;
-        let (stdout, stderr) = (private(&dir.0.join("stdout.log"))?, private(&dir.0.join("stderr.log"))?);
-        fs::DirBuilder::new().mode(0o700).create(dir.tmp())?;
-        fault::point("executor.prepare.after")?;
-        fault::point("executor.lock.before")?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC;
-        let lock = rustix::fs::open(dir.lock(), flags, Mode::RUSR | Mode::WUSR)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        fault::point("executor.lock.after")?;
-        Ok(Prepared { lock, stdout, stderr })
+        self.spares.prepare(&self.attempt(id), data)
     }
 
     /// The lock of an attempt that was there before. A directory without one is of an attempt that was never spawned: it
@@ -124,6 +116,11 @@ impl Place {
         }
     }
 
+    /// Whether nobody holds an attempt's lock now.
+    pub(super) fn is_free(&self, id: &AttemptId) -> io::Result<bool> {
+        Ok(self.lock_left(id)?.is_none_or(|lock| lock.is_free_now()))
+    }
+
     /// Removes the directory of an attempt that was not spawned.
     pub(super) fn abandon(&self, id: &AttemptId) {
         match self.discard(id) {
@@ -132,13 +129,19 @@ impl Place {
         }
     }
 
-    /// Keeps the logs of an attempt.
-    pub(super) fn keep_logs(&self, id: &AttemptId) {
+    /// Clears away what an attempt left, or keeps its directory for the next.
+    pub(super) fn forget(&self, id: &AttemptId) -> io::Result<()> {
+        fault::point("executor.forget.before")?;
         self.logs.keep(&self.attempt(id).0, &id.0);
+        let spare = self.spares.take_over(&self.attempt(id)).unwrap_or(false);
+        let discarded = if spare { Discarded(None) } else { self.discard(id)? };
+        fault::point("executor.forget.after")?;
+        discarded.remove();
+        fault::point("executor.remove.after")
     }
 
     /// Takes the directory of an attempt out of sight, in one step.
-    pub(super) fn discard(&self, id: &AttemptId) -> io::Result<Discarded> {
+    fn discard(&self, id: &AttemptId) -> io::Result<Discarded> {
         // Unique, since an attempt that was not spawned may come back under the same id.
         let (from, away) = (self.attempt(id).0, self.trash.join(format!("{}.{:016x}", id.0, fastrand::u64(..))));
         let renamed = fs::rename(&from, &away).or_else(|error| match error.kind() {
@@ -164,12 +167,12 @@ impl Place {
     pub(super) fn ended(&self, id: &AttemptId, seen: Option<u8>) -> io::Result<Option<Ended>> {
         let dir = self.attempt(id);
         if let Some(seen) = seen
-            && let Err(error) = dir.write_exit(seen)
+            && let Err(error) = dir.write_exit(id, seen)
         {
             // A plain command is then run again if this manager dies before it has recorded the end.
             warn!(attempt = id.0, %error, "cannot note an exit code");
         }
-        let seen = seen.or_else(|| dir.read_exit());
+        let seen = seen.or_else(|| dir.read_exit(id));
         let report = dir.read_report(id).filter(|report| explains(report, seen));
         let exit = report.as_ref().map(|report| report.exit_code).or(seen);
         let log_tail = logs::tail(&dir.0);
@@ -236,21 +239,23 @@ impl AttemptDir {
         }
     }
 
-    fn write_exit(&self, exit: u8) -> io::Result<()> {
-        let part = self.0.join("exit.part");
-        fs::write(&part, exit.to_string())?;
-        fs::rename(part, self.0.join("exit"))
+    /// In one write, over what an earlier attempt in this directory may have there: its id tells them apart.
+    fn write_exit(&self, id: &AttemptId, exit: u8) -> io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(self.0.join("exit"), flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all_at(format!("{} {exit}\n", id.0).as_bytes(), 0)
     }
 
-    fn read_exit(&self) -> Option<u8> {
-        let text = read_capped(&self.0.join("exit"), 16).ok()?;
-        std::str::from_utf8(&text).ok()?.parse().ok()
+    fn read_exit(&self, id: &AttemptId) -> Option<u8> {
+        let text = read_capped(&self.0.join("exit"), 512).ok()?;
+        let (said, exit) = std::str::from_utf8(&text).ok()?.lines().next()?.split_once(' ')?;
+        (said == id.0).then(|| exit.parse().ok())?
     }
 }
 
 impl Lock {
     /// Whether nobody holds it now.
-    pub(super) fn is_free_now(&self) -> bool {
+    fn is_free_now(&self) -> bool {
         let free = flock(&self.0, FlockOperation::NonBlockingLockExclusive).is_ok();
         if free {
             let _ = flock(&self.0, FlockOperation::Unlock);
@@ -290,10 +295,6 @@ fn is_plain(id: &str) -> bool {
 fn make_dir(path: &Path) -> io::Result<PathBuf> {
     fs::DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(|error| naming(path, &error))?;
     path.canonicalize()
-}
-
-fn private(path: &Path) -> io::Result<File> {
-    fs::OpenOptions::new().create_new(true).append(true).mode(0o600).open(path).map_err(|error| naming(path, &error))
 }
 
 fn naming(path: &Path, error: &io::Error) -> io::Error {

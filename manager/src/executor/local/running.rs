@@ -108,17 +108,18 @@ impl Local {
         })
     }
 
-    pub(super) async fn start(self: &Arc<Self>, attempt: &Attempt) -> Result<(), StartError> {
+    /// Blocks until the child runs.
+    pub(super) fn start(self: Arc<Self>, attempt: &Attempt) -> Result<(), StartError> {
         let id = attempt.id.clone();
         if self.know_first(&id, Known::Starting).is_err() {
             return Err(StartError::Conflict);
         }
-        match self.prepare_and_spawn(attempt).await {
+        match self.prepare_and_spawn(attempt) {
             Ok(child) => {
                 let child = Arc::new(child);
                 self.know(&id, Known::Child(Arc::clone(&child)));
                 debug!(attempt = id.0, item = %attempt.item, pid = child.id(), "attempt started");
-                tokio::spawn(Arc::clone(self).watch_child(id, child));
+                tokio::spawn(self.watch_child(id, child));
                 Ok(())
             }
             Err(error) => {
@@ -128,26 +129,15 @@ impl Local {
         }
     }
 
-    async fn prepare_and_spawn(&self, attempt: &Attempt) -> Result<Child, StartError> {
-        let (place, id, data) = (self.place.clone(), attempt.id.clone(), attempt.data.clone());
-        let prepared = blocking(move || {
-            let prepared = place.prepare(&id, &data);
-            if prepared.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
-                place.abandon(&id);
-            }
-            prepared
-        });
-        let prepared = prepared.await.map_err(cannot_prepare)?;
-        let spawned = fault::point("executor.spawn.before").map_err(cannot_prepare).and_then(|()| {
-            self.spec(attempt, prepared).and_then(|spec| spec.spawn().map_err(|error| cannot_spawn(&error)))
-        });
-        if spawned.is_err() {
-            let (place, id) = (self.place.clone(), attempt.id.clone());
-            let _ = blocking(move || {
-                place.abandon(&id);
-                Ok(())
-            })
-            .await;
+    fn prepare_and_spawn(&self, attempt: &Attempt) -> Result<Child, StartError> {
+        let spawn = || {
+            let prepared = self.place.prepare(&attempt.id, &attempt.data).map_err(cannot_prepare)?;
+            fault::point("executor.spawn.before").map_err(cannot_prepare)?;
+            self.spec(attempt, prepared)?.spawn().map_err(|error| cannot_spawn(&error))
+        };
+        let spawned = spawn();
+        if spawned.as_ref().is_err_and(|error| !matches!(error, StartError::Conflict)) {
+            self.place.abandon(&attempt.id);
         }
         let child = spawned?;
         // The child runs: told to fail, this point only logs, since `start` cannot take the spawn back.
@@ -242,9 +232,18 @@ impl Local {
         if let Err(error) = fault::point("executor.over.before") {
             warn!(%error, "before an attempt is over");
         }
-        self.shed(&id, is_bare).await;
+        // Nearly always nothing is left, and one look at the directory says everything.
         let (place, over) = (self.place.clone(), id.clone());
-        let ended = blocking(move || place.ended(&over, exit)).await.unwrap_or_else(|error| {
+        let bare = move || if is_bare && place.is_free(&over)? { place.ended(&over, exit).map(Some) } else { Ok(None) };
+        let ended = match blocking(bare).await {
+            Ok(Some(ended)) => Ok(ended),
+            Ok(None) | Err(_) => {
+                self.shed(&id, is_bare).await;
+                let (place, over) = (self.place.clone(), id.clone());
+                blocking(move || place.ended(&over, exit)).await
+            }
+        };
+        let ended = ended.unwrap_or_else(|error| {
             warn!(attempt = id.0, %error, "cannot read how an attempt ended");
             None
         });
@@ -262,8 +261,8 @@ impl Local {
         let mut pause = Duration::from_millis(1);
         loop {
             let (place, looked) = (self.place.clone(), id.clone());
-            let lock = blocking(move || Ok(place.lock_left(&looked)?.is_none_or(|lock| lock.is_free_now()))).await;
-            let free = lock.unwrap_or_else(|error| {
+            let free = blocking(move || place.is_free(&looked)).await;
+            let free = free.unwrap_or_else(|error| {
                 warn!(attempt = id.0, %error, "cannot look at an attempt's lock");
                 false
             });

@@ -205,14 +205,14 @@ async fn a_full_disk_changes_nothing_and_passes() {
     let f = Fixture::new();
     f.ledger.begin().await.expect("begins");
     f.ledger.note(todo(&["a"]), Time(1)).await.expect("writes");
-    f.ledger.limit_pages(1);
+    f.ledger.limit_pages(1).await;
     let long: Vec<String> = (0..2000).map(|n| format!("{n:0>100}")).collect();
     let many = todo(&long.iter().map(String::as_str).collect::<Vec<_>>());
     let error = f.ledger.note(many.clone(), Time(2)).await.expect_err("the disk is full");
     assert!(error.is_temporary(), "{error}");
     assert!(error.to_string().contains("full"), "{error}");
     assert_eq!(f.ledger.tally().await.expect("reads").todo, 1, "all or nothing");
-    f.ledger.limit_pages(1_000_000);
+    f.ledger.limit_pages(1_000_000).await;
     f.ledger.note(many, Time(3)).await.expect("there is room again");
     assert_eq!(f.ledger.tally().await.expect("reads").todo, 2001);
 }
