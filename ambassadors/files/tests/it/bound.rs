@@ -32,8 +32,13 @@ impl Drop for Second {
 }
 
 impl Bound {
-    /// Its server does this before the ambassador starts, with `$!` for the server.
-    async fn start(first: &str, flags: &[&str]) -> Self {
+    /// Of the mount.
+    async fn start(flags: &[&str]) -> Self {
+        Self::start_below("", "", flags).await
+    }
+
+    /// Of this directory of the mount, whose server does this first, with `$!` for the server.
+    async fn start_below(path: &str, first: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (behind, mount) = (dir.path().join("behind"), dir.path().join("mount"));
         for made in [&behind, &mount] {
@@ -51,7 +56,7 @@ impl Bound {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script, "sh"]).args([&behind, &mount, &dir.path().join("pid")]);
         command.arg(PROGRAM);
-        let ambassador = Ambassador::spawn(command, &mount, &[&QUICK[..], flags].concat()).await;
+        let ambassador = Ambassador::spawn(command, &mount.join(path), &[&QUICK[..], flags].concat()).await;
         Self { ambassador, behind, mount, dir }
     }
 
@@ -86,7 +91,7 @@ mod needs_fuse {
 
     #[tokio::test]
     async fn what_no_event_tells_of_is_found_by_scans() {
-        let bound = Bound::start("", &[]).await;
+        let bound = Bound::start(&[]).await;
         let ambassador = &bound.ambassador;
         let names = ambassador.listed(2).await;
         fs::write(bound.behind.join("a.mp4"), "another version").expect("written");
@@ -106,7 +111,7 @@ mod needs_fuse {
 
     #[tokio::test]
     async fn a_server_that_dies_and_is_mounted_again_has_the_same_list() {
-        let bound = Bound::start("", &[]).await;
+        let bound = Bound::start(&[]).await;
         let ambassador = &bound.ambassador;
         let names = ambassador.listed(2).await;
         let version = ambassador.list().await.json()["metadata"]["resourceVersion"].clone();
@@ -130,7 +135,7 @@ mod needs_fuse {
 
     #[tokio::test]
     async fn a_server_that_stops_is_waited_for_and_keeps_nobody_from_ending() {
-        let bound = Bound::start("", &["--on-settle", "delete", "--grace", "1s"]).await;
+        let bound = Bound::start(&["--on-settle", "delete", "--grace", "1s"]).await;
         let ambassador = &bound.ambassador;
         let names = ambassador.listed(2).await;
         for _ in 0..2 {
@@ -155,16 +160,17 @@ mod needs_fuse {
 
     #[tokio::test]
     async fn a_program_started_while_the_server_hangs_says_so_and_serves_when_it_answers() {
-        let bound = Bound::start("kill -STOP $!", &[]).await;
+        let bound = Bound::start_below("d", "kill -STOP $!", &[]).await;
         let ambassador = &bound.ambassador;
         bound.red("not answered").await;
-        let check = ["--check", "--stall-after", "500ms", "--root", bound.mount.to_str().expect("text")];
+        let root = bound.mount.join("d");
+        let check = ["--check", "--stall-after", "500ms", "--root", root.to_str().expect("text")];
         let output = bound.inside(&[&[PROGRAM], &check[..]].concat()).output().expect("it runs");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(69), "{error}");
         assert!(error.contains("does not answer") && error.contains(check[4]), "{error}");
         bound.signal(Signal::CONT);
-        ambassador.listed(2).await;
+        ambassador.listed(1).await;
         until("ready", async || (ambassador.probe("/readyz").await.status == 200).then_some(())).await;
     }
 }

@@ -152,6 +152,11 @@ impl Server {
         self.state().put(path, Some(content.to_vec()));
     }
 
+    /// Makes a directory.
+    pub(crate) fn mkdir(&self, path: &str) {
+        self.state().put(path, None);
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.state().nodes.remove(path).expect("there is such a file");
     }
