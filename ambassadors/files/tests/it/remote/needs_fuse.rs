@@ -361,7 +361,7 @@ async fn events_that_were_lost_during_a_scan_are_made_up_for_by_another() {
 
 #[tokio::test]
 async fn a_server_that_is_slow_is_not_taken_for_one_that_hangs() {
-    const DIRECTORIES: usize = 120;
+    const DIRECTORIES: usize = 240;
     let server = Server::default();
     for n in 0..DIRECTORIES {
         server.mkdir(&n.to_string());
