@@ -65,10 +65,16 @@ pub(super) async fn run(tools: &Tools, path: &Path, name: &str, context: &mut Co
     let command =
         tools.ffprobe().args(["-of", "json=c=1", "-show_entries", ENTRIES]).args(tools.bounds.open_only(path));
     let exit = start(context, command.capture_stdout(ANSWER_MAX).stop_when(late)).await?;
+    let judge = verdict::Judge { tool: "ffprobe", input: path, name, bounds: &tools.bounds };
     if !exit.success() {
-        return Err(verdict::Judge { tool: "ffprobe", input: path, name, bounds: &tools.bounds }.failed(&exit));
+        return Err(judge.failed(&exit));
     }
-    Contents::parse(&exit.stdout).map_err(|unfit| unfit.of(name))
+    let contents = Contents::parse(&exit.stdout).map_err(|unfit| unfit.of(name))?;
+    // ffprobe ends well over a picture that it may not decode, and tells no size of it.
+    match judge.bounded(&exit) {
+        Some(error) if contents.video.as_ref().is_some_and(|video| video.coded == (0, 0)) => Err(error),
+        _ => Ok(contents),
+    }
 }
 
 impl Contents {

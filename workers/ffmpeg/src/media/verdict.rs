@@ -26,12 +26,19 @@ const MACHINE: [(&str, u8, &str, &str); 7] = [
     ("Permission denied", exit::FORBIDDEN, "InputForbidden", "the video may not be read"),
 ];
 
-/// Its end where the bound on memory was met: what a file makes of itself, and not the machine's doing.
-const NO_MEMORY: &str = "Cannot allocate memory";
+/// Where the bound on memory was met, as ffmpeg, a decoder and an encoder say it: a file's doing, and not the machine's.
+const NO_MEMORY: [&str; 3] = ["Cannot allocate memory", "get_buffer() failed", "[error]: malloc of size"];
+/// Why else a decoder gets no room for a frame.
+const NO_PICTURE: &str = "image parameters invalid";
+/// An encoder does not take what it is given: too small, too large.
+const CANNOT_ENCODE: &str = "Error while opening encoder";
 /// Its end, and the signal, where the bound on a file was met.
 const FILE_TOO_LARGE: &str = "File too large";
 /// Of a frame in the middle of a file that is larger than its header said.
 const TOO_MANY_PIXELS: &str = "exceeds specified max pixel count";
+
+/// A file of the operator's naming is there already.
+const TAKEN: &str = "already exists. Exiting";
 
 /// Words that mean that this ffmpeg cannot do what it is asked, whatever the video.
 const UNSUITABLE: [&str; 7] = [
@@ -89,6 +96,9 @@ impl Judge<'_> {
                 return JobError::new(code, reason, format!("{tool} failed on {name}: {meaning}: {end}"));
             }
         }
+        if let Some(line) = said.lines().find(|line| line.contains(TAKEN)) {
+            return JobError::new(exit::CANT_CREATE, "OutputTaken", format!("nothing is overwritten: {}", plain(line)));
+        }
         if let Some(format) = said.lines().find(|line| line.contains("Format not on whitelist")) {
             let format = format.split_once('@').map_or("unknown", |(format, _)| format.trim_matches(['[', ' ']));
             let why = "which can name other files or is no video: only whole videos are read (see --allow-format)";
@@ -98,21 +108,29 @@ impl Judge<'_> {
             return no_frames(name);
         }
         let why = said.best().unwrap_or_else(|| format!("{tool} does not say why"));
+        if said.lines().any(|line| line.contains(CANNOT_ENCODE)) {
+            return bad("CannotEncode", format!("{name} cannot be made into what is asked for: {why}"));
+        }
         bad("CorruptVideo", format!("{name} is damaged or not a video: {why}"))
     }
 
-    /// What the tool was not given more of, however it took that.
+    /// What it was not given more of, although it ended well.
+    pub(super) fn bounded(&self, exit: &Exit) -> Option<JobError> {
+        self.bound_met(exit, &Said::new(&exit.stderr_tail, self.input))
+    }
+
     fn bound_met(&self, exit: &Exit, said: &Said) -> Option<JobError> {
         let Self { tool, name, bounds, .. } = *self;
         let bad = |reason, message| Some(JobError::new(exit::BAD_ITEM, reason, message));
         if exit.signal == Some(Signal::XFSZ.as_raw()) || said.ends(FILE_TOO_LARGE) {
             return Some(disk::too_large(bounds.max_output, name));
         }
-        if said.lines().any(|line| line.contains(TOO_MANY_PIXELS)) {
+        if said.lines().any(|line| line.contains(TOO_MANY_PIXELS) || pixels_in(line) > bounds.max_pixels) {
             let message = format!("{name} has a picture of more than the {} pixels of --max-pixels", bounds.max_pixels);
             return bad("PictureTooLarge", message);
         }
-        if said.ends(NO_MEMORY) {
+        let says = |words: &str| said.lines().any(|line| line.contains(words));
+        if NO_MEMORY.iter().any(|words| says(words)) && !says(NO_PICTURE) {
             let message = format!("{name} makes {tool} ask for more than the {} of --max-memory", bounds.max_memory);
             return bad("TooMuchMemory", message);
         }
@@ -143,6 +161,13 @@ impl Judge<'_> {
 /// The output that was asked for is not there, and could not be.
 pub(super) fn no_frames(name: &str) -> JobError {
     JobError::new(exit::CANT_CREATE, "NoFrames", format!("{name} gives nothing: there is not one frame in it"))
+}
+
+/// Of a picture that is too large even for ffmpeg: `Picture size 65535x65535 is invalid`.
+fn pixels_in(line: &str) -> u64 {
+    let size = line.split_once("Picture size ").and_then(|(_, size)| size.split_whitespace().next()?.split_once('x'));
+    let pixels = size.and_then(|(width, height)| width.parse::<u64>().ok()?.checked_mul(height.parse().ok()?));
+    pixels.unwrap_or_default()
 }
 
 /// The signals a program raises against itself, on what it read.
@@ -272,6 +297,14 @@ mod tests {
         assert!(damaged("").is_none());
         let flood = Exit { stderr_whole: false, ..ended(Some(0), None, "[mov,mp4 @ 0x5] [error] st: 0 edit list\n") };
         assert!(of(flood).expect("cannot be believed").contains("without end"));
+    }
+
+    #[test]
+    fn what_an_encoder_does_not_take_is_no_damage() {
+        let said = "[libx265 @ 0x5] [error] Image size is too small (2x2).\n\
+            [error] Error initializing output stream 0:0 -- Error while opening encoder for output stream #0:0\n";
+        let error = verdict(said);
+        assert!(error.contains("CannotEncode") && error.contains("too small (2x2)"), "{error}");
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub(crate) fn size_of(image: &Path) -> (u32, u32) {
     (width.parse().expect("a number"), height.parse().expect("a number"))
 }
 
+/// Codec and size of each stream of a file: `h264,320,180;aac`.
+pub(crate) fn stream_facts(path: &Path) -> String {
+    let entries = ["-v", "error", "-show_entries", "stream=codec_name,width,height", "-of", "csv=p=0", "-i"];
+    let output = Command::new("ffprobe").args(entries).arg(url(path)).output().expect("it is installed");
+    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(";")
+}
+
 /// What a tool makes of an image on its standard input: to ffmpeg, the name of an image may be a pattern.
 fn read_image(tool: &str, args: &[&str], image: &Path) -> Vec<u8> {
     let file = std::fs::File::open(image).unwrap_or_else(|error| panic!("{}: {error}", image.display()));
@@ -94,16 +102,25 @@ impl Bench {
         self.dir.path().join("videos").join(key.as_ref())
     }
 
-    /// Runs the worker on the video of this key.
+    /// Makes thumbnails of the video of this key.
     pub(crate) fn run(&self, key: impl AsRef<OsStr>, flags: &[&str]) -> Ran {
+        self.verb("thumbnails", key, flags)
+    }
+
+    /// Runs a subcommand of the worker on the video of this key.
+    pub(crate) fn verb(&self, verb: &str, key: impl AsRef<OsStr>, flags: &[&str]) -> Ran {
+        self.traced(&[], verb, key, flags)
+    }
+
+    /// As [`Bench::verb`], by a program that runs the worker.
+    pub(crate) fn traced(&self, by: &[&str], verb: &str, key: impl AsRef<OsStr>, flags: &[&str]) -> Ran {
         let key = key.as_ref();
         let (item, report) = (self.dir.path().join("item.json"), self.dir.path().join("report.json"));
         std::fs::write(&item, self.item(key)).expect("write the item");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ffmpeg-worker"));
-        command
-            .arg("thumbnails")
-            .args(["--allow-input", &self.uri("videos")])
-            .args(["--output", &self.uri("out/{key}")]);
+        let worker = env!("CARGO_BIN_EXE_ffmpeg-worker");
+        let mut words = by.iter().copied().chain([worker, verb]);
+        let mut command = Command::new(words.next().expect("at least the worker"));
+        command.args(words).args(["--allow-input", &self.uri("videos")]).args(["--output", &self.uri("out/{key}")]);
         command.arg("--report").arg(&report).args(flags).env(attempt::WORK_ITEM_FILE, &item);
         command.env(attempt::WORK_ITEM_NAME, "numbered-0000000000000").stdin(Stdio::null());
         let output = command.output().expect("the worker starts");
@@ -147,6 +164,11 @@ impl Bench {
     pub(crate) fn images(&self, key: impl AsRef<OsStr>) -> Vec<PathBuf> {
         let dir = self.results(key.as_ref());
         self.marker(key).outputs.iter().map(|output| dir.join(&output.path)).collect()
+    }
+
+    /// What the marker says of the output.
+    pub(crate) fn result(&self, key: impl AsRef<OsStr>) -> serde_json::Value {
+        self.marker(key).result.expect("there is a result")
     }
 
     /// The numbers its images show.
