@@ -21,14 +21,43 @@ impl Secret {
         Ok(Self(text.into()))
     }
 
+    /// Whether `given` is this text. Takes the same time wherever they differ.
+    pub fn is(&self, given: &[u8]) -> bool {
+        let mine = self.0.as_bytes();
+        let differ = mine.iter().zip(given).fold(0, |differ, (mine, given)| differ | (mine ^ given));
+        // Hidden from the optimiser, which would leave the loop at the first difference.
+        (mine.len() == given.len()) & (std::hint::black_box(differ) == 0)
+    }
+
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_itself_and_nothing_else_and_shows_nothing() {
+        let secret = Secret::from("hunter2");
+        assert!(secret.is(b"hunter2"));
+        for other in ["", "hunter", "hunter22", "Hunter2", "hunter3"] {
+            assert!(!secret.is(other.as_bytes()), "{other}");
+        }
+        assert_eq!(format!("{secret:?}"), "***");
     }
 }

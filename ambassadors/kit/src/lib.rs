@@ -2,12 +2,16 @@
 
 pub mod catalog;
 pub mod conformance;
+mod guard;
 pub mod metrics;
+pub mod naming;
 pub mod router;
 pub mod serve;
 pub mod source;
 
 pub use catalog::Catalog;
+pub use guard::{Guard, GuardError};
+pub use naming::Names;
 pub use router::router;
 pub use serve::{ServeArgs, serve};
 pub use source::Source;

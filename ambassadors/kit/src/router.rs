@@ -29,6 +29,7 @@ use self::answer::{Refusal, json};
 use self::list::{Items, Walk, Withheld};
 use self::request::{ListQuery, Route};
 use self::watch::{WATCHERS, Watch};
+use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::source::{Health, Outcome, Source};
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub settling: TaskTracker,
     /// Ends every watch as soon as draining begins.
     pub shutdown: Shutdown,
+    /// Who may ask; without one, everybody.
+    pub guard: Option<Arc<Guard>>,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             metrics: Metrics::default(),
             settling: TaskTracker::new(),
             shutdown: Shutdown::default(),
+            guard: None,
         }
     }
 }
@@ -80,7 +84,10 @@ impl<S: Source> Served<S> {
         let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers());
         let route = Route::of(uri.path());
         let label = route.as_ref().map_or("unknown", Route::label);
-        let work = async { self.dispatch(&method, route?, uri.query(), headers).await };
+        let work = async {
+            self.admit(headers)?;
+            self.dispatch(&method, route?, uri.query(), headers).await
+        };
         let work = tokio::time::timeout(self.options.deadline, AssertUnwindSafe(work).catch_unwind());
         let response = match work.await {
             Ok(Ok(Ok(response))) => response,
@@ -95,6 +102,14 @@ impl<S: Source> Served<S> {
         debug!(%method, path = uri.path(), status = response.status().as_u16(), "answered");
         let response = encoding::encode(response, headers);
         if method == Method::HEAD { without_body(response) } else { response }
+    }
+
+    /// Whatever is asked, whoever may not ask learns nothing of it.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match &self.options.guard {
+            Some(guard) if !guard.admits(headers) => Err(Refusal::unauthorized()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn dispatch(

@@ -1,9 +1,10 @@
 //! From a source to a running ambassador: listeners, readiness, metrics, draining; or `--check`.
 
 mod check;
+mod listen;
 mod listener;
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use std::time::Duration;
 use clap::Args;
 use prometheus_client::registry::Registry;
 use sidecar::cli::value;
-use sidecar::{Failure, FailureExt, ProbeArgs, Shutdown};
-use tokio::net::TcpListener;
+use sidecar::{Failure, ProbeArgs, Shutdown};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use self::check::check;
+pub use self::listen::Listen;
+use crate::guard::Guard;
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::router::{Options, router};
 use crate::source::{Health, Source};
@@ -26,9 +28,13 @@ use crate::source::{Health, Source};
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Contract")]
 pub struct ServeArgs {
-    /// Address of the contract, /v1/items; port 0 chooses a free one and logs it.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = value::address)]
-    pub listen: SocketAddr,
+    /// Address of the contract, /v1/items; port 0 chooses a free one and logs it. Or unix:PATH, a socket that its owner and
+    /// group can use.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = Listen::parse)]
+    pub listen: Listen,
+    /// Answer only those who show the token in this file, as `Authorization: Bearer …`. Read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// How long a request may take; for a streamed list, how long each of its parts may.
     #[arg(long, value_parser = value::positive_duration, default_value = "30s", value_name = "DURATION")]
     pub request_timeout: Duration,
@@ -52,20 +58,19 @@ pub struct ServeArgs {
 /// grace period bounds all of it.
 ///
 /// # Errors
-/// Exit 78 when a port is taken, and whatever `open` fails with.
+/// Exit 78 when a port or socket is taken or the token's file has none, and whatever `open` fails with.
 pub async fn serve<S: Source>(
     args: ServeArgs,
     shutdown: Shutdown,
     open: impl AsyncFnOnce(&mut Registry) -> Result<S, Failure>,
 ) -> Result<ExitCode, Failure> {
     let mut registry = Registry::with_prefix("longshore");
+    let guard = args.token_file.as_deref().map(Guard::open).transpose().map_err(Failure::config)?.map(Arc::new);
     if args.check {
         let source = open(&mut registry).await?;
         return check(&source, args.request_timeout, &shutdown, &mut std::io::stdout()).await;
     }
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .or_exit(78, format!("listen on {} (choose another address with --listen)", args.listen))?;
+    let listener = args.listen.bind().await?;
     let probes = args.probes.bind().await?;
     let source = Arc::new(open(&mut registry).await?);
 
@@ -76,17 +81,28 @@ pub async fn serve<S: Source>(
     let following = tokio::spawn(follow(source.health(), health.clone()));
     let probing = probes.serve(health, registry, shutdown.clone());
 
-    let (about, address) = (source.about(), listener.local_addr()?);
-    if !address.ip().is_loopback() {
-        warn!(%address, "whoever reaches this address can read items, and settle them where that is offered");
+    let (about, address) = (source.about(), listener.place()?);
+    if let Listen::Tcp(address) = address
+        && !address.ip().is_loopback()
+        && guard.is_none()
+    {
+        warn!(
+            %address,
+            "whoever reaches this address can read items, and settle them where that is offered (see --token-file)"
+        );
     }
     info!(
-        %address,
+        %address, guarded = guard.is_some(),
         ambassador = about.ambassador, version = about.version, source_id = about.source_id, settle = ?about.settle,
         "serving /v1/items"
     );
-    let options =
-        Options { deadline: args.request_timeout, metrics, settling: settling.clone(), shutdown: shutdown.clone() };
+    let options = Options {
+        deadline: args.request_timeout,
+        metrics,
+        settling: settling.clone(),
+        shutdown: shutdown.clone(),
+        guard,
+    };
     listener::run(listener, router(Arc::clone(&source), options), args.request_timeout, &shutdown).await;
 
     settling.close();

@@ -13,11 +13,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use sidecar::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 use tower::ServiceExt;
 use tracing::{debug, warn};
+
+use super::listen::{Connection, Listener};
 
 /// Connections answered at once; each may hold one page of a list in memory. Further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
@@ -25,7 +26,7 @@ const CONNECTIONS: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// Answers connections until draining begins, then finishes those under way or is aborted.
-pub(super) async fn run(listener: TcpListener, app: Router, patience: Duration, shutdown: &Shutdown) {
+pub(super) async fn run(listener: Listener, app: Router, patience: Duration, shutdown: &Shutdown) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -35,17 +36,13 @@ pub(super) async fn run(listener: TcpListener, app: Router, patience: Duration, 
             () = shutdown.draining() => break,
         };
         let (place, stream) = match accepted {
-            (place, Ok((stream, _peer))) => (place, stream),
+            (place, Ok(stream)) => (place, stream),
             (_, Err(error)) => {
                 warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        // A line of a watch goes out by itself, however small it is.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "small writes may be late");
-        }
         let app = app.clone();
         let service = service_fn(move |request| app.clone().oneshot(request));
         let connection = http1::Builder::new()
@@ -69,13 +66,13 @@ pub(super) async fn run(listener: TcpListener, app: Router, patience: Duration, 
 
 /// A stream whose writes fail when the other side takes nothing for too long: hyper itself would wait for ever.
 struct Patient {
-    stream: TcpStream,
+    stream: Box<dyn Connection>,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
+    fn new(stream: Box<dyn Connection>, patience: Duration) -> Self {
         Self { stream, patience, waiting: None }
     }
 

@@ -22,19 +22,19 @@ use tokio::time::timeout;
 use crate::sources::{Mood, Shelf, Unruly};
 
 /// Long enough for anything that will come.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Long enough for what must not happen to have happened, most of the time.
 const MOMENT: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Parser)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    serve: ServeArgs,
+    pub(crate) serve: ServeArgs,
 }
 
 /// A source that outlives the ambassador that serves it.
-struct Shared<S>(Arc<S>);
+pub(crate) struct Shared<S>(pub(crate) Arc<S>);
 
 impl<S: Source> Source for Shared<S> {
     type Cursor = S::Cursor;
@@ -109,7 +109,7 @@ async fn start<S: Source>(source: &Arc<S>, more: &[&str]) -> Running {
 }
 
 #[expect(clippy::future_not_send, reason = "it runs on the test's own thread")]
-async fn until(condition: impl AsyncFn() -> bool) {
+pub(crate) async fn until(condition: impl AsyncFn() -> bool) {
     let wait = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
