@@ -104,12 +104,16 @@ impl Watch {
 
     /// What happened since the last call, or the first of it where there is very much; never waits.
     pub(crate) fn drain(&mut self) -> Vec<Event> {
+        self.drain_about(AT_ONCE)
+    }
+
+    fn drain_about(&mut self, most: usize) -> Vec<Event> {
         let mut events = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 64 * 1024];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         let mut unwatched = Vec::new();
-        // Whoever renames in a loop is faster than we are.
-        while events.len() < AT_ONCE {
+        // Whoever renames in a loop is faster than we are; but what was taken from the kernel is kept nowhere else.
+        while events.len() < most || !reader.is_buffer_empty() {
             match reader.next() {
                 Ok(event) => {
                     let flags = event.events();
@@ -163,4 +167,32 @@ fn hint(flags: ReadFlags, dir: Option<&[u8]>, name: Option<&[u8]>) -> Option<Eve
         Event::Changed(key)
     };
     Some(whose)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_for_the_next_time_is_not_lost() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut watch = Watch::new().expect("an instance");
+        assert!(watch.add(File::open(dir.path()).expect("opens"), b""));
+        // More than one reading of the kernel's queue holds.
+        for n in 0..4_000 {
+            fs::write(dir.path().join(n.to_string()), "x").expect("written");
+        }
+        let mut finished = Vec::new();
+        loop {
+            let events = watch.drain_about(1);
+            if events.is_empty() {
+                break;
+            }
+            finished.extend(events.into_iter().filter(|event| matches!(event, Event::Finished(_))));
+        }
+        assert_eq!(finished.len(), 4_000);
+        assert_eq!(finished.last(), Some(&Event::Finished((*b"3999").into())));
+    }
 }

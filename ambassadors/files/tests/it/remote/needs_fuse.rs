@@ -262,6 +262,22 @@ async fn a_server_that_hangs_is_told_at_once_and_the_last_list_stands_as_long_as
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_between_two_scans_is_noticed_by_whoever_asks() {
+    let server = Server::default();
+    server.write("a.mp4", b"x");
+    let mounted = server.mount(&["--stable-for", "0s", "--rescan", "1h", "--stall-after", "500ms"]).await;
+    let ambassador = &mounted.ambassador;
+    let name = ambassador.named("a.mp4").await;
+    server.hang(Op::Look, "");
+    server.hang(Op::List, "");
+    assert_eq!(get(ambassador, &name).await.status, 503);
+    red(ambassador, "not answered").await;
+    server.heal();
+    until("ready", async || (ambassador.probe("/readyz").await.status == 200).then_some(())).await;
+    assert_eq!(ambassador.listed(1).await, [name]);
+}
+
+#[tokio::test]
 async fn until_the_first_scan_is_over_there_is_no_list_and_no_empty_one() {
     // Whether the first scan hangs in the middle, or the very first look at the root does.
     for (op, path) in [(Op::List, "d"), (Op::Look, "")] {
