@@ -5,3 +5,4 @@ mod edges;
 mod get_only;
 mod kill_matrix;
 mod nfs;
+mod operations;

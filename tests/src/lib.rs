@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod http;
 pub mod programs;
 pub mod sources;
 pub mod supervised;

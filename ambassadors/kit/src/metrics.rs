@@ -87,6 +87,10 @@ impl Metrics {
             Unit::Seconds,
             new.pages.clone(),
         );
+        // What is there from the start can be compared with later: an increase from nothing is none.
+        for list in ["items", "withheld"] {
+            new.aborted.get_or_create(&ListLabel { list }).inc_by(0);
+        }
         registry.register(
             "lists_aborted",
             "Lists cut off half-way, since they could not be whole",

@@ -63,10 +63,10 @@ impl Meters {
             Unit::Seconds,
             self.processing.clone(),
         );
-        registry.register_with_unit(
-            "utilization",
+        // Prometheus' base unit is written in the singular.
+        registry.register(
+            "utilization_ratio",
             "Which part of the attempts at a time is busy with what arrives: processing / interarrival / current",
-            Unit::Ratios,
             self.utilization.clone(),
         );
         registry.register(

@@ -1,14 +1,14 @@
 //! What runs in the guest: `/srv/export` is the server's side, `/mnt` the mount, and programs lie in `/payload`.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
+use longshore_tests::http::ask;
 use longshore_tests::supervised::{Daemon, Ended, wait_until};
 use longshore_tests::world::whole;
 use rustix::process::Signal;
@@ -41,19 +41,8 @@ impl Ambassador {
         ambassador
     }
 
-    /// Status and body; 0 when nobody answers.
     fn ask(port: u16, method: &str, path: &str) -> (u16, String) {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-            write!(stream, "{method} {path} HTTP/1.0\r\nhost: guest\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = ask().unwrap_or_default();
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        (status, text.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+        ask(&format!("127.0.0.1:{port}"), method, path)
     }
 
     fn status(&self, probe: &str) -> u16 {
