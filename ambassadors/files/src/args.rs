@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use ambassador_kit::Names;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use sidecar::cli::value;
@@ -27,6 +28,10 @@ pub struct FilesArgs {
     /// Whether overwritten content is a new item (`version`) or the same one (`key`).
     #[arg(long, value_enum, default_value_t = Identity::Version)]
     identity: Identity,
+    /// What names look like: short and legal in Kubernetes (`label`), or `<path>@<version>` (`raw`), for managers that expect
+    /// what the book's sample lists.
+    #[arg(long, value_enum, default_value_t = Names::Label)]
+    names: Names,
     /// URI or path under which workers see the root, if they mount it elsewhere [default: file://ROOT/].
     #[arg(long, value_name = "URI", value_parser = parse_item_base)]
     item_base: Option<Url>,
@@ -162,6 +167,8 @@ pub struct Settings {
     pub(crate) source_id: String,
     /// What makes an item the same item.
     pub(crate) identity: Identity,
+    /// What names look like.
+    pub(crate) names: Names,
     /// Which files are items.
     pub(crate) filter: Filter,
     /// When a file is taken for finished.
@@ -252,6 +259,7 @@ impl FilesArgs {
             root,
             source_id: self.source_id,
             identity: self.identity,
+            names: self.names,
             filter,
             when: self.when,
             on_settle,

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambassador_kit::Unnameable;
 use ambassador_kit::catalog::Why;
 
 /// Why something in the folder is not listed.
@@ -46,6 +47,11 @@ pub(crate) enum Reason {
     },
     /// No `--glob` matches.
     NoMatch,
+    /// It has no name with `--names raw`.
+    Unnameable {
+        /// Why.
+        why: Unnameable,
+    },
     /// It lies deeper than `--max-depth`.
     TooDeep {
         /// The flag's value.
@@ -109,6 +115,7 @@ impl Reason {
             Self::Partial { .. } => "partial",
             Self::Excluded { .. } => "excluded",
             Self::NoMatch => "no-match",
+            Self::Unnameable { .. } => "unnameable",
             Self::TooDeep { .. } | Self::TooLong => "too-deep",
             Self::TooSmall { .. } => "too-small",
             Self::TooLarge { .. } => "too-large",
@@ -151,6 +158,7 @@ impl Reason {
             Self::Partial { pattern } => format!("its name matches --partial {pattern:?}: it is not finished"),
             Self::Excluded { pattern } => format!("it matches --exclude {pattern:?}"),
             Self::NoMatch => format!("it matches no --glob (of: {globs})"),
+            Self::Unnameable { why } => format!("it has no raw name: {why} (--names label has one for every file)"),
             Self::TooDeep { max } => format!("it lies deeper than --max-depth {max}"),
             Self::TooLong => "its path is longer than the 4,095 bytes that any program can open".into(),
             Self::TooSmall { size, min } => format!("it has {size} bytes, fewer than --min-size {min}"),

@@ -63,7 +63,7 @@ impl FilesSource {
     pub fn open(settings: Settings, registry: &mut Registry) -> Result<Self, Failure> {
         let when = settings.when.clone();
         info!(
-            root = %settings.root.display(), item_base = settings.item_base, identity = ?settings.identity,
+            root = %settings.root.display(), item_base = settings.item_base, identity = ?settings.identity, names = ?settings.names,
             globs = settings.filter.globs(), on_settle = ?settings.on_settle, stable_for = ?when.stable_for,
             rescan = ?when.rescan, "reading the folder"
         );

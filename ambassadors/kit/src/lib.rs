@@ -11,7 +11,7 @@ pub mod source;
 
 pub use catalog::Catalog;
 pub use guard::{Guard, GuardError};
-pub use naming::Names;
+pub use naming::{Names, Unnameable};
 pub use router::router;
 pub use serve::{ServeArgs, serve};
 pub use source::Source;

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Instant, SystemTime};
 
+use ambassador_kit::Unnameable;
 use ambassador_kit::catalog::{Known, Listing};
 use contract::{FileVersion, ItemName};
 use rustix::io::Errno;
@@ -176,7 +177,10 @@ impl Keeper {
     }
 
     fn list(&mut self, key: &[u8], version: FileVersion, just_finished: bool) {
-        let name = name_of(&self.shared.settings, key, version);
+        let name = match name_of(&self.shared.settings, key, version) {
+            Ok(name) => name,
+            Err(why) => return self.withhold(key, &Reason::Unnameable { why }),
+        };
         self.resting.drop(key);
         if just_finished {
             self.fast.insert(key.into(), Instant::now());
@@ -240,13 +244,13 @@ impl Keeper {
     }
 }
 
-/// The name of this version of the file.
-pub(super) fn name_of(settings: &Settings, key: &[u8], version: FileVersion) -> ItemName {
+/// The name of this version of the file, if it has one.
+pub(super) fn name_of(settings: &Settings, key: &[u8], version: FileVersion) -> Result<ItemName, Unnameable> {
     let text = match settings.identity {
         Identity::Version => version.to_string(),
         Identity::Key => String::new(),
     };
-    ItemName::derive(settings.source_id.as_bytes(), key, text.as_bytes())
+    settings.names.of(settings.source_id.as_bytes(), key, text.as_bytes())
 }
 
 /// Opens the file as a worker would, and asks who else has it open.

@@ -188,7 +188,10 @@ fn find(shared: &Shared, group: &Group, key: &[u8], name: &[u8], now: SystemTime
         && settings.filter.done_marker(name).is_none()
         && quiet::has_rested(&sight, settings.when.stable_for, now);
     if plain && quiet::writers(file.as_fd()) == Writers::None {
-        return Finding::Whole(name_of(settings, key, sight.version), sight.version);
+        return match name_of(settings, key, sight.version) {
+            Ok(name) => Finding::Whole(name, sight.version),
+            Err(why) => Finding::Barred(Reason::Unnameable { why }),
+        };
     }
     Finding::Seen(sight)
 }

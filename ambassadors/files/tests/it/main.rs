@@ -8,6 +8,7 @@ mod cli;
 mod conformance;
 mod faults;
 mod listing;
+mod naming;
 mod remote;
 mod root;
 mod scale;
