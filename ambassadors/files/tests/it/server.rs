@@ -59,8 +59,8 @@ struct State {
     cached: Duration,
     /// How long an answer takes.
     slow: Duration,
-    /// A file that gets longer whenever somebody looks at it, and how often that was.
-    growing: Option<(String, u32)>,
+    /// A file that gets longer, at every so manieth look, and how many there were.
+    growing: Option<(String, u32, u32)>,
     /// A directory whose parent does not tell that it is one.
     untold: Option<String>,
     /// Whether it knows `RENAME_NOREPLACE`, and hard links.
@@ -186,20 +186,20 @@ impl Server {
         self.state().cached = long;
     }
 
-    /// From now on no two looks at this file see the same.
-    pub(crate) fn grow(&self, path: &str) {
-        self.state().growing = Some((path.to_owned(), 0));
+    /// From now on this file gets longer at every so manieth look.
+    pub(crate) fn grow(&self, path: &str, every: u32) {
+        self.state().growing = Some((path.to_owned(), every, 0));
     }
 
     /// How often a growing file was looked at.
     pub(crate) fn looks(&self) -> u32 {
-        self.state().growing.as_ref().map_or(0, |(_, looks)| *looks)
+        self.state().growing.as_ref().map_or(0, |(.., looks)| *looks)
     }
 
     /// It grows no more; its size.
     pub(crate) fn stop_growing(&self) -> usize {
         let mut state = self.state();
-        let (path, _) = state.growing.take().expect("it was growing");
+        let (path, ..) = state.growing.take().expect("it was growing");
         state.nodes.get(&path).and_then(|node| node.content.as_ref()).expect("a file").len()
     }
 
@@ -323,12 +323,14 @@ impl State {
     fn look(&mut self, path: &str) -> Option<(Duration, FileAttr)> {
         let now = self.now();
         let node = self.nodes.get_mut(path)?;
-        if let Some((growing, looks)) = &mut self.growing
+        if let Some((growing, every, looks)) = &mut self.growing
             && growing == path
         {
             *looks += 1;
-            node.content.as_mut().expect("a file").push(b'.');
-            node.modified = now;
+            if looks.is_multiple_of(*every) {
+                node.content.as_mut().expect("a file").push(b'.');
+                node.modified = now;
+            }
         }
         let size = node.content.as_ref().map_or(0, Vec::len) as u64;
         let time = node.modified;
