@@ -166,7 +166,7 @@ impl Scaler {
     pub fn ended(&mut self, attempt: Ended, now: Instant) {
         let Ended { took, at_once, again } = attempt;
         self.service.ended(took, now);
-        self.state.saturation.ended(took, at_once, now);
+        self.state.saturation.ended(took, at_once, self.state.slots, now);
         if again { self.arrivals.arrived(1) } else { self.over += 1 }
     }
 
@@ -195,10 +195,11 @@ impl Scaler {
         let terms = self.terms(backlog, ages, now);
         let from = self.state.slots;
         let Policy { bounds, adjust_every, .. } = self.policy;
-        let (state, why) = if held { self.state.held() } else { self.state.decide(&terms, bounds, adjust_every, now) };
-        self.state = state;
+        let state = self.state.clone();
+        let (state, why) = if held { state.held(now) } else { state.decide(&terms, bounds, adjust_every, now) };
         let hold = state.saturation.until().map(|until| until.saturating_duration_since(now));
-        Decision { from, to: state.slots, why, terms, hold }
+        self.state = state;
+        Decision { from, to: self.state.slots, why, terms, hold }
     }
 
     fn terms(&self, backlog: u64, ages: &[Duration], now: Instant) -> Terms {

@@ -1,6 +1,7 @@
 //! The rule: from what is measured and the number of slots to the next number, and why. Without a clock: who asks says what
 //! time it is.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::saturation::{Finding, Saturation};
@@ -8,8 +9,11 @@ use super::{Bounds, Terms};
 
 /// Slots are to be this busy: above it, waiting grows out of proportion.
 const BUSY: f64 = 0.9;
-/// Fewer slots must have been enough for so many decisions in a row before there are fewer.
-const SPARE: u32 = 6;
+/// There are fewer slots only when fewer would have been enough at each of so many decisions: what varies from one to the
+/// next is no reason.
+const LOOK_BACK: u32 = 30;
+/// From one slot fewer to the next, in decisions.
+const PACE: u32 = 6;
 
 /// Why there are as many slots as there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,29 +69,31 @@ impl Why {
 }
 
 /// What one decision leaves to the next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) slots: usize,
-    /// Since when fewer would have been enough.
-    spare: Option<Instant>,
+    /// Since when they are as many.
+    since: Instant,
+    need: Need,
     pub(super) saturation: Saturation,
 }
 
 impl State {
     pub(super) fn new(slots: usize, now: Instant) -> Self {
-        Self { slots, spare: None, saturation: Saturation::new(now) }
+        Self { slots, since: now, need: Need::new(now), saturation: Saturation::new(now) }
     }
 
     /// Nothing is started for now.
-    pub(super) fn held(self) -> (Self, Why) {
-        (Self { spare: None, ..self }, Why::Held)
+    pub(super) fn held(self, now: Instant) -> (Self, Why) {
+        (Self { need: Need::new(now), ..self }, Why::Held)
     }
 
     /// What is to be from now on; `every` is the time between two decisions.
     pub(super) fn decide(mut self, terms: &Terms, bounds: Bounds, every: Duration, now: Instant) -> (Self, Why) {
         if terms.processing.is_none() {
-            return (Self { spare: None, ..self }, Why::Unmeasured);
+            return (Self { need: Need::new(now), ..self }, Why::Unmeasured);
         }
+        self.need.add(terms.load.max(terms.drain), now, every * LOOK_BACK);
         if let Finding::Saturated(ceiling) = self.saturation.find(self.slots, now)
             && ceiling.max(bounds.least()) < self.slots
         {
@@ -95,7 +101,6 @@ impl State {
         }
         let (wanted, why) = wanted(self.slots, terms);
         if wanted > self.slots {
-            self.spare = None;
             let ceiling = self.saturation.most(self.slots);
             let next = wanted.min(bounds.most()).min(ceiling);
             return match next > self.slots {
@@ -105,13 +110,9 @@ impl State {
             };
         }
         let fewer = self.slots.saturating_sub(1);
-        let is_spare = fewer >= bounds.least() && terms.load.max(terms.drain) <= BUSY * fewer as f64;
-        if !is_spare {
-            self.spare = None;
-            return (self, Why::Enough);
-        }
-        let since = *self.spare.get_or_insert(now);
-        if now.saturating_duration_since(since) < every * SPARE {
+        let is_settled = now.saturating_duration_since(self.since) >= every * PACE;
+        let was_spare = self.need.most(now, every * LOOK_BACK).is_some_and(|need| need <= BUSY * fewer as f64);
+        if fewer < bounds.least() || !is_settled || !was_spare {
             return (self, Why::Enough);
         }
         (self.to(fewer, now), Why::Spare)
@@ -119,7 +120,33 @@ impl State {
 
     fn to(mut self, slots: usize, now: Instant) -> Self {
         self.saturation.changed(slots > self.slots, now);
-        Self { slots, spare: None, ..self }
+        Self { slots, since: now, ..self }
+    }
+}
+
+/// How many slots were needed, over a while.
+#[derive(Clone, Debug)]
+struct Need {
+    since: Instant,
+    /// The most since each moment, so that they fall.
+    most: VecDeque<(Instant, f64)>,
+}
+
+impl Need {
+    fn new(now: Instant) -> Self {
+        Self { since: now, most: VecDeque::new() }
+    }
+
+    fn add(&mut self, need: f64, now: Instant, window: Duration) {
+        while self.most.pop_back_if(|(_, earlier)| *earlier <= need).is_some() {}
+        self.most.push_back((now, need));
+        while self.most.pop_front_if(|(at, _)| now.saturating_duration_since(*at) > window).is_some() {}
+    }
+
+    /// The most over the window; `None` as long as it is not known for all of it.
+    fn most(&self, now: Instant, window: Duration) -> Option<f64> {
+        let (_, most) = self.most.front().filter(|_| now.saturating_duration_since(self.since) >= window)?;
+        Some(*most)
     }
 }
 

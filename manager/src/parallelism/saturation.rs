@@ -1,7 +1,7 @@
 //! Whether more slots get more done. Where the machine, or whatever all attempts share, is saturated, each takes longer in
 //! proportion and nothing is gained.
 //!
-//! So each raise is a trial: the attempts before it, at so many at a time, are held against those begun after it. By
+//! So each raise is a trial: what was got done before it, at so many at a time, is held against what is after it. By
 //! Little's law n at a time that take S each are n/S in a second, which says both whether it was of use and where the
 //! knee is. Verdicts wait for evidence: durations vary, and the more they do, the more of them it takes. When attempts
 //! become slow for another reason just then, the trial is deceived; that shows once they stay as slow with fewer at a
@@ -11,49 +11,64 @@ use std::time::{Duration, Instant};
 
 /// Attempts that a verdict needs, at least.
 const FEW: f64 = 8.0;
-/// After so many it is clear that a raise was of use, if it looks so.
-const MANY: f64 = 32.0;
-/// Of so many attempts no more is learned; later ones replace earlier ones.
-const REMEMBERED: f64 = 64.0;
+/// Of so many attempts, or rounds of as many as run at a time, no more is learned; later ones replace earlier ones.
+const REMEMBERED: (f64, f64) = (64.0, 6.0);
 /// Two levels less apart than this say nothing about one another.
 const APART: f64 = 1.25;
 /// Slots of which less than this part comes out as throughput are wasted.
 const WORTH: f64 = 0.5;
-/// By so many standard errors attempts must be slower for that to be no accident.
+/// By so many standard errors things must differ for that to be no accident.
 const SURE: f64 = 3.0;
-/// How long a trial may remain unclear.
-const TRIAL: Duration = Duration::from_secs(1_800);
+/// The same for the milder verdict: whoever errs here tries a raise once more than needed.
+const RATHER_SURE: f64 = 2.0;
+/// How long a trial may remain unclear. Then it is ended: by what it looks like where there was a ceiling before, and with nothing
+/// learned where there was none.
+const TRIAL: Duration = Duration::from_secs(900);
 /// How long the ceiling holds at first; each time that a trial confirms it, twice as long as the time before.
 const FIRST_HOLD: Duration = Duration::from_secs(600);
 /// The ceiling is tried again at least this often.
 const LONGEST_HOLD: Duration = Duration::from_secs(4 * 3_600);
 
-/// The attempts of one level of parallelism.
+/// What was got done at one level of parallelism. Whoever ended early in it began before, and whoever runs on is not counted;
+/// so durations are not averaged, but slots and ends counted over the same time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Level {
-    /// Only those that began since then are of it.
-    since: Instant,
+    last: Instant,
+    /// Attempts that ended.
     count: f64,
-    /// How many ran at a time.
-    at_once: f64,
+    seconds: f64,
+    /// Slot-seconds.
+    busy: f64,
+    /// Of durations, to know how much they vary.
     mean: f64,
     variance: f64,
 }
 
 impl Level {
     fn new(since: Instant) -> Self {
-        Self { since, count: 0.0, at_once: 0.0, mean: 0.0, variance: 0.0 }
+        Self { last: since, count: 0.0, seconds: 0.0, busy: 0.0, mean: 0.0, variance: 0.0 }
     }
 
     fn ended(&mut self, took: Duration, at_once: usize, now: Instant) {
-        if now.checked_sub(took).is_none_or(|began| began < self.since) {
-            return;
-        }
-        self.count = (self.count + 1.0).min(REMEMBERED);
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.last, now)).as_secs_f64();
+        let remembered = REMEMBERED.0.max(REMEMBERED.1 * self.at_once());
+        let kept = if self.count < remembered { 1.0 } else { 1.0 - 1.0 / remembered };
+        self.count = self.count * kept + 1.0;
+        self.seconds = self.seconds * kept + passed;
+        self.busy = self.busy * kept + passed * at_once as f64;
         let (weight, off) = (1.0 / self.count, took.as_secs_f64() - self.mean);
         self.mean += weight * off;
         self.variance = (1.0 - weight) * (self.variance + weight * off * off);
-        self.at_once += weight * (at_once as f64 - self.at_once);
+    }
+
+    /// How many ran at a time.
+    fn at_once(&self) -> f64 {
+        self.busy / self.seconds.max(1e-9)
+    }
+
+    /// Slot-seconds for each that ended.
+    fn each(&self) -> f64 {
+        self.busy.max(1e-9) / self.count.max(1.0)
     }
 }
 
@@ -65,32 +80,42 @@ enum Verdict {
     Wasted,
 }
 
-fn compare(low: &Level, high: &Level) -> Verdict {
-    let round = high.at_once.max(FEW);
-    if low.count < 1.0 || high.count < round || high.at_once < low.at_once * APART {
+/// `sure`: by how many standard errors attempts must be slower for that to be no accident.
+fn compare(low: &Level, high: &Level, sure: f64) -> Verdict {
+    let round = high.at_once().max(FEW);
+    if low.count < 1.0 || high.count < round || high.at_once() < low.at_once() * APART {
         return Verdict::Unclear;
     }
-    let slower = high.mean / low.mean.max(1e-6);
-    if use_of(low, high) >= WORTH {
-        let clear = slower.ln() + error(low, high) <= 0.0 || high.count >= round.max(MANY);
-        return if clear { Verdict::Useful } else { Verdict::Unclear };
+    match use_of(low, high) >= WORTH {
+        true if more_done(low, high) > RATHER_SURE * error(low, high) => Verdict::Useful,
+        false if slower(low, high) > sure * error(low, high) => Verdict::Wasted,
+        _ => Verdict::Unclear,
     }
-    if slower.ln() > SURE * error(low, high) { Verdict::Wasted } else { Verdict::Unclear }
 }
 
-/// Which part of the slots that the higher level has more came out as throughput.
+/// Which part of what the higher level has more in slots came out as throughput.
 fn use_of(low: &Level, high: &Level) -> f64 {
-    let more = high.at_once / low.at_once.max(1.0);
-    let slower = high.mean / low.mean.max(1e-6);
-    (more / slower - 1.0) / (more - 1.0)
+    (more_done(low, high).exp() - 1.0) / (high.at_once() / low.at_once() - 1.0)
 }
 
-/// The standard error of the logarithm of how much slower the one is.
+/// The logarithm of how much more gets done at the higher level.
+fn more_done(low: &Level, high: &Level) -> f64 {
+    (high.at_once() / low.at_once()).ln() - slower(low, high)
+}
+
+/// The logarithm of how much slower attempts are at the higher level.
+fn slower(low: &Level, high: &Level) -> f64 {
+    (high.each() / low.each()).ln()
+}
+
+/// The standard error of [`slower`]: durations vary, and of those that are alike a whole round may end just before a level is
+/// looked at, or just after.
 fn error(low: &Level, high: &Level) -> f64 {
     let relative = |level: &Level| level.variance / (level.mean * level.mean).max(1e-12);
-    let weight = low.count + high.count;
-    let relative = (relative(low) * low.count + relative(high) * high.count) / weight;
-    (relative * (1.0 / low.count + 1.0 / high.count)).sqrt()
+    let relative = (relative(low) * low.count + relative(high) * high.count) / (low.count + high.count);
+    let round = |level: &Level| 0.5 * level.at_once() / level.count;
+    let squared = |level: &Level| relative / level.count + round(level) * round(level);
+    (squared(low) + squared(high)).sqrt()
 }
 
 /// What is known of it.
@@ -100,8 +125,9 @@ pub(super) struct Saturation {
     /// What a raise is held against, and when that began.
     trial: Option<(Level, Instant)>,
     ceiling: Option<Ceiling>,
-    /// How long the next ceiling holds, where there was one before and nothing has shown since that it is gone.
-    again: Option<Duration>,
+    /// For how long the last ceiling was to hold, and how many ran above it, as long as nothing has shown that so many are
+    /// of use now.
+    before: Option<(Duration, f64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,44 +148,49 @@ pub(super) enum Finding {
 
 impl Saturation {
     pub(super) fn new(now: Instant) -> Self {
-        Self { level: Level::new(now), trial: None, ceiling: None, again: None }
+        Self { level: Level::new(now), trial: None, ceiling: None, before: None }
     }
 
-    pub(super) fn ended(&mut self, took: Duration, at_once: usize, now: Instant) {
-        self.level.ended(took, at_once, now);
+    /// An attempt ended, one of `at_once`. A level of so many `slots` is not reached while more than these run still.
+    pub(super) fn ended(&mut self, took: Duration, at_once: usize, slots: usize, now: Instant) {
+        if at_once > slots {
+            self.level = Level::new(now);
+        } else {
+            self.level.ended(took, at_once, now);
+        }
     }
 
     /// What the attempts until now say about `slots` at a time.
     pub(super) fn find(&mut self, slots: usize, now: Instant) -> Finding {
         if let Some(ceiling) = &self.ceiling {
-            let innocent = self.level.count >= FEW
-                && ceiling.above.at_once >= self.level.at_once * APART
-                && use_of(&self.level, &ceiling.above) >= WORTH
-                && (ceiling.above.mean / self.level.mean.max(1e-6)).ln() <= error(&self.level, &ceiling.above);
+            let innocent = self.level.count >= FEW && compare(&self.level, &ceiling.above, SURE) == Verdict::Useful;
             if innocent {
-                (self.ceiling, self.again) = (None, None);
+                (self.ceiling, self.before) = (None, None);
             } else if now >= ceiling.until {
                 self.ceiling = None;
             }
             return Finding::Nothing;
         }
         let Some((low, began)) = self.trial else { return Finding::Nothing };
-        match compare(&low, &self.level) {
+        let over = now.saturating_duration_since(began) >= TRIAL;
+        let sure = if over && self.before.is_some() { 0.0 } else { SURE };
+        match compare(&low, &self.level, sure) {
             Verdict::Wasted => {
-                let knee = (self.level.at_once * low.mean / self.level.mean).round() as usize;
-                let least = (low.at_once.round() as usize).max(1);
+                let knee = (self.level.at_once() * low.each() / self.level.each()).round() as usize;
+                let least = (low.at_once().round() as usize).max(1);
                 let ceiling = knee.max(least).min(slots.saturating_sub(1)).max(1);
-                let hold = self.again.map_or(FIRST_HOLD, |last| (last * 2).min(LONGEST_HOLD));
+                let hold = self.before.map_or(FIRST_HOLD, |(last, _)| (last * 2).min(LONGEST_HOLD));
                 self.ceiling = Some(Ceiling { slots: ceiling, until: now + hold, above: self.level });
-                (self.trial, self.again) = (None, Some(hold));
+                (self.trial, self.before) = (None, Some((hold, self.level.at_once())));
                 Finding::Saturated(ceiling)
             }
             Verdict::Useful => {
-                (self.trial, self.again) = (None, None);
+                self.trial = None;
+                self.before = self.before.filter(|(_, above)| self.level.at_once() < *above);
                 Finding::Nothing
             }
             Verdict::Unclear => {
-                if now.saturating_duration_since(began) >= TRIAL {
+                if over {
                     self.trial = None;
                 }
                 Finding::Nothing
@@ -169,7 +200,7 @@ impl Saturation {
 
     /// How far `slots` may be raised: after saturation with care, one trial at a time.
     pub(super) fn most(&self, slots: usize) -> usize {
-        match (&self.ceiling, self.again, &self.trial) {
+        match (&self.ceiling, self.before, &self.trial) {
             (Some(ceiling), ..) => ceiling.slots.max(slots),
             (None, Some(_), Some(_)) => slots,
             (None, Some(_), None) => slots + (slots / 2).max(1),
@@ -197,12 +228,12 @@ impl Saturation {
 mod tests {
     use super::*;
 
-    /// Attempts one after the other at a level, each as long as `took` says.
+    /// Attempts on all slots of a level, each as long as `took` says.
     fn attempts(saturation: &mut Saturation, at_once: usize, count: u64, took: impl Fn(u64) -> f64, now: &mut Instant) {
         for n in 0..count {
             let took = Duration::from_secs_f64(took(n));
-            *now += took;
-            saturation.ended(took, at_once, *now);
+            *now += took / u32::try_from(at_once).expect("is small");
+            saturation.ended(took, at_once, at_once, *now);
         }
     }
 
@@ -253,18 +284,6 @@ mod tests {
     }
 
     #[test]
-    fn what_began_before_the_raise_says_nothing_about_it() {
-        let mut now = Instant::now();
-        let mut saturation = Saturation::new(now);
-        attempts(&mut saturation, 4, 64, |_| 1.0, &mut now);
-        saturation.changed(true, now);
-        for _ in 0..64 {
-            saturation.ended(Duration::from_secs(100), 8, now + Duration::from_secs(99));
-        }
-        assert_eq!(saturation.find(8, now), Finding::Nothing);
-    }
-
-    #[test]
     fn the_ceiling_is_tried_again_after_longer_and_longer_holds_that_have_a_bound() {
         let (mut saturation, mut now) = raised(4, 16, |_| 1.0, 2.0);
         assert_eq!(saturation.find(16, now), Finding::Saturated(8));
@@ -273,7 +292,7 @@ mod tests {
             saturation.changed(false, now);
             attempts(&mut saturation, 8, 64, |_| 1.0, &mut now);
             let until = saturation.until().expect("holds");
-            holds.push(until.saturating_duration_since(now).as_secs() / 500);
+            holds.push(until.saturating_duration_since(now).as_secs().div_ceil(600));
             assert_eq!((saturation.find(8, now), saturation.most(8)), (Finding::Nothing, 8));
             now = until;
             assert_eq!((saturation.find(8, now), saturation.most(8)), (Finding::Nothing, 12));
@@ -282,7 +301,7 @@ mod tests {
             attempts(&mut saturation, 12, 64, |_| 1.5, &mut now);
             assert_eq!(saturation.find(12, now), Finding::Saturated(8));
         }
-        assert_eq!(holds, [1, 2, 4, 9, 19, 28, 28]);
+        assert_eq!(holds, [1, 2, 4, 8, 16, 24, 24]);
     }
 
     #[test]

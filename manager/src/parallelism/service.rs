@@ -8,8 +8,10 @@
 use std::time::{Duration, Instant};
 
 /// How many attempts are remembered, about; the longer ago one ended, the less it weighs.
-const REMEMBERED: f64 = 32.0;
-/// As long as nothing has ended, nothing is known; but what has run for so long is long.
+const REMEMBERED: f64 = 200.0;
+/// So many must have ended before anything is said of all; the first ones are also what later ones are held against.
+const FEW: u32 = 8;
+/// But after so long it is time to say what there is to say.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
 /// Durations of attempts.
@@ -22,12 +24,16 @@ pub(super) struct Service {
     /// Seconds in which they ended.
     span: f64,
     last: Option<Instant>,
+    /// How many ended, up to [`FEW`], and when the first of them began.
+    first: (u32, Option<Instant>),
 }
 
 impl Service {
     pub(super) fn ended(&mut self, took: Duration, now: Instant) {
         let kept = 1.0 - 1.0 / REMEMBERED;
         let passed = self.last.replace(now).map_or(took, |last| now.saturating_duration_since(last));
+        let (count, began) = self.first;
+        self.first = ((count + 1).min(FEW), began.or_else(|| now.checked_sub(took)));
         self.total = self.total * kept + took.as_secs_f64();
         self.ended = self.ended * kept + 1.0;
         self.span = self.span * kept + passed.as_secs_f64();
@@ -35,10 +41,14 @@ impl Service {
 
     /// The mean in seconds, where running attempts are of these `ages`; `None` where nothing can be said yet.
     pub(super) fn mean(&self, ages: &[Duration], now: Instant) -> Option<f64> {
+        let (count, began) = self.first;
+        let oldest = ages.iter().copied().max().unwrap_or_default();
+        let watched = began.map_or(oldest, |began| now.saturating_duration_since(began).max(oldest));
+        if count < FEW && watched < FIRST_LOOK {
+            return None;
+        }
         let Some(last) = self.last else {
-            let oldest = ages.iter().max()?;
-            let mean = ages.iter().map(Duration::as_secs_f64).sum::<f64>() / ages.len() as f64;
-            return (*oldest >= FIRST_LOOK).then_some(mean);
+            return Some(ages.iter().map(Duration::as_secs_f64).sum::<f64>() / ages.len() as f64);
         };
         let span = self.span + now.saturating_duration_since(last).as_secs_f64();
         let mut ages: Vec<f64> = ages.iter().map(|age| age.as_secs_f64().min(span)).collect();
@@ -77,7 +87,10 @@ mod tests {
         assert_eq!(service.mean(&[], now), None);
         assert_eq!(service.mean(&seconds([59, 1]), now), None);
         assert_eq!(service.mean(&seconds([60, 20]), now), Some(40.0));
-        let (service, now) = after(1);
+        let (service, now) = after(7);
+        assert_eq!(service.mean(&[], now), None);
+        assert_eq!(service.mean(&[], now + FIRST_LOOK), Some(1.0));
+        let (service, now) = after(8);
         assert_eq!(service.mean(&[], now), Some(1.0));
     }
 
@@ -89,12 +102,12 @@ mod tests {
 
     #[test]
     fn attempts_that_do_not_end_are_noticed_while_they_run_and_learned_when_they_end() {
-        let (mut service, mut now) = after(100);
+        let (mut service, mut now) = after(1_000);
         let healthy = service.mean(&[], now).expect("is known");
-        now += Duration::from_secs(100);
-        let running = service.mean(&seconds([100; 4]), now).expect("is known");
-        assert!(running > 5.0 * healthy, "{running}");
-        for _ in 0..100 {
+        now += Duration::from_secs(1_000);
+        let running = service.mean(&seconds([1_000; 4]), now).expect("is known");
+        assert!(running > 10.0 * healthy, "{running}");
+        for _ in 0..600 {
             now += Duration::from_secs(10);
             service.ended(Duration::from_secs(10), now);
         }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod flaky;
+mod load;
 mod loops;
 mod memory;
 mod model;
