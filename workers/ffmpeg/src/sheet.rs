@@ -1,6 +1,7 @@
 //! Contact sheets: many small pictures of a video in one image.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::time::Duration;
 
 use clap::Args;
@@ -62,6 +63,7 @@ struct Summary {
 
 impl ContactSheet {
     pub(crate) async fn run(&self, context: &mut Context) -> Result<(), JobError> {
+        self.check_font()?;
         let mut media = Media::open(&self.tools, context).await?;
         let video = media.video()?;
         let tile = self.encoding.size(&video, media.max_pixels(), &media.name)?;
@@ -108,6 +110,17 @@ impl ContactSheet {
             }
         };
         Ok(seconds / f64::from(self.columns * self.rows))
+    }
+
+    /// ffmpeg would silently take another.
+    fn check_font(&self) -> Result<(), JobError> {
+        match self.font.as_ref().map(|file| (file, File::open(file))) {
+            Some((file, Err(error))) => {
+                let message = format!("--font {}: {error}", file.display());
+                Err(JobError::new(exit::CONFIG, "FontUnreadable", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_sheet(&self, (width, height): (u32, u32), media: &Media<'_>) -> Result<(), JobError> {

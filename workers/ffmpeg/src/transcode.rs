@@ -244,8 +244,9 @@ fn check(
         return wrong("has no sound");
     }
     let Some(lasts) = made.duration else { return wrong("has no duration") };
-    let stated = &media.contents.stated;
-    if let Some(says) = stated.first().filter(|_| !stated.iter().any(|says| is_close(*says, &made.stated))) {
+    let taken = if audio { 2 } else { 1 };
+    let (stated, came) = (media.contents.stated(taken), made.stated(taken));
+    if let Some(says) = stated.first().filter(|_| !stated.iter().any(|says| is_close(*says, &came))) {
         let message = format!(
             "{} says that it lasts {says:.1} s, and {lasts:.1} s came out: it is damaged or was never finished",
             media.name
@@ -253,7 +254,7 @@ fn check(
         return Err(JobError::new(exit::BAD_ITEM, "WrongDuration", message));
     }
     match seconds {
-        Some(seconds) if !is_close(seconds, &made.stated) => {
+        Some(seconds) if !is_close(seconds, &came) => {
             wrong(&format!("lasts {lasts:.1} s, and {seconds:.1} s were written"))
         }
         _ => Ok(()),

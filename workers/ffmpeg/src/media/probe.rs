@@ -26,8 +26,11 @@ pub(crate) struct Contents {
     format: String,
     /// Seconds, where known: of the video stream, else of the whole.
     pub(crate) duration: Option<f64>,
-    /// Seconds of the whole, where the file says so and nobody guessed.
-    pub(crate) stated: Vec<f64>,
+    /// Seconds, where the file says them and nobody guessed: of the video stream, and of the longest stream there is.
+    of_video: Option<f64>,
+    of_all: Option<f64>,
+    /// How many streams there are.
+    streams: usize,
     /// The first stream that is a video.
     pub(crate) video: Option<Video>,
     /// The number of the first stream that is sound.
@@ -85,15 +88,25 @@ impl Contents {
         let of_video = stream.and_then(|stream| seconds(&stream.duration));
         let of_all = seconds(&answer.format.duration);
         let format = answer.format.format_name.clone().unwrap_or_default();
-        let guessed = GUESS.contains(&format.as_str());
+        let stated = |seconds: Option<f64>| seconds.filter(|_| !GUESS.contains(&format.as_str()));
         Ok(Self {
             duration: of_video.or(of_all),
-            stated: [of_video, of_all].into_iter().flatten().filter(|_| !guessed).collect(),
+            // Where a container has no durations of streams, ffprobe gives that of the whole for them.
+            of_video: stated(of_video).filter(|_| of_video != of_all),
+            of_all: stated(of_all),
+            streams: answer.streams.len(),
             video: stream.map(Stream::as_video),
             audio: answer.streams.iter().find(|stream| stream.codec_type.as_deref() == Some("audio")).map(|s| s.index),
             holds: answer.holds(),
             format,
         })
+    }
+
+    /// What may be taken for its duration, in seconds, of which `taken` streams are looked at: nothing where it does not say,
+    /// or says only of the longest stream, which may be another.
+    pub(crate) fn stated(&self, taken: usize) -> Vec<f64> {
+        let of_all = self.of_all.filter(|_| self.of_video.is_some() || self.streams == taken);
+        self.of_video.into_iter().chain(of_all).collect()
     }
 
     /// Its video, if it is one that can and may be decoded.
@@ -287,9 +300,14 @@ mod tests {
         let video = r#"{"index":0,"codec_type":"video","width":9,"height":9,"duration":"12.0"}"#;
         let sound = r#"{"index":1,"codec_type":"audio","duration":"12.5"}"#;
         let film = contents(&[video, sound].join(","), "mov,mp4").expect("parses");
-        assert_eq!((film.duration, film.stated, film.audio), (Some(12.0), vec![12.0, 12.5], Some(1)));
+        assert_eq!((film.duration, film.stated(1), film.audio), (Some(12.0), vec![12.0, 12.5], Some(1)));
         let broadcast = contents(video, "mpegts").expect("parses");
-        assert_eq!((broadcast.duration, broadcast.stated, broadcast.audio), (Some(12.0), vec![], None));
+        assert_eq!((broadcast.duration, broadcast.stated(1), broadcast.audio), (Some(12.0), vec![], None));
+        for said in ["", r#","duration":"12.5""#] {
+            let picture = format!(r#"{{"index":0,"codec_type":"video","width":9,"height":9{said}}}"#);
+            let web = contents(&[picture.as_str(), sound].join(","), "matroska,webm").expect("parses");
+            assert_eq!((web.stated(1), web.stated(2)), (vec![], vec![12.5]), "which of the two is that long?");
+        }
     }
 
     #[test]

@@ -33,24 +33,25 @@ fn wrong_usage_is_64_and_names_the_flag() {
 
 #[test]
 fn help_ends_with_examples() {
-    for flags in [&["--help"][..], &["thumbnails", "--help"]] {
-        let (code, help, _) = run(flags);
+    for verb in ["thumbnails", "scene", "contact-sheet", "transcode", "args"] {
+        let (code, help, _) = run(&[verb, "--help"]);
         let examples = help.split_once("Examples:").map(|(_, examples)| examples);
-        assert_eq!(
-            (code, examples.is_some_and(|text| text.contains("ffmpeg-worker thumbnails"))),
-            (Some(0), true),
-            "{help}"
-        );
+        let shown = examples.is_some_and(|text| text.contains(&format!("ffmpeg-worker {verb} ")));
+        assert_eq!((code, shown), (Some(0), true), "{help}");
     }
+    let (code, help, _) = run(&["--help"]);
+    assert!(code == Some(0) && help.contains("Examples:"), "{help}");
 }
 
 #[test]
 fn without_ffmpeg_it_says_where_to_get_it() {
     let bench = Bench::new();
     std::fs::write(bench.video("a.mp4"), "no matter what").expect("write");
-    let report = bench.run("a.mp4", &["--ffprobe", "/nonexistent/tool"]).expect(exit::NOT_FOUND).report;
-    assert!(report.message.contains("/nonexistent/tool"), "{}", report.message);
-    assert!(report.message.contains("apt-get install ffmpeg"), "{}", report.message);
+    for verb in ["thumbnails", "scene", "contact-sheet", "transcode"] {
+        let report = bench.verb(verb, "a.mp4", &["--ffprobe", "/nonexistent/tool"]).expect(exit::NOT_FOUND).report;
+        assert!(report.message.contains("/nonexistent/tool"), "{}", report.message);
+        assert!(report.message.contains("apt-get install ffmpeg"), "{}", report.message);
+    }
     bench.run("a.mp4", &["--ffprobe", "/dev/null"]).expect(exit::NOT_EXECUTABLE);
     bench.assert_nothing_published("a.mp4");
 

@@ -71,6 +71,10 @@ fn a_matroska_file_that_ends_early() {
     numbered(&bench.video("a.mkv"), 250, &H264);
     damage(&bench.video("a.mkv"), |bytes| bytes.truncate(bytes.len() * 7 / 10));
     refused(&bench, "a.mkv", "File ended prematurely");
+    // What is judged does not depend on how much is to be shown.
+    let report = bench.run("a.mkv", &["--tail-bytes", "0"]).expect(exit::BAD_ITEM).report;
+    assert!(report.message.contains("File ended prematurely"), "{}", report.message);
+    assert_eq!(report.stderr_tail, "");
 }
 
 #[test]

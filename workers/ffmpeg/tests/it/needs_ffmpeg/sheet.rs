@@ -64,6 +64,9 @@ fn the_time_is_written_into_each_tile() {
     };
     assert_eq!(white(&[]), 0);
     assert!(white(&["--timestamps", "--revision", "1"]) > 10);
+    let flags = ["--timestamps", "--font", "/nonexistent.ttf", "--revision", "2"];
+    let report = bench.verb("contact-sheet", "black.mp4", &flags).expect(exit::CONFIG).report;
+    assert!(report.message.contains("--font /nonexistent.ttf"), "{}", report.message);
 }
 
 #[test]

@@ -93,6 +93,18 @@ fn a_video_that_is_shorter_than_it_says_is_refused() {
 }
 
 #[test]
+fn sound_that_is_longer_than_the_picture_is_no_lie() {
+    let bench = Bench::new();
+    let inputs = ["-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=1", "-f", "lavfi", "-i", "sine=d=30"];
+    for key in ["long.mkv", "long.mp4"] {
+        let path = bench.video(key);
+        ffmpeg(inputs.into_iter().chain(["-c:v", "libx264", path.to_str().expect("is UTF-8")]));
+        bench.verb("transcode", key, &["--preset", "fast", "--audio", "none"]).expect(exit::OK);
+        bench.verb("transcode", key, &["--preset", "fast", "--revision", "1"]).expect(exit::OK);
+    }
+}
+
+#[test]
 fn what_an_encoder_does_not_take_is_not_called_damage() {
     let bench = Bench::new();
     numbered(&bench.video("tiny.mkv"), 5, &["-vf", "scale=8:8,setsar=1", "-c:v", "ffv1"]);
