@@ -300,6 +300,22 @@ async fn a_watch_is_counted_and_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn whoever_watches_a_list_that_does_not_change_is_not_let_go() {
+    let running = start(&Shelf::with(1), &["--request-timeout=60ms"]).await;
+    let mut watch = ask(running.contract, "GET /v1/items?watch=true HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut told = String::new();
+    // Longer than a request may take, and than a reader may say nothing.
+    while told.matches("BOOKMARK").count() < 10 {
+        let mut some = [0; 256];
+        let read = timeout(PATIENCE, watch.read(&mut some)).await.expect("in time").expect("read");
+        assert!(read > 0, "it ended: {told}");
+        told.push_str(&String::from_utf8_lossy(&some[..read]));
+    }
+    running.shutdown.drain();
+    running.ended().await;
+}
+
+#[tokio::test]
 async fn whoever_watches_and_takes_nothing_is_let_go() {
     // More than the kernel holds for a reader.
     let shelf = Shelf::with(200_000);
