@@ -1,7 +1,11 @@
 //! The promises of the source contract, each by a stable name, asked of anything that answers it.
 //!
-//! The suite speaks only HTTP: a [`Router`] made by [`router`](crate::router()) serves as well as one that forwards to a URL. The source
-//! has to be quiet while it is asked, and hold at least one item for every promise to be put to the test.
+//! The suite speaks HTTP through one door, a service: a [`Router`](axum::Router) made by [`router`](crate::router()) serves as well as
+//! one that forwards to a URL. It reads from the outside only, and believes nothing it is told: every answer has a deadline and a
+//! largest size. Unless [`Plan::settle`] says otherwise it sends nothing that could write: GET, HEAD, and a method that does not exist.
+//!
+//! The source may be busy. What is compared is asked again when the list was another meanwhile, and where it never holds still the
+//! promise is said to be untested, not broken.
 //!
 //! ```
 //! # use ambassador_kit::conformance::{self, Plan};
@@ -11,41 +15,79 @@
 //! # }
 //! ```
 
+mod again;
 mod ask;
+mod auth;
+mod data;
 mod errors;
 mod items;
+mod journal;
+mod listed;
 mod lists;
+mod meet;
+mod pages;
+mod promises;
+mod quiet;
 mod settle;
+mod watch;
+mod withheld;
 
 use std::fmt;
+use std::time::Duration;
 
-use axum::Router;
-use futures_util::FutureExt;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use contract::wire::About;
 use futures_util::future::BoxFuture;
+use sidecar::Secret;
+use tower::{BoxError, Service};
 
 use self::ask::Ask;
+pub use self::meet::NoAnswer;
+pub use self::promises::PROMISES;
+pub use self::withheld::REASONS;
 
 /// How far the suite goes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Whether items may be settled: the first two that are listed will be.
+    /// Whether items may be settled: the first four that are listed will be. Without it nothing is written.
     pub settle: bool,
     /// How many items of a long list are looked at.
     pub most: usize,
     /// Names per page where pages are asked for.
     pub page: usize,
+    /// How long any one answer may take, as far as it is read. A promise may take ten of these.
+    pub deadline: Duration,
+    /// How long a silent watch is listened to. The contract speaks of 15 s; in less, `watch.bookmark` cannot be judged.
+    pub silence: Duration,
+    /// What to show a source that wants to know who asks.
+    pub token: Option<Secret>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { settle: false, most: 2_000, page: 7 }
+        let (deadline, silence) = (Duration::from_secs(30), Duration::from_secs(20));
+        Self { settle: false, most: 2_000, page: 7, deadline, silence, token: None }
     }
 }
+
+/// One promise of the contract, and how it is put to the test.
+#[derive(Clone, Copy)]
+pub struct Promise {
+    /// Its name, which never changes.
+    pub name: &'static str,
+    /// The promise, in a sentence.
+    pub says: &'static str,
+    check: Check,
+}
+
+type Check = for<'a> fn(&'a Ask) -> BoxFuture<'a, Result<(), Miss>>;
 
 /// What the suite found of one promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The promise's name, which never changes.
+    /// The promise's name.
     pub promise: &'static str,
     /// The promise, in a sentence.
     pub says: &'static str,
@@ -61,56 +103,81 @@ pub enum Outcome {
     /// It is broken, and how.
     Broken(String),
     /// It is not made here, or could not be put to the test, and why.
-    NotOffered(&'static str),
+    NotOffered(String),
 }
 
 /// Why a check did not end with the promise kept.
 #[derive(Debug)]
 enum Miss {
     Broken(String),
-    NotOffered(&'static str),
+    NotOffered(String),
 }
 
-type Check = for<'a> fn(&'a Ask) -> BoxFuture<'a, Result<(), Miss>>;
+impl Miss {
+    fn broken(how: impl Into<String>) -> Self {
+        Self::Broken(how.into())
+    }
 
-/// Every promise, in the order in which they are asked: those that settle come last.
-const PROMISES: [(&str, &str, Check); 19] = [
-    ("about", "GET /v1 says who is speaking", |ask| lists::about(ask).boxed()),
-    ("list", "the list is an ItemList of legal names that says whether it is complete", |ask| {
-        lists::shape(ask).boxed()
-    }),
-    ("list.once", "no name is listed twice", |ask| lists::once(ask).boxed()),
-    ("list.aliases", "all three paths serve the same list, with or without a slash behind", |ask| {
-        lists::aliases(ask).boxed()
-    }),
-    ("list.head", "HEAD answers as GET does, without a body", |ask| lists::head(ask).boxed()),
-    ("list.reading", "listing and getting consume nothing", |ask| lists::reading(ask).boxed()),
-    ("page.joined", "pages joined are the list, and none is longer than its limit", |ask| lists::joined(ask).boxed()),
-    ("page.limit", "a limit that is no number from 1 on is 400", |ask| lists::bad_limit(ask).boxed()),
-    ("page.token", "a continue token that is none is 400", |ask| lists::bad_token(ask).boxed()),
-    ("withheld", "what is not listed is told with key, reason and message", |ask| lists::withheld(ask).boxed()),
-    ("item", "every listed name can be got, under all three paths", |ask| items::get(ask).boxed()),
-    ("item.unknown", "a name that was never listed is 404", |ask| items::unknown(ask).boxed()),
-    ("item.bad-name", "what can be no name is 400", |ask| items::bad_name(ask).boxed()),
-    ("error.path", "an unknown path is 404, with a Status", |ask| errors::path(ask).boxed()),
-    ("error.method", "a method that is not offered is 405, with Allow and a Status", |ask| errors::method(ask).boxed()),
-    ("settle.refused", "without a settle policy DELETE is 405 and changes nothing", |ask| settle::refused(ask).boxed()),
-    ("settle.outcome", "an outcome that is none is 400 and changes nothing", |ask| settle::bad_outcome(ask).boxed()),
-    ("settle.any", "any legal name can be settled, as often as asked", |ask| settle::any(ask).boxed()),
-    ("settle.done", "what is settled, done or failed, is listed no more", |ask| settle::done(ask).boxed()),
-];
+    fn not_offered(why: impl Into<String>) -> Self {
+        Self::NotOffered(why.into())
+    }
+}
 
-/// Asks for every promise, one after the other.
-pub async fn run(app: Router, plan: Plan) -> Vec<Verdict> {
-    let ask = Ask::new(app, plan);
-    let mut verdicts = Vec::with_capacity(PROMISES.len());
-    for (promise, says, check) in PROMISES {
-        let outcome = match check(&ask).await {
-            Ok(()) => Outcome::Kept,
-            Err(Miss::Broken(how)) => Outcome::Broken(how),
-            Err(Miss::NotOffered(why)) => Outcome::NotOffered(why),
+/// A source that has answered, of which any promise can be asked.
+#[derive(Debug)]
+pub struct Suite {
+    ask: Ask,
+}
+
+impl Suite {
+    /// Finds the path at which `app` lists, waiting while it says that it cannot see yet, and who it is.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] when there is nothing of which promises could be asked.
+    pub async fn meet<S>(app: S, plan: Plan) -> Result<Self, NoAnswer>
+    where
+        S: Service<Request, Response = Response<Body>, Error: Into<BoxError>, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        Ok(Self { ask: meet::meet(app, plan).await? })
+    }
+
+    /// Who the source says it is. One that does not is held to the least a source must do, and to what it offers all the same.
+    pub fn speaker(&self) -> Option<&About> {
+        self.ask.about.as_ref()
+    }
+
+    /// Puts one promise to the test.
+    pub async fn ask(&self, promise: &Promise) -> Verdict {
+        let limit = self.ask.plan.deadline * 10 + self.ask.plan.silence;
+        let outcome = match tokio::time::timeout(limit, (promise.check)(&self.ask)).await {
+            Ok(Ok(())) => Outcome::Kept,
+            Ok(Err(Miss::Broken(how))) => Outcome::Broken(how),
+            Ok(Err(Miss::NotOffered(why))) => Outcome::NotOffered(why),
+            Err(_elapsed) => Outcome::Broken(format!("what was asked took longer than {limit:?} in all")),
         };
-        verdicts.push(Verdict { promise, says, outcome });
+        Verdict { promise: promise.name, says: promise.says, outcome }
+    }
+}
+
+/// Asks for every promise, one after the other. Of a source that does not answer every one is broken.
+pub async fn run<S>(app: S, plan: Plan) -> Vec<Verdict>
+where
+    S: Service<Request, Response = Response<Body>, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+{
+    let suite = Suite::meet(app, plan).await;
+    let mut verdicts = Vec::with_capacity(PROMISES.len());
+    for promise in &PROMISES {
+        verdicts.push(match &suite {
+            Ok(suite) => suite.ask(promise).await,
+            Err(no_answer) => {
+                let outcome = Outcome::Broken(no_answer.to_string());
+                Verdict { promise: promise.name, says: promise.says, outcome }
+            }
+        });
     }
     verdicts
 }
@@ -128,13 +195,35 @@ pub fn assert_kept(verdicts: &[Verdict]) {
     assert!(broken.is_empty(), "broken promises:\n{}", broken.join("\n"));
 }
 
+impl Outcome {
+    /// The outcome in a word, for people and machines: `pass`, `fail`, `not offered`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Kept => "pass",
+            Self::Broken(_) => "fail",
+            Self::NotOffered(_) => "not offered",
+        }
+    }
+
+    /// What there is to say beside it.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Kept => None,
+            Self::Broken(why) | Self::NotOffered(why) => Some(why),
+        }
+    }
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise").field("name", &self.name).field("says", &self.says).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { promise, says, outcome } = self;
-        match outcome {
-            Outcome::Kept => write!(f, "kept         {promise}: {says}"),
-            Outcome::Broken(how) => write!(f, "BROKEN       {promise}: {says}; {how}"),
-            Outcome::NotOffered(why) => write!(f, "not offered  {promise}: {says}; {why}"),
-        }
+        write!(f, "{:<12} {promise}: {says}", outcome.word())?;
+        outcome.why().map_or(Ok(()), |why| write!(f, "; {why}"))
     }
 }

@@ -1,112 +1,262 @@
-//! How the suite asks, and how it reads what may be endless.
+//! How the suite asks: every answer has a deadline and a largest size, whoever answers.
 
-use std::io::{self, Read};
+use std::fmt;
+use std::io::Read;
+use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use bytes::{Buf, Bytes};
+use axum::response::Response;
 use contract::ItemName;
-use contract::wire::{About, ItemList, ListMeta, Status};
+use contract::wire::{About, ItemList, Settle, Status};
+use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt;
-use http::{HeaderMap, Method, StatusCode};
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use tokio::sync::mpsc;
-use tower::ServiceExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout_at};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt};
 
+use super::journal::Journal;
+use super::listed::Listed;
 use super::{Miss, Plan};
 
-/// Largest body read at once, in bytes.
-const BODY: usize = 16 << 20;
+/// Largest body read, in bytes: a page of 10,000 long names, or as many names as the suite looks at.
+const BODY: usize = 32 << 20;
+/// Of a list so much is read before it is looked whether that is enough, in bytes.
+const LOOK: usize = 64 << 10;
 
+pub(super) type App = BoxCloneSyncService<Request, Response<Body>, BoxError>;
+
+/// A source, and what is known of it.
+#[derive(Debug)]
 pub(super) struct Ask {
-    app: Router,
+    pub(super) app: App,
     pub(super) plan: Plan,
+    /// The path at which it lists.
+    pub(super) items: &'static str,
+    /// Who it says it is.
+    pub(super) about: Option<About>,
+    pub(super) journal: Journal,
 }
 
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    /// What is shown for a token.
+    pub(super) token: Option<String>,
+}
+
+/// An answer, read to its end.
 pub(super) struct Answer {
+    /// `GET /v1/items`.
     pub(super) asked: String,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Nobody speaks HTTP there.
+    NoAnswer(String),
+    /// It takes too long, or never ends.
+    TooMuch(String),
+    /// 503, as often as it was asked.
+    Unavailable(String),
+}
+
+impl Question {
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), headers: Vec::new(), token: None }
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn request(&self) -> Result<Request, Trouble> {
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.path);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Trouble::NoAnswer("the token cannot stand in a header: is it the right file?".into()))?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(Body::empty()).map_err(|error| Trouble::NoAnswer(format!("{self}: {error}")))
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
 impl Ask {
-    pub(super) fn new(app: Router, plan: Plan) -> Self {
-        Self { app, plan }
+    /// What the plan's token makes of a question.
+    pub(super) fn question(&self, method: Method, path: impl Into<String>) -> Question {
+        let token = self.plan.token.as_ref().map(|token| token.expose().to_owned());
+        Question { method, token, ..Question::get(path) }
     }
 
     pub(super) async fn send(&self, method: Method, path: &str) -> Result<Answer, Miss> {
-        let asked = format!("{method} {path}");
-        let response = self.open(method, path).await?;
-        let (parts, body) = response.into_parts();
-        let mut chunks = body.into_data_stream();
-        let mut body = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk.map_err(|error| broken(format!("{asked} was cut off: {error}")))?);
-            if body.len() > BODY {
-                return Err(broken(format!("{asked} answered more than {BODY} bytes")));
-            }
-        }
-        Ok(Answer { asked, status: parts.status, headers: parts.headers, body })
+        self.put(&self.question(method, path)).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Miss> {
         self.send(Method::GET, path).await
     }
 
-    pub(super) async fn about(&self) -> Result<About, Miss> {
-        let answer = self.get("/v1").await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Err(Miss::NotOffered("GET /v1 is 404"));
+    pub(super) async fn put(&self, question: &Question) -> Result<Answer, Miss> {
+        Ok(self.try_put(question).await?)
+    }
+
+    pub(super) async fn try_put(&self, question: &Question) -> Result<Answer, Trouble> {
+        let (response, until) = self.open(question).await?;
+        let answer = self.read(question, response, until).await?;
+        self.journal.note(&answer);
+        Ok(answer)
+    }
+
+    /// The head of an answer, and until when the rest must be there. While it is 503 it is asked for again when the source says
+    /// so, for as long as an answer may take.
+    pub(super) async fn open(&self, question: &Question) -> Result<(Response<Body>, Instant), Trouble> {
+        let give_up = Instant::now() + self.plan.deadline;
+        loop {
+            let until = Instant::now() + self.plan.deadline;
+            let response = match timeout_at(until, self.app.clone().oneshot(question.request()?)).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => return Err(Trouble::NoAnswer(sidecar::chain(&*error))),
+                Err(_elapsed) => return Err(self.late(question)),
+            };
+            if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+                return Ok((response, until));
+            }
+            let answer = self.read(question, response, until).await?;
+            self.journal.note(&answer);
+            let pause =
+                answer.retry_after().map_or(Duration::from_secs(1), |wait| wait.max(Duration::from_millis(100)));
+            if Instant::now() + pause > give_up {
+                let said = serde_json::from_slice::<Status>(&answer.body).map(|said| said.message);
+                return Err(Trouble::Unavailable(said.unwrap_or_else(|_| answer.beginning())));
+            }
+            sleep(pause).await;
         }
-        answer.expect(StatusCode::OK)?.json()
+    }
+
+    async fn read(&self, question: &Question, response: Response<Body>, until: Instant) -> Result<Answer, Trouble> {
+        let (parts, body) = response.into_parts();
+        let mut chunks = body.into_data_stream();
+        let mut body = Vec::new();
+        while let Some(chunk) = timeout_at(until, chunks.next()).await.map_err(|_elapsed| self.late(question))? {
+            body.extend_from_slice(&chunk.map_err(|error| cut_off(question, &error))?);
+            if body.len() > BODY {
+                return Err(Trouble::TooMuch(format!("{question} was answered by more than {BODY} bytes")));
+            }
+        }
+        Ok(Answer { asked: question.to_string(), status: parts.status, headers: parts.headers, body })
+    }
+
+    fn late(&self, question: &Question) -> Trouble {
+        Trouble::TooMuch(format!("{question} was not answered within {:?}", self.plan.deadline))
+    }
+
+    /// Who is speaking; it need not be said.
+    pub(super) fn ours(&self) -> Result<&About, Miss> {
+        self.about
+            .as_ref()
+            .ok_or_else(|| Miss::not_offered("GET /v1 does not say who is speaking: only the least is asked for"))
+    }
+
+    /// How it settles.
+    pub(super) fn settle_policy(&self) -> Result<Settle, Miss> {
+        self.ours().map(|about| about.capabilities.settle)
     }
 
     /// One page, as JSON.
     pub(super) async fn page(&self, limit: usize, token: Option<&str>) -> Result<ItemList, Miss> {
         let token = token.map(|token| format!("&continue={}", encode(token))).unwrap_or_default();
-        self.get(&format!("/v1/items?limit={limit}{token}")).await?.expect(StatusCode::OK)?.json()
+        self.get(&format!("{}?limit={limit}{token}", self.items)).await?.expect(StatusCode::OK)?.json()
     }
 
-    /// The first names of the whole list at `path`, and what it says of itself; the rest is not waited for.
-    pub(super) async fn list(&self, path: &str) -> Result<Listed, Miss> {
-        let response = self.open(Method::GET, path).await?;
+    /// The first names of the whole list; the rest is not waited for.
+    pub(super) async fn list(&self) -> Result<Listed<ItemName>, Miss> {
+        self.list_at(self.items).await
+    }
+
+    pub(super) async fn list_at<T: DeserializeOwned>(&self, path: &str) -> Result<Listed<T>, Miss> {
+        self.read_list(&self.question(Method::GET, path)).await
+    }
+
+    /// The beginning of the list that a question is answered by, unpacked where the answer says that it is packed.
+    pub(super) async fn read_list<T: DeserializeOwned>(&self, question: &Question) -> Result<Listed<T>, Miss> {
+        let (response, until) = self.open(question).await?;
         if response.status() != StatusCode::OK {
-            return Err(broken(format!("GET {path} answered {}", response.status())));
+            let answer = self.read(question, response, until).await?;
+            self.journal.note(&answer);
+            return Err(answer.not(StatusCode::OK));
         }
-        let most = self.plan.most;
-        let (sender, receiver) = mpsc::channel(2);
-        let reading = tokio::task::spawn_blocking(move || Listed::read(Chunks { receiver, rest: Bytes::new() }, most));
-        let mut chunks = response.into_body().into_data_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(io::Error::other);
-            // The reader leaves when it has seen enough.
-            if sender.send(chunk).await.is_err() {
-                break;
+        let (parts, body) = response.into_parts();
+        // Of the body only its type is of interest to the journal.
+        let answer =
+            Answer { asked: question.to_string(), status: parts.status, headers: parts.headers, body: b"{}".into() };
+        self.journal.note(&answer);
+        let etag = Some(answer.header(header::ETAG).to_owned()).filter(|etag| !etag.is_empty());
+        let packed = answer.header(header::CONTENT_ENCODING) == "gzip";
+        let look = |text: &[u8]| {
+            if packed {
+                // However little it was packed into.
+                Listed::read(MultiGzDecoder::new(text).take(BODY as u64), self.plan.most)
+            } else {
+                Listed::read(text, self.plan.most)
+            }
+        };
+        let (mut chunks, mut text, mut enough) = (body.into_data_stream(), Vec::new(), LOOK);
+        while let Some(chunk) = timeout_at(until, chunks.next()).await.map_err(|_elapsed| self.late(question))? {
+            text.extend_from_slice(&chunk.map_err(|error| cut_off(question, &error))?);
+            if text.len() < enough {
+                continue;
+            }
+            // As much again before the next look: so all of them together cost no more than two of the last.
+            enough = 2 * text.len();
+            if let Ok(listed) = look(&text)
+                && listed.more
+            {
+                return Ok(Listed { etag, ..listed });
+            }
+            if text.len() > BODY {
+                return Err(Miss::broken(format!(
+                    "{question} was answered by more than {BODY} bytes, for so few items"
+                )));
             }
         }
-        drop(sender);
-        let read = reading.await.map_err(|error| broken(error.to_string()))?;
-        read.map_err(|error| broken(format!("GET {path}: {error}")))
-    }
-
-    /// The list at its own path.
-    pub(super) async fn items(&self) -> Result<Listed, Miss> {
-        self.list("/v1/items").await
+        let listed = look(&text).map_err(|error| Miss::broken(format!("{question}: {error}")))?;
+        Ok(Listed { etag, ..listed })
     }
 
     /// Names that are listed; there must be one.
     pub(super) async fn some_names(&self) -> Result<Vec<ItemName>, Miss> {
-        let names = self.items().await?.names;
-        if names.is_empty() { Err(Miss::NotOffered("nothing is listed")) } else { Ok(names) }
+        let names = self.list().await?.items;
+        if names.is_empty() { Err(Miss::not_offered("nothing is listed")) } else { Ok(names) }
     }
 
-    async fn open(&self, method: Method, path: &str) -> Result<http::Response<Body>, Miss> {
-        let request = Request::builder().method(method).uri(path).body(Body::empty());
-        let request = request.map_err(|error| broken(format!("{path}: {error}")))?;
-        self.app.clone().oneshot(request).await.map_err(|error| match error {})
+    /// Where an item is.
+    pub(super) fn item(&self, name: &str) -> String {
+        format!("{}/{}", self.items, encode(name))
     }
+}
+
+fn cut_off(question: &Question, error: &axum::Error) -> Trouble {
+    Trouble::NoAnswer(format!("{question} was cut off: {}", sidecar::chain(error)))
 }
 
 impl Answer {
@@ -114,148 +264,50 @@ impl Answer {
         if self.status == status {
             return Ok(self);
         }
-        let body: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
-        Err(broken(format!("{} answered {}, not {status}: {body}", self.asked, self.status)))
+        Err(self.not(status))
     }
 
-    /// An error is a Status that repeats its code.
-    pub(super) fn refused(self, status: StatusCode) -> Result<Self, Miss> {
-        let answer = self.expect(status)?;
-        let said: Status = answer.json()?;
-        let named = said.kind == "Status" && said.status == "Failure" && !said.reason.is_empty();
-        if named && !said.message.is_empty() && said.code == status.as_u16() {
-            return Ok(answer);
-        }
-        Err(broken(format!("{} answered {status} with no proper Status: {said:?}", answer.asked)))
+    fn not(&self, status: StatusCode) -> Miss {
+        Miss::broken(format!("{} was answered by {}, not {status}: {}", self.asked, self.status, self.beginning()))
     }
 
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Miss> {
-        let kind = self.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.starts_with("application/json") {
-            return Err(broken(format!("{} is of the type {kind:?}, not application/json", self.asked)));
-        }
-        serde_json::from_slice(&self.body).map_err(|error| broken(format!("{}: {error}", self.asked)))
+        serde_json::from_slice(&self.body).map_err(|error| Miss::broken(format!("{}: {error}", self.asked)))
+    }
+
+    /// A header as text; empty where it is not there.
+    pub(super) fn header(&self, name: HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// `Retry-After` in seconds.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.header(header::RETRY_AFTER).parse().ok().map(Duration::from_secs)
+    }
+
+    /// How its body begins, for people.
+    fn beginning(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        text.trim().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }
 
-pub(super) fn broken(how: impl Into<String>) -> Miss {
-    Miss::Broken(how.into())
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer(how) | Self::TooMuch(how) => f.write_str(how),
+            Self::Unavailable(why) => write!(f, "the source answers 503, as often as it is asked: {why}"),
+        }
+    }
+}
+
+impl From<Trouble> for Miss {
+    fn from(trouble: Trouble) -> Self {
+        Self::Broken(trouble.to_string())
+    }
 }
 
 /// A text as one segment of a path, or one value of a query.
 pub(super) fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-/// The beginning of a list, or all of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) kind: String,
-    pub(super) api_version: String,
-    pub(super) metadata: Option<ListMeta>,
-    pub(super) names: Vec<ItemName>,
-    /// Whether the list went on.
-    pub(super) more: bool,
-}
-
-impl Listed {
-    fn read(chunks: Chunks, most: usize) -> serde_json::Result<Self> {
-        let mut listed = Self::default();
-        let mut json = serde_json::Deserializer::from_reader(io::BufReader::new(chunks));
-        let read = ListSeed { listed: &mut listed, most }.deserialize(&mut json).and_then(|()| json.end());
-        match read {
-            // The seed's way out of a list that is long enough.
-            Err(_) if listed.more => Ok(listed),
-            Err(error) => Err(error),
-            Ok(()) => Ok(listed),
-        }
-    }
-}
-
-/// Chunks of a body, as a reader on another thread wants them.
-struct Chunks {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-    rest: Bytes,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.rest = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let taken = self.rest.remaining().min(buf.len());
-        self.rest.split_to(taken).copy_to_slice(buf.split_at_mut(taken).0);
-        Ok(taken)
-    }
-}
-
-struct ListSeed<'a> {
-    listed: &'a mut Listed,
-    most: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for ListSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ListSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an ItemList")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "kind" => self.listed.kind = map.next_value()?,
-                "apiVersion" => self.listed.api_version = map.next_value()?,
-                "metadata" => self.listed.metadata = Some(map.next_value()?),
-                "items" => map.next_value_seed(NamesSeed { listed: self.listed, most: self.most })?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-struct NamesSeed<'a> {
-    listed: &'a mut Listed,
-    most: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for NamesSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for NamesSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list of names")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(name) = seq.next_element::<ItemName>()? {
-            if self.listed.names.len() == self.most {
-                self.listed.more = true;
-                return Err(serde::de::Error::custom("enough"));
-            }
-            self.listed.names.push(name);
-        }
-        Ok(())
-    }
 }

@@ -1,32 +1,44 @@
-//! Promises about the lists.
+//! Promises about the list, and about who is speaking.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use contract::ItemName;
-use contract::wire::{ITEM_PATHS, ItemList, WithheldList};
-use http::{Method, StatusCode};
+use contract::wire::{About, ITEM_PATHS};
+use futures_util::FutureExt;
+use http::StatusCode;
 
 use super::Miss;
-use super::ask::{Ask, broken, encode};
+use super::ask::Ask;
+use super::items::fetch;
+use super::quiet::{TRIES, too_busy, while_quiet};
 
 pub(super) async fn about(ask: &Ask) -> Result<(), Miss> {
-    let about = ask.about().await?;
+    let answer = ask.get("/v1").await?;
+    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
+        return Err(Miss::not_offered(format!("GET /v1 is {}", answer.status)));
+    }
+    let about: About = answer.expect(StatusCode::OK)?.json()?;
     let named = !about.ambassador.is_empty() && !about.version.is_empty() && !about.incarnation.is_empty();
-    if about.kind == "Source" && about.api_version == "v1" && named && !about.order.is_empty() {
+    let ordered = matches!(about.order.as_str(), "age" | "key" | "position");
+    if about.kind == "Source" && about.api_version == "v1" && named && ordered {
         return Ok(());
     }
-    Err(broken(format!("GET /v1 leaves something out: {about:?}")))
+    Err(Miss::broken(format!("GET /v1 leaves something out: {about:?}")))
 }
 
 pub(super) async fn shape(ask: &Ask) -> Result<(), Miss> {
-    let list = ask.items().await?;
-    if list.kind != "ItemList" || list.api_version != "v1" {
-        return Err(broken(format!("the list is a {:?} of version {:?}", list.kind, list.api_version)));
+    let list = ask.list().await?;
+    let says_nothing = list.kind.is_empty() && list.api_version.is_empty() && ask.about.is_none();
+    if !says_nothing && (list.kind != "ItemList" || list.api_version != "v1") {
+        return Err(Miss::broken(format!("the list is a {:?} of version {:?}", list.kind, list.api_version)));
     }
-    let page: serde_json::Value = ask.get("/v1/items?limit=1").await?.expect(StatusCode::OK)?.json()?;
+    if ask.about.is_none() {
+        return Ok(());
+    }
+    let page: serde_json::Value = ask.get(&format!("{}?limit=1", ask.items)).await?.expect(StatusCode::OK)?.json()?;
     match page.pointer("/metadata/complete") {
         Some(serde_json::Value::Bool(_)) => Ok(()),
-        other => Err(broken(format!("metadata.complete is {other:?}"))),
+        other => Err(Miss::broken(format!("metadata.complete is {other:?}"))),
     }
 }
 
@@ -34,101 +46,104 @@ pub(super) async fn once(ask: &Ask) -> Result<(), Miss> {
     let names = ask.some_names().await?;
     let mut seen = HashSet::new();
     match names.iter().find(|name| !seen.insert(*name)) {
-        Some(twice) => Err(broken(format!("{twice} is listed twice"))),
+        Some(twice) => Err(Miss::broken(format!("{twice} is listed twice"))),
         None => Ok(()),
     }
+}
+
+/// What two lists have in common stands in the same order in both, whatever came and went between them.
+pub(super) async fn order(ask: &Ask) -> Result<(), Miss> {
+    for _ in 0..TRIES {
+        let (one, other) = (ask.some_names().await?, ask.list().await?.items);
+        let places: HashMap<&ItemName, usize> = one.iter().enumerate().map(|(at, name)| (name, at)).collect();
+        let common: Vec<(usize, &ItemName)> =
+            other.iter().filter_map(|name| Some((*places.get(name)?, name))).collect();
+        let mut pairs = common.iter().zip(common.iter().skip(1));
+        if let Some(((_, before), (_, after))) = pairs.find(|((earlier, _), (later, _))| earlier > later) {
+            return Err(Miss::broken(format!("{before} comes before {after} in one list, and after it in another")));
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn aliases(ask: &Ask) -> Result<(), Miss> {
-    let list = ask.items().await?;
-    for path in ITEM_PATHS.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/")]) {
-        if ask.list(&path).await?.names != list.names {
-            return Err(broken(format!("{path} lists something else than /v1/items")));
+    ask.ours()?;
+    while_quiet(ask, |ask, list| {
+        async move {
+            for path in ITEM_PATHS.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/")]) {
+                if ask.list_at::<ItemName>(&path).await?.items != list.items {
+                    return Err(Miss::broken(format!("{path} lists something else than {}", ask.items)));
+                }
+            }
+            Ok(())
         }
-    }
-    Ok(())
+        .boxed()
+    })
+    .await
 }
 
-pub(super) async fn head(ask: &Ask) -> Result<(), Miss> {
-    for path in ["/v1/items?limit=1", "/v1/items", "/v1/withheld?limit=1"] {
-        let answer = ask.send(Method::HEAD, path).await?.expect(StatusCode::OK)?;
-        if !answer.body.is_empty() {
-            return Err(broken(format!("HEAD {path} has a body")));
+pub(super) async fn parameters(ask: &Ask) -> Result<(), Miss> {
+    while_quiet(ask, |ask, list| {
+        async move {
+            for query in ["nonsense=1", "x&y=%20z", "Limit=1&pretty=true"] {
+                if ask.list_at::<ItemName>(&format!("{}?{query}", ask.items)).await?.items != list.items {
+                    return Err(Miss::broken(format!("with ?{query} something else is listed")));
+                }
+            }
+            Ok(())
         }
-    }
-    ask.send(Method::HEAD, "/v1/nothing").await?.expect(StatusCode::NOT_FOUND).map(drop)
+        .boxed()
+    })
+    .await
 }
 
+/// Of neighbours in the list one is read and the other is not: what goes for being read goes without its neighbour.
 pub(super) async fn reading(ask: &Ask) -> Result<(), Miss> {
-    let before = ask.items().await?.names;
-    for name in before.iter().take(ask.plan.page) {
-        ask.get(&format!("/v1/items/{}", encode(name.as_str()))).await?.expect(StatusCode::OK)?;
-    }
-    let after = ask.items().await?.names;
-    if after == before { Ok(()) } else { Err(broken("the list is another after it was read")) }
-}
-
-pub(super) async fn joined(ask: &Ask) -> Result<(), Miss> {
-    if !ask.about().await?.capabilities.paging {
-        return Err(Miss::NotOffered("GET /v1 offers no paging"));
-    }
-    let whole = ask.items().await?;
-    for limit in [ask.plan.page, ask.plan.most.max(1)] {
-        let names = walk(ask, limit).await?;
-        if names != whole.names {
-            let at = names.iter().zip(&whole.names).take_while(|(a, b)| a == b).count();
-            return Err(broken(format!("pages of {limit} differ from the whole list from item {at} on")));
+    let mut lost = Vec::new();
+    for _ in 0..TRIES {
+        let names = ask.some_names().await?;
+        let (read, left): (Vec<_>, Vec<_>) =
+            names.iter().take(2 * ask.plan.page).enumerate().partition(|(at, _)| at.is_multiple_of(2));
+        for (_, name) in &read {
+            fetch(ask, &ask.item(name.as_str()), name).await?;
+        }
+        let listed: HashSet<ItemName> = ask.list().await?.items.into_iter().collect();
+        let gone = |names: &[(usize, &ItemName)]| {
+            names.iter().find(|(_, name)| !listed.contains(*name)).map(|(_, name)| name.to_string())
+        };
+        match (gone(&read), gone(&left)) {
+            (None, _) => return Ok(()),
+            (Some(name), None) => lost.push(name),
+            (Some(_), Some(_)) => {}
         }
     }
-    Ok(())
+    match lost.first() {
+        Some(name) if lost.len() == TRIES => Err(Miss::broken(format!("{name} was read, and is listed no more"))),
+        _ => Err(too_busy()),
+    }
 }
 
-/// As many names as the suite looks at, page by page.
-async fn walk(ask: &Ask, limit: usize) -> Result<Vec<ItemName>, Miss> {
-    let (mut names, mut token) = (Vec::new(), None);
-    loop {
-        let ItemList { items, metadata, .. } = ask.page(limit, token.as_deref()).await?;
-        if items.len() > limit {
-            return Err(broken(format!("limit={limit} was answered by {} names", items.len())));
+pub(super) async fn version(ask: &Ask) -> Result<(), Miss> {
+    let mut restless = 0;
+    for _ in 0..TRIES {
+        let (one, other) = (ask.list().await?, ask.list().await?);
+        let (Some(before), Some(after)) = (&one.metadata.resource_version, &other.metadata.resource_version) else {
+            return Err(Miss::not_offered("the list has no resourceVersion: no catalog is held"));
+        };
+        for version in [before, after] {
+            let parts = version.rsplit_once('.').filter(|(_, n)| n.parse::<u64>().is_ok());
+            let said = ask.about.as_ref().map(|about| about.incarnation.as_str());
+            if parts
+                .is_none_or(|(incarnation, _)| incarnation.is_empty() || said.is_some_and(|said| said != incarnation))
+            {
+                return Err(Miss::broken(format!("{version:?} is not <incarnation>.<n>, with {said:?}")));
+            }
         }
-        let last = metadata.continue_token.is_none();
-        if last && metadata.remaining_item_count.is_some_and(|remaining| remaining > 0) {
-            return Err(broken("items remain behind the last page"));
+        let is_same = one.items == other.items && one.more == other.more;
+        if before == after {
+            return if is_same { Ok(()) } else { Err(Miss::broken(format!("two lists have the version {before}"))) };
         }
-        names.extend(items);
-        token = metadata.continue_token;
-        if last || names.len() >= ask.plan.most {
-            names.truncate(ask.plan.most);
-            return Ok(names);
-        }
+        restless += usize::from(is_same && !one.more);
     }
-}
-
-pub(super) async fn bad_limit(ask: &Ask) -> Result<(), Miss> {
-    for limit in ["0", "-1", "x", "", "1.5", "99999999999999999999999"] {
-        ask.get(&format!("/v1/items?limit={limit}")).await?.refused(StatusCode::BAD_REQUEST)?;
-    }
-    Ok(())
-}
-
-pub(super) async fn bad_token(ask: &Ask) -> Result<(), Miss> {
-    for token in ["x", "%00", "e30", "bm9uc2Vuc2U"] {
-        ask.get(&format!("/v1/items?limit=1&continue={token}")).await?.refused(StatusCode::BAD_REQUEST)?;
-    }
-    Ok(())
-}
-
-pub(super) async fn withheld(ask: &Ask) -> Result<(), Miss> {
-    let answer = ask.get(&format!("/v1/withheld?limit={}", ask.plan.page)).await?;
-    if answer.status == StatusCode::NOT_FOUND {
-        return Err(Miss::NotOffered("GET /v1/withheld is 404"));
-    }
-    let page: WithheldList = answer.expect(StatusCode::OK)?.json()?;
-    if page.kind != "WithheldList" || page.api_version != "v1" {
-        return Err(broken(format!("what is withheld is a {:?} of version {:?}", page.kind, page.api_version)));
-    }
-    match page.items.iter().find(|one| one.reason.is_empty() || one.message.is_empty()) {
-        Some(one) => Err(broken(format!("{} is withheld without a reason or a message", one.key))),
-        None => Ok(()),
-    }
+    if restless == TRIES { Err(Miss::broken("the version is another each time, and the list is not")) } else { Ok(()) }
 }

@@ -1,0 +1,289 @@
+//! Promises about watching.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use axum::body::BodyDataStream;
+use contract::ItemName;
+use contract::wire::{Status, WatchEvent};
+use futures_util::StreamExt;
+use http::{Method, StatusCode, header};
+use tokio::time::{Instant, timeout_at};
+
+use super::Miss;
+use super::ask::{Ask, Question, encode};
+use super::listed::Listed;
+use super::pages::another;
+use super::quiet::{TRIES, too_busy};
+
+/// Longest line of a watch, in bytes: a name of 2,048, escaped, and the rest.
+const LINE: usize = 64 << 10;
+
+/// A watch that was begun.
+pub(super) struct Watch {
+    asked: String,
+    chunks: BodyDataStream,
+    buffer: Vec<u8>,
+    /// Whether the source has ended it.
+    ended: bool,
+}
+
+/// A line of it, as JSON and as what it means.
+pub(super) struct Line {
+    pub(super) json: serde_json::Value,
+    pub(super) event: WatchEvent,
+}
+
+impl Line {
+    /// Incarnation and number of its `resourceVersion`.
+    pub(super) fn version(&self) -> Option<(&str, u64)> {
+        let (incarnation, n) = self.json.get("resourceVersion")?.as_str()?.rsplit_once('.')?;
+        Some((incarnation, n.parse().ok()?))
+    }
+}
+
+impl Watch {
+    /// Begins a watch, from a version of the list or from nothing.
+    pub(super) async fn begin(ask: &Ask, from: Option<&str>) -> Result<Self, Miss> {
+        Self::put(ask, question(ask, from)).await
+    }
+
+    async fn put(ask: &Ask, question: Question) -> Result<Self, Miss> {
+        let (response, _until) = ask.open(&question).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if response.status() != StatusCode::OK {
+            return Err(Miss::broken(format!("{question} was answered by {}", response.status())));
+        }
+        if kind.split(';').next() != Some("application/x-ndjson") {
+            return Err(Miss::broken(format!("{question} is of the type {kind:?}, not application/x-ndjson")));
+        }
+        let chunks = response.into_body().into_data_stream();
+        Ok(Self { asked: question.to_string(), chunks, buffer: Vec::new(), ended: false })
+    }
+
+    /// The next line, of a type that means something; `None` when nothing comes within the time, or the end.
+    pub(super) async fn next(&mut self, until: Instant) -> Result<Option<Line>, Miss> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                let json: serde_json::Value = serde_json::from_slice(&line).map_err(|error| {
+                    Miss::broken(format!("{}: {error} in {:?}", self.asked, String::from_utf8_lossy(&line)))
+                })?;
+                let event = serde_json::from_value(json.clone())
+                    .map_err(|error| Miss::broken(format!("{}: {error} in {json}", self.asked)))?;
+                return Ok(Some(Line { json, event }));
+            }
+            if self.buffer.len() > LINE {
+                return Err(Miss::broken(format!("{} has a line of more than {LINE} bytes", self.asked)));
+            }
+            match timeout_at(until, self.chunks.next()).await {
+                Ok(Some(Ok(chunk))) => self.buffer.extend_from_slice(&chunk),
+                Ok(Some(Err(error))) => return Err(Miss::broken(format!("{} was cut off: {error}", self.asked))),
+                Ok(None) => {
+                    self.ended = true;
+                    return Ok(None);
+                }
+                Err(_elapsed) => return Ok(None),
+            }
+        }
+    }
+
+    /// The lines up to the first bookmark, and that too; of a long list not all of them.
+    async fn up_to_bookmark(&mut self, ask: &Ask) -> Result<(Vec<Line>, bool), Miss> {
+        let until = Instant::now() + ask.plan.deadline;
+        let mut lines = Vec::new();
+        while lines.len() < ask.plan.most {
+            let Some(line) = self.next(until).await? else {
+                return Err(Miss::broken(format!("{} shows {} lines and no BOOKMARK", self.asked, lines.len())));
+            };
+            let marks = matches!(line.event, WatchEvent::Bookmark { .. });
+            lines.push(line);
+            if marks {
+                return Ok((lines, true));
+            }
+        }
+        Ok((lines, false))
+    }
+}
+
+fn question(ask: &Ask, from: Option<&str>) -> Question {
+    let version = from.map(|version| format!("&resourceVersion={}", encode(version))).unwrap_or_default();
+    ask.question(Method::GET, format!("{}?watch=true{version}", ask.items))
+}
+
+pub(super) fn offered(ask: &Ask) -> Result<(), Miss> {
+    if ask.ours()?.capabilities.watch { Ok(()) } else { Err(Miss::not_offered("GET /v1 offers no watch")) }
+}
+
+pub(super) async fn refused(ask: &Ask) -> Result<(), Miss> {
+    if ask.ours()?.capabilities.watch {
+        return Err(Miss::not_offered("this source can be watched"));
+    }
+    ask.put(&question(ask, None)).await?.expect(StatusCode::NOT_IMPLEMENTED).map(drop)
+}
+
+/// The list and its version, from which it can be watched.
+pub(super) async fn versioned(ask: &Ask) -> Result<(Listed<ItemName>, String), Miss> {
+    let list = ask.list().await?;
+    match list.metadata.resource_version.clone() {
+        Some(version) => Ok((list, version)),
+        None => Err(Miss::broken("a watch is offered, and the list has no resourceVersion to begin it with")),
+    }
+}
+
+pub(super) async fn start(ask: &Ask) -> Result<(), Miss> {
+    offered(ask)?;
+    for _ in 0..TRIES {
+        let before = ask.list().await?;
+        let (lines, marked) = Watch::begin(ask, None).await?.up_to_bookmark(ask).await?;
+        if let Some(line) = lines.iter().find(|line| matches!(line.event, WatchEvent::Error { .. })) {
+            return Err(Miss::broken(format!("among what exists is {}", line.json)));
+        }
+        // Of a list longer than is looked at it is enough that nothing else comes first.
+        let (shown, listed) = (told(&[], &lines), before.items.iter().collect());
+        if before.more || shown == listed {
+            return Ok(());
+        }
+        if ask.list().await?.is_as(&before) {
+            let (shown, listed) = (shown.len(), listed.len());
+            return Err(Miss::broken(format!("{shown} items are shown, BOOKMARK: {marked}, and {listed} are listed")));
+        }
+    }
+    Err(too_busy())
+}
+
+pub(super) async fn continues(ask: &Ask) -> Result<(), Miss> {
+    offered(ask)?;
+    for _ in 0..TRIES {
+        let (list, version) = versioned(ask).await?;
+        let (lines, _) = Watch::begin(ask, Some(&version)).await?.up_to_bookmark(ask).await?;
+        let after = ask.list().await?;
+        let (shown, listed): (_, HashSet<_>) = (told(&list.items, &lines), after.items.iter().collect());
+        if shown == listed {
+            return Ok(());
+        }
+        // A bookmark of the version of the later list, or no other list: then the changes make that list of this one.
+        let until = lines.last().and_then(|line| line.json.get("resourceVersion")?.as_str());
+        let comparable = after.is_as(&list) || until == after.metadata.resource_version.as_deref();
+        if comparable && !list.more && !after.more {
+            let at = after.metadata.resource_version;
+            return Err(Miss::broken(format!(
+                "the list of {version} and the changes after it are not the list of {at:?}"
+            )));
+        }
+    }
+    Err(too_busy())
+}
+
+/// What is listed after the changes that a watch told.
+fn told<'a>(before: &'a [ItemName], lines: &'a [Line]) -> HashSet<&'a ItemName> {
+    let mut names: HashSet<&ItemName> = before.iter().collect();
+    for line in lines {
+        match &line.event {
+            WatchEvent::Added { item, .. } => {
+                names.insert(item);
+            }
+            WatchEvent::Removed { item, .. } => {
+                names.remove(item);
+            }
+            WatchEvent::Bookmark { .. } | WatchEvent::Error { .. } | WatchEvent::Other => {}
+        }
+    }
+    names
+}
+
+pub(super) async fn lines(ask: &Ask) -> Result<(), Miss> {
+    offered(ask)?;
+    let incarnation = &ask.ours()?.incarnation;
+    let (_, version) = versioned(ask).await?;
+    for from in [None, Some(version.as_str())] {
+        let (lines, _) = Watch::begin(ask, from).await?.up_to_bookmark(ask).await?;
+        let mut last = from.and_then(|version| version.rsplit_once('.')?.1.parse().ok()).unwrap_or(0);
+        for line in lines {
+            let Some((of, n)) = line.version().filter(|(of, _)| of == incarnation) else {
+                return Err(Miss::broken(format!("{} has no resourceVersion of {incarnation}", line.json)));
+            };
+            if n < last {
+                return Err(Miss::broken(format!("{} comes after {of}.{last}", line.json)));
+            }
+            last = n;
+        }
+    }
+    Ok(())
+}
+
+/// On a watch where nothing happens a bookmark comes all the same.
+pub(super) async fn bookmark(ask: &Ask) -> Result<(), Miss> {
+    const PROMISED: Duration = Duration::from_secs(15);
+    offered(ask)?;
+    let (_, version) = versioned(ask).await?;
+    let mut watch = Watch::begin(ask, Some(&version)).await?;
+    watch.up_to_bookmark(ask).await?;
+    loop {
+        // Every line begins the silence anew.
+        let until = Instant::now() + ask.plan.silence;
+        match watch.next(until).await? {
+            Some(line) if matches!(line.event, WatchEvent::Bookmark { .. }) => return Ok(()),
+            Some(line) if matches!(line.event, WatchEvent::Error { .. }) => {
+                return Err(Miss::broken(format!("the watch ends with {}", line.json)));
+            }
+            Some(_) => {}
+            None if watch.ended => return Err(Miss::broken("the watch ends by itself")),
+            None if ask.plan.silence <= PROMISED => {
+                return Err(Miss::not_offered(format!(
+                    "a bookmark may take {PROMISED:?}, and {:?} were waited",
+                    ask.plan.silence
+                )));
+            }
+            None => return Err(Miss::broken(format!("nothing came for {:?}", ask.plan.silence))),
+        }
+    }
+}
+
+pub(super) async fn ends(ask: &Ask) -> Result<(), Miss> {
+    offered(ask)?;
+    let mut question = question(ask, None);
+    question.path += "&timeoutSeconds=1";
+    let mut watch = Watch::put(ask, question).await?;
+    let until = Instant::now() + Duration::from_secs(1) + ask.plan.deadline;
+    while let Some(line) = watch.next(until).await? {
+        if matches!(line.event, WatchEvent::Error { .. }) {
+            return Err(Miss::broken(format!("with timeoutSeconds=1 the watch ends with {}", line.json)));
+        }
+    }
+    if watch.ended { Ok(()) } else { Err(Miss::broken("with timeoutSeconds=1 the watch does not end")) }
+}
+
+pub(super) async fn bad_version(ask: &Ask) -> Result<(), Miss> {
+    offered(ask)?;
+    for version in ["x", "42", "a.b", "x.-1"] {
+        let (response, _until) = ask.open(&question(ask, Some(version))).await?;
+        if response.status() != StatusCode::BAD_REQUEST {
+            let status = response.status();
+            return Err(Miss::broken(format!(
+                "a watch from {version:?}, which is no version, was answered by {status}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn expired(ask: &Ask) -> Result<(), Miss> {
+    offered(ask)?;
+    let (_, version) = versioned(ask).await?;
+    let foreign =
+        version.rsplit_once('.').map_or_else(|| "another.1".to_owned(), |(of, n)| format!("{}.{n}", another(of)));
+    let question = question(ask, Some(&foreign));
+    let (response, _until) = ask.open(&question).await?;
+    if response.status() == StatusCode::OK {
+        return Err(Miss::broken(format!(
+            "{question} was answered by 200, and that version is of another incarnation"
+        )));
+    }
+    drop(response);
+    let said: Status = ask.put(&question).await?.expect(StatusCode::GONE)?.json()?;
+    if said.reason == "Expired" {
+        return Ok(());
+    }
+    Err(Miss::broken(format!("a version of another incarnation is {:?}, not Expired", said.reason)))
+}
