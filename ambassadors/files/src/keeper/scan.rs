@@ -231,9 +231,10 @@ impl Keeper {
                 kind => self.look(jail, dir, local, &key, kind, Cause::Scan),
             }
         });
-        // One that was removed while it was read has nothing left in it.
+        // One that was removed while it was read has nothing left in it. But is it gone?
+        let gone = |error| is_absence(error) && jail.dir(path).is_err_and(is_absence);
         if let Err(error) = ended
-            && !is_absence(error)
+            && !gone(error)
         {
             let label = [path, if path.is_empty() { b"./" } else { b"/" }].concat();
             self.obscure(path, &label, &Reason::Unreadable { error });

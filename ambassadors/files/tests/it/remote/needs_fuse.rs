@@ -167,12 +167,16 @@ async fn a_directory_that_fails_half_way_through_keeps_what_was_listed() {
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let (server, mounted, names) = listed(&files, &[]).await;
     let ambassador = &mounted.ambassador;
-    server.fail(Op::ListOn, "d", Errno::EIO);
-    assert!(!ambassador.withheld("d/", "unreadable").await);
-    let scans = ambassador.scans().await;
-    until("two more scans", async || (ambassador.scans().await >= scans + 2).then_some(())).await;
-    assert_eq!(ambassador.names().await, names);
-    assert!(!ambassador.is_complete().await);
+    // Also when it says of itself that it is not there, and is.
+    for error in [Errno::ENOENT, Errno::EIO] {
+        server.heal();
+        server.fail(Op::ListOn, "d", error);
+        assert!(!ambassador.withheld("d/", "unreadable").await);
+        let scans = ambassador.scans().await;
+        until("two more scans", async || (ambassador.scans().await >= scans + 2).then_some(())).await;
+        assert_eq!(ambassador.names().await, names);
+        assert!(!ambassador.is_complete().await);
+    }
     // Of the part that is seen, what comes and goes is still told.
     server.remove("d/10.mp4");
     server.write("d/00.mp4", b"new");
@@ -204,9 +208,16 @@ async fn a_file_that_fails_is_withheld_until_it_was_seen_and_listed_as_long_as_i
 
 #[tokio::test]
 async fn a_root_that_fails_is_lost_and_nothing_in_it_is() {
-    let (server, mounted, names) = listed(&["a.mp4", "d/b.mp4"], &[]).await;
+    let files: Vec<String> = (10..40).map(|n| format!("{n}.mp4")).chain(["d/b.mp4".into()]).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let (server, mounted, names) = listed(&files, &[]).await;
     let ambassador = &mounted.ambassador;
     let before = version(ambassador).await;
+    // In the middle of its entries too.
+    server.fail(Op::ListOn, "", Errno::EIO);
+    red(ambassador, "cannot be read").await;
+    server.heal();
+    assert_eq!(ambassador.listed(files.len()).await, names);
     for (error, why) in [
         (Errno::ESTALE, "Stale file handle"),
         (Errno::EIO, "cannot be read"),
@@ -220,7 +231,7 @@ async fn a_root_that_fails_is_lost_and_nothing_in_it_is() {
             assert!(refused.status == 503 && refused.retry_after, "{error:?}: {}", refused.text);
             assert_eq!(get(ambassador, &names[0]).await.status, 503);
             server.heal();
-            assert_eq!(ambassador.listed(2).await, names, "{op:?} {error:?}");
+            assert_eq!(ambassador.listed(files.len()).await, names, "{op:?} {error:?}");
         }
     }
     assert!(ambassador.is_complete().await);
