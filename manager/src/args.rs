@@ -121,8 +121,8 @@ pub struct ScalingArgs {
     /// Over how long a time arrivals are averaged.
     #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = positive_duration)]
     pub arrival_window: Duration,
-    /// From one decision about the number of attempts at a time to the next; there is one fewer when that would have been
-    /// enough for six in a row.
+    /// From one decision about the number of attempts at a time to the next, half a second at least. There are fewer only
+    /// when fewer would have been enough at each of the last thirty.
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = positive_duration)]
     pub adjust_every: Duration,
 }
@@ -327,6 +327,8 @@ mod tests {
             "local --source http://h --backoff 5m..1s -- true",
             "local --source http://h --permanent-exit 0 -- true",
             "local --source http://h --parallelism 0 -- true",
+            "local --source http://h --parallelism 4..2 -- true",
+            "local --source http://h --parallelism 1..4 --drain-target 0s -- true",
             "local --source http://h --max-attempts 0 -- true",
             "local --source http://h --queue Films -- true",
             "local --source http://h --no-such-flag -- true",

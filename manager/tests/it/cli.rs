@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::server::{Mood, Server};
 
+mod scaling;
+
 /// A queue's directory, and what its workers write down.
 struct Queue {
     dir: tempfile::TempDir,
