@@ -28,10 +28,16 @@ impl ItemName {
     /// people; the hash is the first 64 bits of SHA-256 over source id, key and version, each preceded by its length, in
     /// lower-case base32 (RFC 4648, 13 characters), for machines.
     pub fn derive(source_id: &[u8], key: &[u8], version: &[u8]) -> Self {
-        let mut name = slug(key);
-        name.push('-');
-        push_hash(&mut name, &[source_id, key, version]);
-        Self(name.into())
+        let mut text = [0; MAX_DERIVED];
+        let slug = slug(key, &mut text);
+        if let [dash, rest @ ..] = text.get_mut(slug..).unwrap_or_default() {
+            *dash = b'-';
+            if let Some(hash) = rest.first_chunk_mut() {
+                *hash = hash_chars(&[source_id, key, version]);
+            }
+        }
+        let name = text.get(..slug + 1 + HASH_CHARS).and_then(|name| std::str::from_utf8(name).ok());
+        Self(name.expect("a slug and a hash, in ASCII, fit").into())
     }
 
     /// Accepts any name a source may list.
@@ -73,12 +79,10 @@ impl ItemName {
 
 /// 64 bits of SHA-256 over `parts`, each preceded by its length, as 13 characters of base32.
 pub fn hash(parts: &[&[u8]]) -> String {
-    let mut text = String::with_capacity(HASH_CHARS);
-    push_hash(&mut text, parts);
-    text
+    hash_chars(parts).map(char::from).iter().collect()
 }
 
-fn push_hash(text: &mut String, parts: &[&[u8]]) {
+fn hash_chars(parts: &[&[u8]]) -> [u8; HASH_CHARS] {
     let mut hasher = Sha256::new();
     hasher.update(DOMAIN);
     for part in parts {
@@ -86,32 +90,35 @@ fn push_hash(text: &mut String, parts: &[&[u8]]) {
         hasher.update(part);
     }
     let digest = hasher.finalize();
-    let from = text.len();
-    data_encoding::BASE32_NOPAD.encode_append(digest.first_chunk::<8>().expect("a SHA-256 has 32 bytes"), text);
-    if let Some(hash) = text.get_mut(from..) {
-        hash.make_ascii_lowercase();
-    }
+    let mut text = [0; HASH_CHARS];
+    data_encoding::BASE32_NOPAD.encode_mut(digest.first_chunk::<8>().expect("a SHA-256 has 32 bytes"), &mut text);
+    text.make_ascii_lowercase();
+    text
 }
 
-fn slug(key: &[u8]) -> String {
+/// Writes the slug of a key, and says how long it is.
+fn slug(key: &[u8], text: &mut [u8; MAX_DERIVED]) -> usize {
     let last = key.rsplit(|b| *b == b'/').find(|part| !part.is_empty()).unwrap_or_default();
-    // With room for what follows it in a name.
-    let mut slug = String::with_capacity(MAX_DERIVED);
+    let (mut len, mut after_dash) = (0, true);
     for byte in last {
-        if slug.len() == MAX_SLUG {
-            break;
+        let is_plain = byte.is_ascii_alphanumeric();
+        if !is_plain && after_dash {
+            continue;
         }
-        if byte.is_ascii_alphanumeric() {
-            slug.push(char::from(byte.to_ascii_lowercase()));
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
+        let Some(place) = text.get_mut(len).filter(|_| len < MAX_SLUG) else { break };
+        *place = if is_plain { byte.to_ascii_lowercase() } else { b'-' };
+        after_dash = !is_plain;
+        len += 1;
     }
-    slug.truncate(slug.trim_end_matches('-').len());
-    if slug.is_empty() {
-        slug.push_str("item");
+    if len > 0 && after_dash {
+        len -= 1;
     }
-    slug
+    if len == 0 {
+        let item = b"item";
+        text.iter_mut().zip(item).for_each(|(place, byte)| *place = *byte);
+        len = item.len();
+    }
+    len
 }
 
 impl Serialize for ItemName {

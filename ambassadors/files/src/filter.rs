@@ -47,6 +47,9 @@ pub(crate) struct Filter {
 #[derive(Clone, Debug)]
 struct Patterns {
     texts: Vec<String>,
+    /// The endings of those that are `*` and an ending: nearly all there are, and quickly compared.
+    endings: Vec<Vec<u8>>,
+    ending_of: Vec<usize>,
     names: GlobSet,
     name_of: Vec<usize>,
     paths: GlobSet,
@@ -57,6 +60,7 @@ impl Patterns {
     fn new(flag: &'static str, texts: &[String]) -> Result<Self, FilterError> {
         let (mut names, mut paths) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         let (mut name_of, mut path_of) = (Vec::new(), Vec::new());
+        let (mut endings, mut ending_of) = (Vec::new(), Vec::new());
         let texts: Vec<String> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
         let wrong = |pattern: &str, source| FilterError { flag, pattern: pattern.to_owned(), source };
         for (n, text) in texts.iter().enumerate() {
@@ -67,6 +71,9 @@ impl Patterns {
             if pattern.contains('/') {
                 paths.add(glob);
                 path_of.push(n);
+            } else if let Some(ending) = pattern.strip_prefix('*').filter(|ending| !ending.contains(META)) {
+                endings.push(ending.as_bytes().to_vec());
+                ending_of.push(n);
             } else {
                 names.add(glob);
                 name_of.push(n);
@@ -75,24 +82,33 @@ impl Patterns {
         let all = texts.join(" ");
         let names = names.build().map_err(|e| wrong(&all, e))?;
         let paths = paths.build().map_err(|e| wrong(&all, e))?;
-        Ok(Self { texts, names, name_of, paths, path_of })
+        Ok(Self { texts, endings, ending_of, names, name_of, paths, path_of })
     }
 
     fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
-    /// The first pattern that matches.
+    /// A pattern that matches, if one does.
     fn find(&self, path: &[u8], name: &[u8]) -> Option<&str> {
-        let by_name = || self.names.matches_candidate(&candidate(name)).first().and_then(|n| self.name_of.get(*n));
-        let by_path = || self.paths.matches_candidate(&candidate(path)).first().and_then(|n| self.path_of.get(*n));
-        by_name().or_else(by_path).and_then(|n| self.texts.get(*n)).map(String::as_str)
+        // Most sets are empty, or about names alone; and a candidate is not for nothing.
+        let first = |globs: &GlobSet, text| {
+            (!globs.is_empty()).then(|| globs.matches_candidate(&candidate(text)))?.first().copied()
+        };
+        let by_name = || first(&self.names, name).and_then(|n| self.name_of.get(n));
+        let by_path = || first(&self.paths, path).and_then(|n| self.path_of.get(n));
+        let by_ending = || self.endings.iter().position(|end| name.ends_with(end)).and_then(|n| self.ending_of.get(n));
+        by_ending().or_else(by_name).or_else(by_path).and_then(|n| self.texts.get(*n)).map(String::as_str)
     }
 
     fn matches(&self, path: &[u8], name: &[u8]) -> bool {
-        self.names.is_match_candidate(&candidate(name)) || self.paths.is_match_candidate(&candidate(path))
+        let is_match = |globs: &GlobSet, text| !globs.is_empty() && globs.is_match_candidate(&candidate(text));
+        self.endings.iter().any(|end| name.ends_with(end)) || is_match(&self.names, name) || is_match(&self.paths, path)
     }
 }
+
+/// What means something in a pattern (globset's syntax).
+const META: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
 
 fn candidate(bytes: &[u8]) -> Candidate<'_> {
     Candidate::new(Path::new(OsStr::from_bytes(bytes)))

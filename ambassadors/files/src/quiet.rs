@@ -1,7 +1,7 @@
 //! Positive evidence that nobody is writing a file: a read lease, which the kernel grants only while no one has the file
 //! open for writing. Where it cannot be had, nothing is known.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::fstatfs;
@@ -22,20 +22,17 @@ pub(crate) enum Writers {
 /// `fcntl(2)` as asm-generic/fcntl.h has it for every architecture we build for; libc leaves it out.
 const F_SETSIG: libc::c_int = 10;
 
-/// Asks the kernel, without keeping anybody waiting: the lease is given back at once.
+/// Asks the kernel, without keeping anybody waiting: closing the file, at once, gives the lease back.
 ///
 /// A writer that comes in between breaks the lease; the kernel then tells us by a signal, which is set to SIGURG since
 /// that is ignored by default.
-pub(crate) fn writers(file: BorrowedFd<'_>) -> Writers {
+pub(crate) fn writers(file: OwnedFd) -> Writers {
+    let file = file.as_fd();
     if fcntl(file, F_SETSIG, libc::SIGURG).is_err() {
         return Writers::Unknown;
     }
     match fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) {
-        Ok(()) => {
-            // Cannot fail on a lease just taken; and closing the file gives it back anyway.
-            let _ = fcntl(file, libc::F_SETLEASE, libc::F_UNLCK);
-            Writers::None
-        }
+        Ok(()) => Writers::None,
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
         Err(_) => Writers::Unknown,
     }
@@ -89,15 +86,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("f");
         std::fs::write(&path, "x").expect("written");
-        let file = File::open(&path).expect("opens");
-        assert!(is_local(&file), "the tests' own directory is on a local file system");
-        assert_eq!(writers(file.as_fd()), Writers::None);
+        let asked = || writers(File::open(&path).expect("opens").into());
+        assert!(is_local(File::open(&path).expect("opens")), "the tests' own directory is on a local file system");
+        assert_eq!(asked(), Writers::None);
         let writer = OpenOptions::new().append(true).open(&path).expect("opens");
-        assert_eq!(writers(file.as_fd()), Writers::Some);
+        assert_eq!(asked(), Writers::Some);
         drop(writer);
-        assert_eq!(writers(file.as_fd()), Writers::None);
+        assert_eq!(asked(), Writers::None);
         let reader = File::open(&path).expect("opens");
-        assert_eq!(writers(file.as_fd()), Writers::None, "readers do not count");
+        assert_eq!(asked(), Writers::None, "readers do not count");
         drop(reader);
     }
 }

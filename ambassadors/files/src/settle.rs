@@ -11,7 +11,6 @@ pub(crate) use preflight::preflight;
 pub(crate) use remembered::Remembered;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, unlinkat};
@@ -109,5 +108,5 @@ fn is_still(aside: &Dir, name: &[u8], before: &Sight) -> io::Result<bool> {
     }
     // A file that may not be read can still be settled.
     let Ok(file) = aside.open_file(name) else { return Ok(true) };
-    Ok(quiet::writers(file.as_fd()) != Writers::Some)
+    Ok(quiet::writers(file) != Writers::Some)
 }

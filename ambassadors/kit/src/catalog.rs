@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use self::shelf::SweepNumber;
 use self::state::State;
 use crate::source::{Change, Page, Revision, SourceError, Tally, new_incarnation};
 
@@ -30,8 +31,9 @@ const BATCH: usize = 1_024;
 
 /// Every native key a source knows, with a `T` beside each that is listed.
 ///
-/// Memory: about 60 bytes and a `T` per listed item, beside the bytes of its key and name: 144 MB for a million of 63 bytes
-/// with a `T` of 24.
+/// Memory: about 55 bytes and a `T` per listed item, beside the bytes of its name and of what follows the last slash in its key;
+/// what goes before it is kept once for those that came together. A table grows by doubling, so it is less just before and
+/// more just after: a million take 127 MB where names have 30 bytes, file names 16, and a `T` 20.
 #[derive(Debug)]
 pub struct Catalog<T> {
     incarnation: String,
@@ -102,7 +104,7 @@ impl<T: Clone> Batch<'_, T> {
 /// A look at the whole backend under way; see [`Catalog::start_sweep`].
 #[derive(Debug)]
 #[must_use = "what was not seen is only forgotten by end_sweep"]
-pub struct Sweep(u32);
+pub struct Sweep(SweepNumber);
 
 impl<T: Clone + Send + Sync + 'static> Catalog<T> {
     /// An empty one, of an incarnation of its own.
@@ -243,6 +245,7 @@ impl<T: Clone + Send + Sync + 'static> Catalog<T> {
     fn change<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
         let mut state = self.write();
         let before = state.revision();
+        state.tick();
         let result = act(&mut state);
         let after = state.revision();
         drop(state);

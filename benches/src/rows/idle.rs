@@ -15,8 +15,8 @@ use crate::{http, tree};
 
 /// How long nothing happens.
 const WHILE: Duration = Duration::from_secs(10);
-/// Until whatever the last request left to do is done.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Until what the scan left to do is done: its watchdog looks once more, a quarter of `--stall-after` later.
+const SETTLE: Duration = Duration::from_secs(9);
 /// Between two rescans whose cost is measured.
 const RESCAN: Duration = Duration::from_secs(2);
 

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use contract::FileVersion;
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
 use super::{Links, open_beneath};
@@ -119,7 +119,13 @@ impl Dir {
     /// # Errors
     /// The system's.
     pub(crate) fn open_file(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
-        open_beneath(&self.fd, name, OFlags::RDONLY | OFlags::NOFOLLOW, Links::Refuse)
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+        if name.contains(&b'/') || name == b".." {
+            return open_beneath(&self.fd, name, flags, Links::Refuse);
+        }
+        // A single name leads nowhere else, and asking for more is not for nothing.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        openat(&self.fd, name, flags, Mode::empty())
     }
 
     /// Opens the directory of this name; never through a link.

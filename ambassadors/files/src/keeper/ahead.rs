@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ambassador_kit::catalog::Listing;
+use tracing::debug;
 
 use super::Keeper;
 use super::look::Cause;
@@ -75,19 +76,21 @@ impl Keeper {
     /// Takes what was found out: the plain at once, what is not by a look of our own.
     fn apply(&mut self, jail: &Jail, report: &Report) {
         let catalog = Arc::clone(&self.shared.catalog);
+        let remembered = Arc::clone(&self.shared.remembered);
         let mut odd = Vec::new();
         let mut at = 0;
         catalog.batch(|catalog| {
+            let nothing_stays = remembered.is_empty();
             report.for_each(|file| {
                 let plain = match file.finding {
                     Finding::Same(stamp) => catalog.confirm(file.key, |listed| listed == stamp),
                     Finding::Whole(name, version) if self.is_new(file.key, report.number) => {
                         let stamp = Stamp::from(*version);
-                        let stays = self.shared.remembered.stays(file.key, stamp);
-                        if !stays && catalog.list(file.key, name, stamp) == Listing::Listed {
-                            self.tell_listed(name, file.key);
+                        let lists = nothing_stays || !remembered.stays(file.key, stamp);
+                        if lists && catalog.list(file.key, name, stamp) == Listing::Listed {
+                            debug!(%name, key = %String::from_utf8_lossy(file.key), "listed");
                         }
-                        !stays
+                        lists
                     }
                     Finding::Whole(..) | Finding::Barred(_) | Finding::Seen(_) | Finding::Unseen => false,
                 };
@@ -97,10 +100,11 @@ impl Keeper {
                 at += 1;
             });
         });
-        let (mut odd, mut at) = (odd.into_iter().peekable(), 0);
-        if odd.peek().is_none() {
+        let nothing_settled = remembered.is_empty();
+        if odd.is_empty() && nothing_settled {
             return;
         }
+        let (mut odd, mut at) = (odd.into_iter().peekable(), 0);
         report.for_each(|file| {
             if odd.next_if_eq(&at).is_some() {
                 let is_old = self.out.is_disturbed(file.key, report.number);
@@ -113,6 +117,10 @@ impl Keeper {
                         self.look(jail, file.dir, file.local, file.key, Some(Kind::File), Cause::Scan);
                     }
                 }
+            } else if let Finding::Whole(name, _) = file.finding
+                && !nothing_settled
+            {
+                self.take_up(name);
             }
             at += 1;
         });

@@ -1,6 +1,6 @@
 //! A look at one file: is it an item, is it whole, and what does the catalog say of it from now on.
 
-use std::os::fd::AsFd;
+use std::io::Write;
 use std::time::{Instant, SystemTime};
 
 use ambassador_kit::Unnameable;
@@ -186,13 +186,13 @@ impl Keeper {
             self.fast.insert(key.into(), Instant::now());
         }
         if self.shared.catalog.list(key, &name, version.into()) == Listing::Listed {
-            self.tell_listed(&name, key);
+            debug!(%name, key = %String::from_utf8_lossy(key), "listed");
+            self.take_up(&name);
         }
     }
 
-    /// An item is listed that was not.
-    pub(super) fn tell_listed(&self, name: &ItemName, key: &[u8]) {
-        debug!(%name, key = %String::from_utf8_lossy(key), "listed");
+    /// Has an item settled that turned up after it was.
+    pub(super) fn take_up(&self, name: &ItemName) {
         if self.shared.remembered.was_settled(name) {
             // Fails only when the process ends.
             let _ = self.late.send(name.clone());
@@ -246,11 +246,14 @@ impl Keeper {
 
 /// The name of this version of the file, if it has one.
 pub(super) fn name_of(settings: &Settings, key: &[u8], version: FileVersion) -> Result<ItemName, Unnameable> {
-    let text = match settings.identity {
-        Identity::Version => version.to_string(),
-        Identity::Key => String::new(),
-    };
-    settings.names.of(settings.source_id.as_bytes(), key, text.as_bytes())
+    // Long enough for the greatest of both numbers.
+    let (mut text, mut used) = ([0; 64], 0);
+    if settings.identity == Identity::Version {
+        let mut rest = &mut text[..];
+        write!(rest, "{version}").expect("a version is shorter than that");
+        used = 64 - rest.len();
+    }
+    settings.names.of(settings.source_id.as_bytes(), key, text.get(..used).unwrap_or_default())
 }
 
 /// Opens the file as a worker would, and asks who else has it open.
@@ -267,7 +270,7 @@ fn prove(jail: &Jail, dir: &Dir, local: bool, key: &[u8], sight: &Sight) -> Proo
     };
     match Sight::of(&file) {
         Ok(now) if !now.same_file(sight) => Proof::Changed(now),
-        Ok(_) if local => Proof::Writers(quiet::writers(file.as_fd())),
+        Ok(_) if local => Proof::Writers(quiet::writers(file)),
         Ok(_) => Proof::Writers(Writers::Unknown),
         Err(error) => Proof::Unreadable(error),
     }

@@ -3,7 +3,6 @@
 //! which it was asked for.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -79,10 +78,18 @@ pub(super) struct Report {
     findings: Vec<Finding>,
 }
 
+/// What is needed to look.
+#[derive(Clone, Debug)]
+struct Looker {
+    shared: Shared,
+    /// Nothing was listed when the walk began, so nothing has to be looked up.
+    blank: bool,
+}
+
 /// The threads, which come when there is something to do for them and go when this is dropped.
 #[derive(Debug)]
 pub(super) struct Readers {
-    shared: Shared,
+    looker: Looker,
     desk: Arc<Desk>,
     threads: Vec<JoinHandle<()>>,
     most: usize,
@@ -142,11 +149,12 @@ impl Errand {
         }
     }
 
-    fn run(self, number: u64, shared: &Shared) -> Report {
+    fn run(self, number: u64, looker: &Looker) -> Report {
         let mut findings = Vec::with_capacity(self.files);
         // Before any of the looks, so that nothing seems to have rested longer than it has.
         let now = SystemTime::now();
-        self.for_each(|group, key, name| findings.push(find(shared, group, key, name, now)));
+        looker.shared.vitals.answered();
+        self.for_each(|group, key, name| findings.push(looker.find(group, key, name, now)));
         Report { number, errand: self, findings }
     }
 }
@@ -163,45 +171,53 @@ impl Report {
     }
 }
 
-/// Finds out about one file: as little as will do, since there may be millions.
-fn find(shared: &Shared, group: &Group, key: &[u8], name: &[u8], now: SystemTime) -> Finding {
-    let settings = &*shared.settings;
-    shared.vitals.answered();
-    if let Err(reason) = settings.filter.file(key) {
-        return Finding::Barred(reason);
+impl Looker {
+    /// Finds out about one file: as little as will do, since there may be millions.
+    fn find(&self, group: &Group, key: &[u8], name: &[u8], now: SystemTime) -> Finding {
+        let settings = &*self.shared.settings;
+        // A disk answers for all of an errand in the time that a file server takes for one.
+        if !group.local {
+            self.shared.vitals.answered();
+        }
+        if let Err(reason) = settings.filter.file(key) {
+            return Finding::Barred(reason);
+        }
+        if !self.blank
+            && let Some(listed) = self.shared.catalog.payload(key)
+        {
+            return match group.dir.look(name, false) {
+                Ok(sight) if sight.kind == Kind::File && Stamp::from(sight.version) == listed => Finding::Same(listed),
+                Ok(sight) => Finding::Seen(sight),
+                Err(_) => Finding::Unseen,
+            };
+        }
+        // Whoever writes elsewhere is not seen by a lease, and opening is what a file server finds dear.
+        if !group.local {
+            return group.dir.look(name, false).map_or(Finding::Unseen, Finding::Seen);
+        }
+        let Ok(file) = group.dir.open_file(name) else { return Finding::Unseen };
+        let Ok(sight) = Sight::of(&file) else { return Finding::Unseen };
+        let plain = sight.kind == Kind::File
+            && settings.filter.size(sight.version.size).is_ok()
+            && settings.filter.done_marker(name).is_none()
+            && quiet::has_rested(&sight, settings.when.stable_for, now);
+        if plain && quiet::writers(file) == Writers::None {
+            return match name_of(settings, key, sight.version) {
+                Ok(name) => Finding::Whole(name, sight.version),
+                Err(why) => Finding::Barred(Reason::Unnameable { why }),
+            };
+        }
+        Finding::Seen(sight)
     }
-    if let Some(listed) = shared.catalog.payload(key) {
-        return match group.dir.look(name, false) {
-            Ok(sight) if sight.kind == Kind::File && Stamp::from(sight.version) == listed => Finding::Same(listed),
-            Ok(sight) => Finding::Seen(sight),
-            Err(_) => Finding::Unseen,
-        };
-    }
-    // Whoever writes elsewhere is not seen by a lease, and opening is what a file server finds dear.
-    if !group.local {
-        return group.dir.look(name, false).map_or(Finding::Unseen, Finding::Seen);
-    }
-    let Ok(file) = group.dir.open_file(name) else { return Finding::Unseen };
-    let Ok(sight) = Sight::of(&file) else { return Finding::Unseen };
-    let plain = sight.kind == Kind::File
-        && settings.filter.size(sight.version.size).is_ok()
-        && settings.filter.done_marker(name).is_none()
-        && quiet::has_rested(&sight, settings.when.stable_for, now);
-    if plain && quiet::writers(file.as_fd()) == Writers::None {
-        return match name_of(settings, key, sight.version) {
-            Ok(name) => Finding::Whole(name, sight.version),
-            Err(why) => Finding::Barred(Reason::Unnameable { why }),
-        };
-    }
-    Finding::Seen(sight)
 }
 
 impl Readers {
     pub(super) fn new(shared: Shared) -> Self {
         let (tell, told) = mpsc::channel();
         let others = thread::available_parallelism().map_or(1, usize::from) - 1;
+        let blank = shared.catalog.tally().listed == Some(0);
         Self {
-            shared,
+            looker: Looker { shared, blank },
             desk: Arc::default(),
             threads: Vec::new(),
             most: others.clamp(1, THREADS),
@@ -234,10 +250,10 @@ impl Readers {
         self.desk.changed.notify_one();
         // The first is done by the keeper itself: a small folder is worth no thread.
         if waiting > 1 && self.threads.len() < self.most {
-            let (shared, desk, tell) = (self.shared.clone(), Arc::clone(&self.desk), self.tell.clone());
+            let (looker, desk, tell) = (self.looker.clone(), Arc::clone(&self.desk), self.tell.clone());
             let thread = thread::Builder::new().name("reader".into());
             // Where there is no thread to be had, the keeper does it all.
-            if let Ok(thread) = thread.spawn(move || desk.work(&shared, &tell)) {
+            if let Ok(thread) = thread.spawn(move || desk.work(&looker, &tell)) {
                 self.threads.push(thread);
             }
         }
@@ -260,7 +276,7 @@ impl Readers {
             let errand = self.desk.lock().errands.pop_front();
             match errand {
                 Some((number, errand)) => {
-                    let report = errand.run(number, &self.shared);
+                    let report = errand.run(number, &self.looker);
                     self.early.insert(number, report);
                 }
                 None => {
@@ -300,12 +316,12 @@ impl Desk {
     }
 
     /// Runs errands until there will be none.
-    fn work(&self, shared: &Shared, tell: &mpsc::Sender<(u64, thread::Result<Report>)>) {
+    fn work(&self, looker: &Looker, tell: &mpsc::Sender<(u64, thread::Result<Report>)>) {
         let mut state = self.lock();
         loop {
             if let Some((number, errand)) = state.errands.pop_front() {
                 drop(state);
-                let report = catch_unwind(AssertUnwindSafe(|| errand.run(number, shared)));
+                let report = catch_unwind(AssertUnwindSafe(|| errand.run(number, looker)));
                 if tell.send((number, report)).is_err() {
                     return;
                 }

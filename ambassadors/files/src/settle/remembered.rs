@@ -43,6 +43,12 @@ impl Remembered {
         }
     }
 
+    /// Whether nothing is.
+    pub(crate) fn is_empty(&self) -> bool {
+        let inner = self.lock();
+        inner.outcomes.is_empty() && inner.stays.is_empty()
+    }
+
     /// Whether this name was settled before it was listed.
     pub(crate) fn was_settled(&self, name: &ItemName) -> bool {
         self.lock().outcomes.get(name).is_some_and(|(_, at)| at.elapsed() < LONGEST)

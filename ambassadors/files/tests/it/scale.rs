@@ -62,6 +62,39 @@ async fn two_ambassadors_of_one_folder_settle_each_file_once() {
     assert_eq!(moved, (0..FILES).map(|n| format!("{n}.mp4").into()).collect());
 }
 
+/// Enough files that others look at them while the keeper hears of changes; and no second scan to make anything good.
+#[tokio::test]
+async fn what_changes_while_it_is_read_is_listed_as_it_is_in_the_end() {
+    const FILES: usize = 6_000;
+    let root = tempfile::tempdir().expect("a directory");
+    let path = |n: usize| root.path().join(format!("{}/{n}.mp4", n % 3));
+    for dir in 0..3 {
+        fs::create_dir(root.path().join(dir.to_string())).expect("made");
+    }
+    for n in 0..FILES {
+        fs::write(path(n), "x").expect("written");
+    }
+    let starting = Ambassador::start(root.path(), &["--stable-for", "0s", "--rescan", "1h"]);
+    let changing = async {
+        // A third goes, a third is written again, until the list is there and beyond.
+        for n in 0..FILES {
+            match n % 9 {
+                0..3 => fs::remove_file(path(n)).expect("removed"),
+                3..6 => fs::write(path(n), "longer").expect("written"),
+                _ => {}
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (ambassador, ()) = tokio::join!(starting, changing);
+    let left: BTreeSet<String> = (0..FILES).filter(|n| n % 9 >= 3).map(|n| format!("{}/{n}.mp4", n % 3)).collect();
+    ambassador.listed(left.len()).await;
+    // Each is listed as the version that it is: one that is not cannot be read.
+    let listed: BTreeSet<String> =
+        ambassador.items().await.iter().map(|(_, data)| data["key"].as_str().expect("a key").to_owned()).collect();
+    assert_eq!(listed, left);
+}
+
 mod needs_userns {
     use super::*;
 

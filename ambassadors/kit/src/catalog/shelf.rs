@@ -1,10 +1,13 @@
 //! Entries in the order of their sequence numbers, packed: the texts of a segment's entries lie in one buffer, so that a
-//! million of them cost no million allocations.
+//! million of them cost no million allocations; and what their keys have in common up to the last slash lies there once, since
+//! what comes together mostly lies in one directory.
 
 use std::collections::BTreeMap;
 
 /// Sequence numbers per segment. Removing moves at most this many slots.
 const SEGMENT: u64 = 256;
+/// How many of a segment's last directories are looked through for one that is there already.
+const RECENT: usize = 8;
 
 /// A sorted store of `(sequence number, name, key, payload)`.
 #[derive(Debug)]
@@ -15,30 +18,71 @@ pub(super) struct Shelf<P> {
 
 #[derive(Debug)]
 struct Segment<P> {
-    /// Name and key of each slot, in no order.
+    /// Directories, and of each slot its name and the rest of its key, in no order.
     text: Vec<u8>,
-    /// Bytes of `text` that belong to no slot any more.
+    /// Bytes of `text` that belong to no slot any more; directories are not counted.
     waste: usize,
+    /// Where in `text` the directories lie; no more than there are slots.
+    directories: Vec<Span>,
     /// By offset.
     slots: Vec<Slot<P>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    at: u32,
+    len: u32,
 }
 
 #[derive(Debug)]
 struct Slot<P> {
     at: u32,
-    key_len: u32,
     name_len: u16,
+    /// Of what follows the directory in the key.
+    rest_len: u16,
+    /// Which of the segment's directories.
+    directory: u8,
     /// Sequence number less that of the segment.
-    offset: u16,
+    offset: u8,
     marks: Marks,
     payload: P,
 }
+
+/// A key as it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptKey<'a> {
+    /// Up to the last slash and with it; nothing where there is none.
+    directory: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> KeptKey<'a> {
+    fn new(key: &'a [u8]) -> Self {
+        let slash = key.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        // However long a key is, its rest is not.
+        let (directory, rest) = key.split_at(slash.max(key.len().saturating_sub(usize::from(u16::MAX))));
+        Self { directory, rest }
+    }
+
+    pub(super) fn is(&self, key: &[u8]) -> bool {
+        key.len() == self.directory.len() + self.rest.len()
+            && key.ends_with(self.rest)
+            && key.starts_with(self.directory)
+    }
+
+    pub(super) fn to_box(self) -> Box<[u8]> {
+        [self.directory, self.rest].concat().into()
+    }
+}
+
+/// Of sweeps, counted round: what none has seen for exactly 65,536 of them is taken for seen by one.
+pub(super) type SweepNumber = u16;
 
 /// What is noted with an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marks {
     /// The sweep that saw it last.
-    pub(super) seen: u32,
+    pub(super) seen: SweepNumber,
     /// When it came, in seconds of the catalog's life.
     pub(super) since: u32,
 }
@@ -48,7 +92,7 @@ pub(super) struct Marks {
 pub(super) struct Shelved<'a, P> {
     pub(super) seq: u64,
     pub(super) name: &'a [u8],
-    pub(super) key: &'a [u8],
+    pub(super) key: KeptKey<'a>,
     pub(super) marks: Marks,
     pub(super) payload: &'a P,
 }
@@ -114,31 +158,35 @@ impl<P> Shelf<P> {
     }
 }
 
-fn offset(seq: u64) -> u16 {
-    u16::try_from(seq % SEGMENT).expect("a segment is smaller than 65,536")
+fn offset(seq: u64) -> u8 {
+    u8::try_from(seq % SEGMENT).expect("a segment has 256 sequence numbers")
 }
 
 impl<P> Default for Segment<P> {
     fn default() -> Self {
-        Self { text: Vec::new(), waste: 0, slots: Vec::new() }
+        Self { text: Vec::new(), waste: 0, directories: Vec::new(), slots: Vec::new() }
     }
 }
 
 impl<P> Segment<P> {
-    fn push(&mut self, offset: u16, name: &str, key: &[u8], marks: Marks, payload: P) {
-        let at = u32::try_from(self.text.len()).expect("a segment holds less than 4 GiB of names and keys");
+    fn push(&mut self, offset: u8, name: &str, key: &[u8], marks: Marks, payload: P) {
+        let key = KeptKey::new(key);
+        let directory = intern(&mut self.text, &mut self.directories, key.directory);
+        let at = span(&self.text, 0).at;
         self.text.extend_from_slice(name.as_bytes());
-        self.text.extend_from_slice(key);
+        self.text.extend_from_slice(key.rest);
         self.slots.push(Slot {
             at,
-            key_len: u32::try_from(key.len()).expect("a key is shorter than 4 GiB"),
             name_len: u16::try_from(name.len()).expect("an item name is shorter than 64 KiB"),
+            rest_len: u16::try_from(key.rest.len()).expect("cut to be so"),
+            directory,
             offset,
             marks,
             payload,
         });
         if u64::from(offset) == SEGMENT - 1 {
             self.text.shrink_to_fit();
+            self.directories.shrink_to_fit();
             self.slots.shrink_to_fit();
         }
     }
@@ -163,12 +211,16 @@ impl<P> Segment<P> {
 
     fn repack(&mut self) {
         let mut text = Vec::with_capacity(self.text.len() - self.waste);
+        let mut directories = Vec::new();
         for slot in &mut self.slots {
-            let at = u32::try_from(text.len()).expect("it was longer before");
+            let directory = directory(&self.text, &self.directories, slot.directory);
+            slot.directory = intern(&mut text, &mut directories, directory);
+            let at = span(&text, 0).at;
             text.extend_from_slice(part(&self.text, slot.at as usize, slot.text_len()));
             slot.at = at;
         }
         self.text = text;
+        self.directories = directories;
         self.waste = 0;
         self.slots.shrink_to_fit();
     }
@@ -178,16 +230,43 @@ impl<P> Segment<P> {
         Shelved {
             seq: number * SEGMENT + u64::from(slot.offset),
             name: part(&self.text, at, name_len),
-            key: part(&self.text, at + name_len, slot.key_len as usize),
+            key: KeptKey {
+                directory: directory(&self.text, &self.directories, slot.directory),
+                rest: part(&self.text, at + name_len, slot.rest_len.into()),
+            },
             marks: slot.marks,
             payload: &slot.payload,
         }
     }
 }
 
+/// Which directory this is, added if it is not among the last.
+fn intern(text: &mut Vec<u8>, directories: &mut Vec<Span>, wanted: &[u8]) -> u8 {
+    let is = |span: &Span| part(text, span.at as usize, span.len as usize) == wanted;
+    let recent = directories.iter().enumerate().rev().take(RECENT);
+    let found = recent.into_iter().find(|(_, span)| is(span)).map(|(number, _)| number);
+    let number = found.unwrap_or_else(|| {
+        directories.push(span(text, wanted.len()));
+        text.extend_from_slice(wanted);
+        directories.len() - 1
+    });
+    u8::try_from(number).expect("there are no more directories than slots")
+}
+
+/// The next bytes of a text, this many.
+fn span(text: &[u8], len: usize) -> Span {
+    let small = |len| u32::try_from(len).expect("a segment holds less than 4 GiB of names and keys");
+    Span { at: small(text.len()), len: small(len) }
+}
+
+fn directory<'a>(text: &'a [u8], directories: &[Span], number: u8) -> &'a [u8] {
+    let span = directories.get(usize::from(number)).expect("a slot's directory is its segment's");
+    part(text, span.at as usize, span.len as usize)
+}
+
 impl<P> Slot<P> {
     fn text_len(&self) -> usize {
-        usize::from(self.name_len) + self.key_len as usize
+        usize::from(self.name_len) + usize::from(self.rest_len)
     }
 }
 

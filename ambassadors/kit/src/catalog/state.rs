@@ -1,15 +1,16 @@
 //! The catalog under its lock: what is listed, what is withheld, the two indexes over both, and every way they change.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use contract::ItemName;
+use foldhash::quality::RandomState;
 
 use super::index::Index;
 use super::memory::{Gone, Log};
-use super::shelf::{Marks, Shelf};
+use super::shelf::{KeptKey, Marks, Shelf, SweepNumber};
 use super::{Listing, NAME_COLLISION, Why};
 use crate::source::Revision;
 
@@ -33,9 +34,12 @@ pub(super) struct State<T> {
     pub(super) reasons: BTreeMap<&'static str, u64>,
     pub(super) log: Log,
     pub(super) gone: Gone,
+    /// Seeded at random: nobody who names files knows which of them meet.
     hasher: RandomState,
     next: u64,
-    sweep: u32,
+    /// Seconds since it was born, as of the last [`tick`](Self::tick).
+    now: u32,
+    sweep: SweepNumber,
     pub(super) complete: bool,
     pub(super) born: Instant,
     pub(super) born_at: SystemTime,
@@ -52,8 +56,9 @@ impl<T: Clone> State<T> {
             reasons: BTreeMap::new(),
             log: Log::default(),
             gone: Gone::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             next: 0,
+            now: 0,
             sweep: 0,
             complete: true,
             born: Instant::now(),
@@ -65,8 +70,15 @@ impl<T: Clone> State<T> {
         self.log.revision()
     }
 
+    /// Looks at the clock, once for all that is done under one lock.
+    pub(super) fn tick(&mut self) {
+        self.now = u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX);
+    }
+
     pub(super) fn list(&mut self, key: &[u8], name: &ItemName, payload: T) -> Listing {
-        match self.place(key) {
+        // Each once: these texts are long, and there may be millions.
+        let (key_hash, name_hash) = (self.hash(key), self.hash(name.as_str().as_bytes()));
+        match self.place_of(key, key_hash) {
             Some(Place::Listed(seq))
                 if self.listed.get(seq).is_some_and(|entry| entry.name == name.as_str().as_bytes()) =>
             {
@@ -90,7 +102,7 @@ impl<T: Clone> State<T> {
             }
             None => {}
         }
-        if let Some(other) = self.named(name) {
+        if let Some(other) = self.named_of(name, name_hash) {
             let seen = self.listed.get(other).map_or(self.sweep, |entry| entry.marks.seen);
             if let Some((other_key, other_payload)) = self.unlist(other) {
                 self.collide(&other_key, name, other_payload, seen);
@@ -100,7 +112,7 @@ impl<T: Clone> State<T> {
             self.collide(key, name, payload, self.sweep);
             return Listing::Collided;
         }
-        self.enlist(key, name, payload, self.sweep);
+        self.enlist((key, key_hash), (name, name_hash), payload, self.sweep);
         Listing::Listed
     }
 
@@ -139,7 +151,7 @@ impl<T: Clone> State<T> {
     }
 
     /// Forgets a key that was found unseen, unless a hint has come for it since.
-    pub(super) fn forget_unseen(&mut self, key: &[u8], sweep: u32) -> bool {
+    pub(super) fn forget_unseen(&mut self, key: &[u8], sweep: SweepNumber) -> bool {
         !self.seen(key, sweep) && self.forget(key)
     }
 
@@ -155,7 +167,7 @@ impl<T: Clone> State<T> {
         })
     }
 
-    pub(super) fn start_sweep(&mut self) -> u32 {
+    pub(super) fn start_sweep(&mut self) -> SweepNumber {
         self.sweep = self.sweep.wrapping_add(1);
         self.sweep
     }
@@ -164,19 +176,25 @@ impl<T: Clone> State<T> {
         self.complete = complete;
     }
 
-    fn enlist(&mut self, key: &[u8], name: &ItemName, payload: T, seen: u32) {
+    /// Key and name come with their hashes.
+    fn enlist(
+        &mut self,
+        (key, key_hash): (&[u8], u64),
+        (name, name_hash): (&ItemName, u64),
+        payload: T,
+        seen: SweepNumber,
+    ) {
         let (seq, marks) = self.stamp(seen);
         self.listed.push(seq, name.as_str(), key, marks, payload);
-        let hash = self.hash(name.as_str().as_bytes());
-        self.by_name.insert(hash, seq);
-        self.index(key, seq);
-        self.gone.remove(hash);
+        self.by_name.insert(name_hash, seq);
+        self.by_key.insert(key_hash, seq);
+        self.gone.remove(name_hash);
         self.log.record(name.clone(), true);
     }
 
     fn unlist(&mut self, seq: u64) -> Option<(Box<[u8]>, T)> {
         let entry = self.listed.get(seq)?;
-        let (name, key) = (parse(entry.name)?, Box::from(entry.key));
+        let (name, key) = (parse(entry.name)?, entry.key.to_box());
         let hash = self.hash(name.as_str().as_bytes());
         self.by_name.remove(hash, seq);
         self.unindex(&key, seq);
@@ -186,7 +204,7 @@ impl<T: Clone> State<T> {
         Some((key, payload))
     }
 
-    fn shelve(&mut self, key: &[u8], name: &str, why: Why, seen: u32) {
+    fn shelve(&mut self, key: &[u8], name: &str, why: Why, seen: SweepNumber) {
         *self.reasons.entry(why.reason).or_default() += 1;
         let (seq, marks) = self.stamp(seen);
         self.withheld.push(seq, name, key, marks, why);
@@ -205,7 +223,7 @@ impl<T: Clone> State<T> {
         }
     }
 
-    fn collide(&mut self, key: &[u8], name: &ItemName, payload: T, seen: u32) {
+    fn collide(&mut self, key: &[u8], name: &ItemName, payload: T, seen: SweepNumber) {
         let why = Why {
             reason: NAME_COLLISION,
             message: Arc::from(format!("another native item has the name {name} too; rename either of them")),
@@ -226,7 +244,8 @@ impl<T: Clone> State<T> {
             let Some(Place::Withheld(seq)) = self.place(&key) else { continue };
             let seen = self.withheld.get(seq).map_or(self.sweep, |entry| entry.marks.seen);
             self.unshelve(&key, seq);
-            self.enlist(&key, name, payload, seen);
+            let hashes = (self.hash(&key), self.hash(name.as_str().as_bytes()));
+            self.enlist((&key, hashes.0), (name, hashes.1), payload, seen);
         }
     }
 
@@ -236,11 +255,10 @@ impl<T: Clone> State<T> {
         }
     }
 
-    fn stamp(&mut self, seen: u32) -> (u64, Marks) {
+    fn stamp(&mut self, seen: SweepNumber) -> (u64, Marks) {
         let seq = self.next;
         self.next += 1;
-        let since = u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX);
-        (seq, Marks { seen, since })
+        (seq, Marks { seen, since: self.now })
     }
 
     pub(super) fn hash(&self, text: &[u8]) -> u64 {
@@ -248,13 +266,21 @@ impl<T: Clone> State<T> {
     }
 
     pub(super) fn named(&self, name: &ItemName) -> Option<u64> {
+        self.named_of(name, self.hash(name.as_str().as_bytes()))
+    }
+
+    fn named_of(&self, name: &ItemName, hash: u64) -> Option<u64> {
         let name = name.as_str().as_bytes();
-        self.by_name.find(self.hash(name), |seq| self.listed.get(seq).is_some_and(|entry| entry.name == name))
+        self.by_name.find(hash, |seq| self.listed.get(seq).is_some_and(|entry| entry.name == name))
     }
 
     pub(super) fn place(&self, key: &[u8]) -> Option<Place> {
-        let is = |seq| key_at(&self.listed, &self.withheld, seq) == Some(key);
-        let seq = self.by_key.find(self.hash(key), is)?;
+        self.place_of(key, self.hash(key))
+    }
+
+    fn place_of(&self, key: &[u8], hash: u64) -> Option<Place> {
+        let is = |seq| key_at(&self.listed, &self.withheld, seq).is_some_and(|kept| kept.is(key));
+        let seq = self.by_key.find(hash, is)?;
         Some(if self.listed.get(seq).is_some() { Place::Listed(seq) } else { Place::Withheld(seq) })
     }
 
@@ -267,7 +293,7 @@ impl<T: Clone> State<T> {
     }
 }
 
-fn key_at<'a, T>(listed: &'a Shelf<T>, withheld: &'a Shelf<Why>, seq: u64) -> Option<&'a [u8]> {
+fn key_at<'a, T>(listed: &'a Shelf<T>, withheld: &'a Shelf<Why>, seq: u64) -> Option<KeptKey<'a>> {
     listed.get(seq).map(|entry| entry.key).or_else(|| withheld.get(seq).map(|entry| entry.key))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::wire::Withheld;
 use contract::{ItemName, Key, Timestamp};
 
-use super::shelf::{Marks, Shelf, Shelved};
+use super::shelf::{Marks, Shelf, Shelved, SweepNumber};
 use super::state::{Place, State, parse};
 use super::{Entry, Known};
 use crate::source::{Change, Page, Revision, SourceError, Tally};
@@ -36,7 +36,7 @@ impl<T: Clone> State<T> {
         }
     }
 
-    pub(super) fn seen(&self, key: &[u8], sweep: u32) -> bool {
+    pub(super) fn seen(&self, key: &[u8], sweep: SweepNumber) -> bool {
         let marks = match self.place(key) {
             Some(Place::Listed(seq)) => self.listed.get(seq).map(|entry| entry.marks),
             Some(Place::Withheld(seq)) => self.withheld.get(seq).map(|entry| entry.marks),
@@ -48,7 +48,7 @@ impl<T: Clone> State<T> {
     /// The unseen among the next entries, and where to go on; `None` at the end.
     pub(super) fn unseen(
         &self,
-        sweep: u32,
+        sweep: SweepNumber,
         from: u64,
         unreadable: &impl Fn(&[u8]) -> bool,
     ) -> Option<(Vec<Box<[u8]>>, u64)> {
@@ -58,8 +58,8 @@ impl<T: Clone> State<T> {
         step.sort_unstable_by_key(|(seq, ..)| *seq);
         step.truncate(STEP);
         let next = step.last()?.0 + 1;
-        let unseen = step.into_iter().filter(|(_, marks, key)| marks.seen != sweep && !unreadable(key));
-        Some((unseen.map(|(.., key)| key.into()).collect(), next))
+        let unseen = step.into_iter().filter(|(_, marks, _)| marks.seen != sweep).map(|(.., key)| key.to_box());
+        Some((unseen.filter(|key| !unreadable(key)).collect(), next))
     }
 
     pub(super) fn page(&self, from: u64, max: usize) -> Page<ItemName, u64> {
@@ -69,7 +69,7 @@ impl<T: Clone> State<T> {
     pub(super) fn withheld(&self, from: u64, max: usize) -> Page<Withheld, u64> {
         paged(&self.withheld, from, max, self.complete, |entry| {
             Some(Withheld {
-                key: Key::new(entry.key),
+                key: Key::new(&entry.key.to_box()),
                 reason: entry.payload.reason.to_owned(),
                 message: entry.payload.message.to_string(),
                 pending: entry.payload.pending,
@@ -98,7 +98,7 @@ impl<T: Clone> State<T> {
     fn entry(&self, entry: &Shelved<'_, T>) -> Entry<T> {
         Entry {
             name: parse(entry.name).expect("only names are listed"),
-            key: entry.key.into(),
+            key: entry.key.to_box(),
             payload: entry.payload.clone(),
             age: self.age(entry.marks),
         }
