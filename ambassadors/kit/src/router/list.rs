@@ -285,3 +285,20 @@ fn tag(mut answer: Response, version: Option<&str>) -> Response {
 pub(super) fn version(incarnation: &str, revision: Revision) -> String {
     format!("{incarnation}.{revision}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_as_json_has_it() {
+        let texts = ["plain-mp4-k2iwy5bxbrp2q", "say \"hi\"", "back\\slash", "été 語"].map(str::to_owned).into_iter();
+        let texts = texts.chain((b' '..=b'~').map(|byte| char::from(byte).to_string()));
+        for text in texts {
+            let name = ItemName::parse(&text).expect("a name");
+            let mut written = Vec::new();
+            Items::write(&name, &mut written).expect("JSON");
+            assert_eq!(written, serde_json::to_vec(&name).expect("JSON"), "{text:?}");
+        }
+    }
+}
