@@ -14,6 +14,7 @@ pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
     pub(crate) envs: Vec<(OsString, OsString)>,
+    pub(crate) unset: Vec<OsString>,
     pub(crate) stdout: Stdout,
     /// `None`: passed through.
     pub(crate) keep_stderr: Option<usize>,
@@ -41,6 +42,7 @@ impl Command {
             program: program.into(),
             args: Vec::new(),
             envs: Vec::new(),
+            unset: Vec::new(),
             stdout: Stdout::Pass,
             keep_stderr: None,
             cwd: None,
@@ -67,6 +69,13 @@ impl Command {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.envs.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable that it does not get, although other commands of the worker do.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.unset.push(name.as_ref().to_owned());
         self
     }
 

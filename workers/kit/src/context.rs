@@ -112,7 +112,7 @@ enum Stop {
 
 impl Runner {
     async fn run(&mut self, command: Command) -> Result<Exit, JobError> {
-        let Command { program, args, envs, stdout, keep_stderr, cwd, limits, stop_when } = command;
+        let Command { program, args, envs, unset, stdout, keep_stderr, cwd, limits, stop_when } = command;
         if self.shutdown.is_draining() {
             return Err(self.stopped(Stop::Shutdown));
         }
@@ -125,7 +125,7 @@ impl Runner {
         };
         let mut spec = Spec::new(program)
             .args(args)
-            .envs(self.environment.iter())
+            .envs(self.environment.iter().filter(|(name, _)| !unset.contains(name)))
             .envs(envs)
             .mark(RUN_VARIABLE, &self.nonce)
             .stdout(stdout)

@@ -102,6 +102,8 @@ impl Tools {
             Limits { memory: Some(self.bounds.max_memory.as_u64()), file: Some(self.bounds.max_output.as_u64()) };
         Command::new(program)
             .env("LC_ALL", "C")
+            // It would leave its report in the output directory.
+            .env_remove("FFREPORT")
             // The AV1 encoder heeds no -loglevel.
             .env("SVT_LOG", "1")
             .capture_stderr(STDERR_MAX)

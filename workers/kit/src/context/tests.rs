@@ -131,3 +131,13 @@ async fn a_command_runs_where_and_within_what_it_is_told() {
     assert_eq!(exit.signal, Some(25), "SIGXFSZ");
     assert_eq!(dir.path().join("file").metadata().expect("it is there").len(), 8192);
 }
+
+#[tokio::test]
+async fn a_command_may_be_kept_from_a_variable() {
+    let mut runner = runner(None);
+    runner.environment.set("REPORT", "yes");
+    let say = || sh("echo ${REPORT-none} ${OTHER-none}").env("OTHER", "yes").capture_stdout(64);
+    let exit = runner.run(say().env_remove("REPORT")).await.expect("it runs");
+    assert_eq!(exit.stdout, b"none yes\n");
+    assert_eq!(runner.run(say()).await.expect("it runs").stdout, b"yes yes\n");
+}

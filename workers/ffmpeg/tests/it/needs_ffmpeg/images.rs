@@ -93,3 +93,11 @@ fn the_same_video_gives_the_same_bytes_and_is_done_once() {
     assert!(!image.windows(4).any(|four| four == b"Lavc"), "an image names the version of its encoder");
     assert_eq!(bench.marker("a.mp4").outputs, first.outputs, "a new revision of the same video has the same images");
 }
+
+#[test]
+fn what_ffmpeg_reports_for_its_developers_is_no_output() {
+    let bench = Bench::new();
+    numbered(&bench.video("a.mp4"), 1, &H264);
+    bench.traced(&["env", "FFREPORT=level=32"], "thumbnails", "a.mp4", &[]).expect(exit::OK);
+    assert_eq!(bench.marker("a.mp4").outputs.len(), 1);
+}
