@@ -12,6 +12,7 @@ use axum::body::{Body, BodyDataStream};
 use contract::wire::{ITEM_PATHS, Status, WatchEvent};
 use futures_util::StreamExt;
 use http::{Method, Request, StatusCode, header};
+use proptest::prelude::*;
 use sidecar::Shutdown;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -365,4 +366,104 @@ async fn so_many_watch_at_once_and_a_head_is_none_of_them() {
     assert_eq!((head.status, head.body()), (StatusCode::OK, ""));
     assert_eq!(head.headers[header::CONTENT_TYPE], "application/x-ndjson");
     assert!(matches!(Watch::open(&app, "/v1/items?watch=true").await.next().await, Some(WatchEvent::Added { .. })));
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// A file is written: a version more.
+    Put(u8),
+    Forget(u8),
+    /// The reader takes so many lines.
+    Read(u8),
+    /// The connection breaks; the reader goes on from what it heard last.
+    Break,
+    /// It lists, and watches from there.
+    Relist,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..12_u8).prop_map(Act::Put),
+        3 => (0..12_u8).prop_map(Act::Forget),
+        4 => (1..9_u8).prop_map(Act::Read),
+        2 => Just(Act::Break),
+        1 => Just(Act::Relist),
+    ]
+}
+
+/// What a reader knows, by the rules of the contract and nothing else.
+#[derive(Default)]
+struct Reader {
+    known: BTreeSet<String>,
+    version: Option<String>,
+}
+
+impl Reader {
+    fn hear(&mut self, event: WatchEvent) {
+        let version = match event {
+            WatchEvent::Added { item, resource_version } => {
+                self.known.insert(item.to_string());
+                resource_version
+            }
+            WatchEvent::Removed { item, resource_version } => {
+                self.known.remove(item.as_str());
+                resource_version
+            }
+            WatchEvent::Bookmark { resource_version } => resource_version,
+            other => panic!("{other:?}"),
+        };
+        self.version = Some(version);
+    }
+
+    fn path(&self) -> String {
+        let since = self.version.as_ref().map(|version| format!("&resourceVersion={version}")).unwrap_or_default();
+        format!("/v1/items?watch=true{since}")
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// However often it is cut off, wherever, and whatever happens meanwhile.
+    #[test]
+    fn a_reader_that_goes_on_from_what_it_heard_last_ends_on_the_truth(
+        before in 0..6_u8,
+        acts in prop::collection::vec(act(), 0..80),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let shelf = Shelf::with(0);
+            let app = watched(&shelf);
+            let put = |key: u8, version: u64| shelf.put(&format!("file {key}.mp4"), version);
+            (0..before).for_each(|key| drop(put(key, 0)));
+            let mut reader = Reader::default();
+            let mut watch = Watch::open(&app, &reader.path()).await;
+            for (at, act) in (1..).zip(acts) {
+                match act {
+                    Act::Put(key) => drop(put(key, at)),
+                    Act::Forget(key) => drop(shelf.catalog.forget(format!("file {key}.mp4").as_bytes())),
+                    // When there is nothing, a BOOKMARK comes after a while, of a clock that goes by itself.
+                    Act::Read(lines) => for _ in 0..lines {
+                        reader.hear(watch.next().await.expect("it goes on"));
+                    },
+                    Act::Break => watch = Watch::open(&app, &reader.path()).await,
+                    Act::Relist => {
+                        let list = get(&app, "/v1/items").await.list();
+                        reader.known = list.items.iter().map(ToString::to_string).collect();
+                        reader.version = list.metadata.resource_version;
+                        watch = Watch::open(&app, &reader.path()).await;
+                    }
+                }
+            }
+            let now = Some(version(&shelf, shelf.catalog.revision()));
+            let mut patience = 1_000;
+            while reader.version != now {
+                reader.hear(watch.next().await.expect("it goes on"));
+                patience -= 1;
+                assert!(patience > 0, "it was told {:?}, and never {now:?}", reader.version);
+            }
+            let listed: BTreeSet<String> = get(&app, "/v1/items").await.names().into_iter().collect();
+            assert_eq!(reader.known, listed);
+        });
+    }
 }
