@@ -210,7 +210,10 @@ impl Keeper {
             }
         }
         let now = Instant::now();
-        if self.resting.wake().is_some_and(|due| due <= now)
+        // What waits goes on waiting while the folder is lost: a scan finds out that it is back.
+        let seen = !self.shared.vitals.is_lost();
+        if seen
+            && self.resting.wake().is_some_and(|due| due <= now)
             && let Some(jail) = self.open()
         {
             let vitals = Arc::clone(&self.shared.vitals);
@@ -219,7 +222,8 @@ impl Keeper {
                 self.look_by_key(&jail, &key, Cause::Due);
             }
         }
-        if !self.refresh.is_empty()
+        if seen
+            && !self.refresh.is_empty()
             && self.next_refresh <= now
             && let Some(jail) = self.open()
         {
@@ -336,7 +340,8 @@ impl Keeper {
     /// Until something happens or something is due.
     fn sleep(&self) {
         let refresh = (!self.refresh.is_empty()).then_some(self.next_refresh);
-        let due = [self.resting.wake(), refresh].into_iter().flatten().fold(self.next_scan, Instant::min);
+        let seen = !self.shared.vitals.is_lost();
+        let due = [self.resting.wake(), refresh].into_iter().flatten().filter(|_| seen).fold(self.next_scan, Instant::min);
         let timeout = due.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),

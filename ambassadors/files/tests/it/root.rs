@@ -70,6 +70,28 @@ async fn a_root_that_is_a_file_or_may_not_be_read_says_so() {
 }
 
 #[tokio::test]
+async fn a_root_that_is_lost_while_files_are_waited_for_is_looked_for_now_and_then() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (root, away) = (dir.path().join("root"), dir.path().join("away"));
+    fs::create_dir(&root).expect("made");
+    let ambassador = Ambassador::start(&root, &["--stable-for", "1s", "--rescan", "200ms"]).await;
+    // An empty file is a beginning: it is waited for, and due again when its folder is gone.
+    fs::write(root.join("a.mp4"), "").expect("written");
+    until("the file to be waited for", async || ambassador.why("a.mp4").await.filter(|(_, pending)| *pending)).await;
+    fs::rename(&root, &away).expect("moved");
+    lost(&ambassador, "does not exist").await;
+    let looked = async || {
+        let metrics = ambassador.probe("/metrics").await.text;
+        let count = metrics.lines().find_map(|line| line.strip_prefix("longshore_files_scans_lost_total "));
+        count.expect("is shown").parse::<u64>().expect("a number")
+    };
+    let count = until("looks past the time the file was due", async || Some(looked().await).filter(|n| *n >= 10)).await;
+    assert!(count < 500, "it was looked for {count} times, which is all it did");
+    fs::rename(&away, &root).expect("moved");
+    ambassador.named("a.mp4").await;
+}
+
+#[tokio::test]
 async fn a_root_that_disappears_and_comes_back_loses_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let (root, away) = (dir.path().join("root"), dir.path().join("away"));
