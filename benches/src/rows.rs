@@ -1,9 +1,12 @@
 //! What is measured, a file for each.
 
 mod closed;
+mod dispatch;
 mod first_list;
 mod footprint;
 mod idle;
+mod overhead;
+mod started;
 mod warm_list;
 
 use std::fmt;
@@ -28,6 +31,12 @@ pub(crate) enum Name {
     Footprint,
     /// System calls and wake-ups while nothing happens, and what a rescan costs.
     Idle,
+    /// From close(2) to the worker that runs, beside spawning it at once.
+    Started,
+    /// A worker around a small script, beside the script alone.
+    Overhead,
+    /// `true` for thousands of items, beside xargs and GNU parallel.
+    Dispatch,
 }
 
 impl fmt::Display for Name {
@@ -55,5 +64,8 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Closed => closed::measure(bench),
         Name::Footprint => footprint::measure(bench),
         Name::Idle => idle::measure(bench),
+        Name::Started => started::measure(bench),
+        Name::Overhead => overhead::measure(bench),
+        Name::Dispatch => dispatch::measure(bench),
     }
 }

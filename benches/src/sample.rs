@@ -37,6 +37,11 @@ impl Sample {
         self.unit
     }
 
+    /// In ascending order.
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }
