@@ -181,12 +181,16 @@ mod needs_strace {
         let list = format!(
             "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXTINF:1,\nfile:///etc/passwd\n#EXTINF:1,\nhttp://127.0.0.1:{port}/\n#EXT-X-ENDLIST\n"
         );
-        std::fs::write(bench.video("list.mp4"), list).expect("write");
+        std::fs::write(bench.video("list.m3u8"), list).expect("write");
+        std::fs::write(bench.video("list.mp4"), "ffconcat version 1.0\nfile secret.ts\n").expect("write");
         let log = bench.video("strace.log");
         let log = log.to_str().expect("is UTF-8");
-        for (verb, key, code) in
-            [("thumbnails", "a.mp4", exit::OK), ("transcode", "a.mp4", exit::OK), ("scene", "list.mp4", exit::BAD_ITEM)]
-        {
+        for (verb, key, code) in [
+            ("thumbnails", "a.mp4", exit::OK),
+            ("transcode", "a.mp4", exit::OK),
+            ("scene", "list.mp4", exit::BAD_ITEM),
+            ("scene", "list.m3u8", exit::BAD_ITEM),
+        ] {
             let by = ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=open,openat,openat2,connect,sendto", "-o", log];
             bench.traced(&by, verb, key, &["--revision", &verb.len().to_string()]).expect(code);
             let trace = std::fs::read_to_string(log).expect("there is a trace");
