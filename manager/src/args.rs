@@ -317,11 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_source_may_be_on_a_socket_and_want_a_token() {
+        let args =
+            parse("queue-manager plan --source unix:/run/items.sock --source-token-file /run/token").expect("parses");
+        let Command::Plan(args) = args.command else { panic!("is a plan") };
+        let endpoint = args.source.endpoint();
+        assert_eq!((endpoint.to_string().as_str(), endpoint.is_guarded()), ("unix:/run/items.sock", true));
+        assert!(!local("").source.endpoint().is_guarded());
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for words in [
             "local -- true",
             "local --source ftp://h -- true",
             "local --source https://h -- true",
+            "local --source unix:items.sock -- true",
             "local --source http://h",
             "local --source http://h --poll 0s -- true",
             "local --source http://h --backoff 5m..1s -- true",

@@ -6,3 +6,4 @@ mod get_only;
 mod kill_matrix;
 mod nfs;
 mod operations;
+mod watching;

@@ -20,7 +20,7 @@ pub(super) async fn run(command: LedgerCommand) -> Result<ExitCode, Failure> {
     match command {
         LedgerCommand::List { view, only, output } => list(&view, only, output).await,
         LedgerCommand::Show { view, item, output } => {
-            let ledger = open(&view).await?;
+            let ledger = open_to_read(&view).await?;
             let Some((record, attempts)) = ledger.show(&item).await.map_err(failed)? else {
                 return Err(Failure::new(
                     66,
@@ -51,25 +51,36 @@ pub(super) async fn run(command: LedgerCommand) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The ledger as it is: a command that looks makes none.
-async fn open(view: &ViewArgs) -> Result<SqliteLedger, Failure> {
-    let dir = view.place.directory()?;
-    if !dir.join("ledger.sqlite").exists() {
-        return Err(Failure::new(
+/// The ledger as it is, for a command that only looks: that needs no right to write, and makes none.
+async fn open_to_read(view: &ViewArgs) -> Result<SqliteLedger, Failure> {
+    let (dir, queue) = (view.place.directory()?, view.place.queue.as_str());
+    let open = |revision| match SqliteLedger::open_to_read(&dir, queue, revision) {
+        Ok(Some(ledger)) => Ok(ledger),
+        Ok(None) => Err(Failure::new(
             66,
             anyhow!(
                 "there is no ledger in {} yet: was the manager run with another --state or --queue?",
                 dir.display()
             ),
-        ));
+        )),
+        Err(error) => Err(failed(error)),
+    };
+    let ledger = open(view.revision.unwrap_or_default())?;
+    match view.revision {
+        Some(_) => Ok(ledger),
+        None => open(ledger.latest_revision().await.map_err(failed)?),
     }
-    let state = StateDir::open(&dir).map_err(failed)?;
-    let queue = view.place.queue.as_str();
+}
+
+/// The same for a command that changes something in it.
+async fn open(view: &ViewArgs) -> Result<SqliteLedger, Failure> {
+    let there = open_to_read(view).await?;
+    let state = StateDir::open(&view.place.directory()?).map_err(failed)?;
     let revision = match view.revision {
         Some(revision) => revision,
-        None => SqliteLedger::open(&state, queue, 0).map_err(failed)?.latest_revision().await.map_err(failed)?,
+        None => there.latest_revision().await.map_err(failed)?,
     };
-    SqliteLedger::open(&state, queue, revision).map_err(failed)
+    SqliteLedger::open(&state, view.place.queue.as_str(), revision).map_err(failed)
 }
 
 fn report(changed: &Changed, what: &str) -> Result<ExitCode, Failure> {
@@ -83,7 +94,7 @@ fn report(changed: &Changed, what: &str) -> Result<ExitCode, Failure> {
 }
 
 async fn list(view: &ViewArgs, state: Option<State>, output: Format) -> Result<ExitCode, Failure> {
-    let ledger = open(view).await?;
+    let ledger = open_to_read(view).await?;
     let head: &[&'static str] = match output {
         Format::Wide => &[
             "NAME",

@@ -4,7 +4,9 @@
 //! last moments back, as if they had not happened, which only runs items again.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -64,7 +66,7 @@ impl SqliteLedger {
         Self::ready(db, path, queue, revision)
     }
 
-    /// Opens the ledger in `state` to read it only, as `queue-manager plan` does; `None` where there is none yet.
+    /// Opens the ledger in `state` to read it only, also where nothing may be written; `None` where there is none yet.
     ///
     /// # Errors
     /// As [`open`](Self::open), and for a ledger of an older format.
@@ -73,11 +75,14 @@ impl SqliteLedger {
         if !path.exists() {
             return Ok(None);
         }
-        let error = |e| classed(&path, &e);
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(error)?;
-        db.busy_timeout(BUSY).map_err(error)?;
-        let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(error)?;
+        let (db, found) = match open_readonly(&path) {
+            // Readers of a WAL share memory in a file beside it, which cannot be made here. Without a WAL nobody writes, and the
+            // file alone is all there is.
+            Err(error) if cannot_share(&error) && !state.join("ledger.sqlite-wal").exists() => {
+                open_readonly(&unchanging(&path)).map_err(|error| classed(&path, &error))?
+            }
+            opened => opened.map_err(|error| classed(&path, &error))?,
+        };
         if found != schema::VERSION {
             return Err(newer(&path, found));
         }
@@ -200,6 +205,33 @@ where
         // Who asked may have gone away; what was recorded stays recorded.
         let _ = self.reply.send(result);
     }
+}
+
+/// A connection that cannot write, and the file's format.
+fn open_readonly(path: &Path) -> rusqlite::Result<(Connection, i64)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY)?;
+    let found = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok((db, found))
+}
+
+fn cannot_share(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
+}
+
+/// The name of a file of which SQLite is told that nobody changes it (<https://www.sqlite.org/uri.html>).
+fn unchanging(path: &Path) -> PathBuf {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02X}").bytes()),
+            byte => uri.push(*byte),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    PathBuf::from(OsString::from_vec(uri))
 }
 
 fn newer(path: &Path, found: i64) -> LedgerError {

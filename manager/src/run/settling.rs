@@ -124,6 +124,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 self.settling.waiting.clear();
             }
             Some(error) => {
+                self.hasten();
                 if !std::mem::replace(&mut self.settling.failing, true) {
                     warn!(%error, "an item could not be settled; it is tried again as long as it is listed");
                 }

@@ -214,6 +214,51 @@ fn a_plan_says_what_would_be_done_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn looking_at_a_ledger_needs_no_right_to_write() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    let queue = Queue::new("/items", 2);
+    queue.local(&["--until-empty"], "true").ends_with(0);
+    let (open, shut) = (|mode| fs::Permissions::from_mode(mode), queue.state());
+    fs::set_permissions(queue.dir.path(), open(0o755)).expect("can be set");
+    fs::set_permissions(shut.join("ledger.sqlite"), open(0o444)).expect("can be set");
+    fs::set_permissions(&shut, open(0o555)).expect("can be set");
+    // Root may write whatever the modes say, so somebody else looks, with a program that he may run.
+    let program = queue.dir.path().join("queue-manager");
+    fs::copy(env!("CARGO_BIN_EXE_queue-manager"), &program).expect("copied");
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(words).arg("--state").arg(&shut).current_dir("/");
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        command.output().expect("runs")
+    };
+    for (words, shows) in [
+        (&["ledger", "list"][..], "item-01"),
+        (&["ledger", "show", "item-01"], "succeeded"),
+        (&["plan", "--source", &queue.server.url()], "0 to start"),
+    ] {
+        let output = ask(words);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.contains(shows), "{words:?}: {out}{err}");
+    }
+    let output = ask(&["ledger", "retry", "--done"]);
+    assert_eq!(output.status.code(), Some(74), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::set_permissions(&shut, open(0o755)).expect("can be set");
+}
+
+#[test]
+fn a_source_that_does_not_answer_is_named_and_waited_for_as_long_as_was_said() {
+    let queue = Queue::new("/items", 2);
+    queue.server.shelf().mood = Mood::Failing;
+    let said = queue.local(&["--until-empty", "--source-wait", "1s"], "true").ends_with(69);
+    assert!(said.contains("the source fails") && said.contains("--source-wait"), "{said}");
+    assert_eq!(queue.notes(), [""; 0]);
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_ends_a_listing_quietly() {
     let queue = Queue::new("/items", 1_000);
     let url = queue.server.url();

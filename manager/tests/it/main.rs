@@ -7,3 +7,5 @@ mod loops;
 mod memory;
 mod model;
 mod server;
+mod teller;
+mod watching;

@@ -1,5 +1,6 @@
 //! The run loop against a remote that loses answers, answers late and lists stale, with managers that die at any moment.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use queue_manager::clock::{Clock, Time};
@@ -10,7 +11,9 @@ use queue_manager::metrics::Meters;
 use queue_manager::parallelism::{Bounds, Policy};
 use queue_manager::progress::Progress;
 use queue_manager::run::{self, Ending, Parts, RunError, Settings};
+use queue_manager::source::Source;
 use queue_manager::verdict::RetryPolicy;
+use sidecar::metrics::encoding::text::encode;
 use sidecar::metrics::registry::Registry;
 use sidecar::{Health, Shutdown};
 use tokio::time::{Instant, timeout};
@@ -30,6 +33,7 @@ pub(crate) struct Stage {
     pub(crate) disk: FlakyLedger,
     pub(crate) settings: Settings,
     pub(crate) health: Health,
+    registry: Mutex<Registry>,
     clock: Clock,
     seed: u64,
     _dir: tempfile::TempDir,
@@ -69,7 +73,8 @@ impl Stage {
         let began = Instant::now();
         let clock = Clock::new(move || Time(1_000_000).after(began.elapsed()));
         let (settings, health, disk) = (settings(), Health::default(), FlakyLedger::new(ledger.clone()));
-        Self { source, executor, ledger, disk, settings, health, clock, seed, _dir: dir }
+        let registry = Mutex::default();
+        Self { source, executor, ledger, disk, settings, health, registry, clock, seed, _dir: dir }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -77,14 +82,19 @@ impl Stage {
     }
 
     pub(crate) async fn run(&self, shutdown: &Shutdown) -> Result<Ending, RunError> {
+        self.run_over(self.source.clone(), shutdown).await
+    }
+
+    /// The same over another source than its own.
+    pub(crate) async fn run_over(&self, source: impl Source, shutdown: &Shutdown) -> Result<Ending, RunError> {
         let parts = Parts {
-            source: self.source.clone(),
+            source,
             executor: self.executor.clone(),
             ledger: self.disk.clone(),
             clock: self.clock.clone(),
             random: fastrand::Rng::with_seed(self.seed),
             health: self.health.clone(),
-            meters: Meters::new(&mut Registry::default()),
+            meters: Meters::new(&mut self.registry.lock().expect("no panic while held")),
             progress: Progress::silent(),
             shutdown: shutdown.clone(),
         };
@@ -98,6 +108,14 @@ impl Stage {
             .await
             .expect("comes to an end")
             .expect("without an error")
+    }
+
+    /// What it has counted under a name, labels and all.
+    pub(crate) fn counted(&self, line: &str) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock().expect("no panic while held")).expect("encodes");
+        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {line} in\n{text}")).to_owned()
     }
 
     pub(crate) async fn records(&self) -> Vec<ItemRecord> {
