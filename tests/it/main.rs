@@ -1,6 +1,7 @@
 //! Tests across families: the real programs together, and the rules that hold for the whole house.
 
 mod architecture;
+mod contract_check;
 mod edges;
 mod get_only;
 mod kill_matrix;
