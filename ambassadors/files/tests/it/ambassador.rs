@@ -39,14 +39,19 @@ impl Answer {
 }
 
 /// Waits until `sees` gives something.
-pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
+pub(crate) async fn until<T>(what: &str, sees: impl AsyncFnMut() -> Option<T>) -> T {
+    until_every(Duration::from_millis(10), what, sees).await
+}
+
+/// As [`until`], for what takes long: looks only so often, and waits longer the less often it looks.
+pub(crate) async fn until_every<T>(pause: Duration, what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
+    let (began, deadline) = (Instant::now(), DEADLINE.max(pause * 3_000));
     loop {
         if let Some(seen) = sees().await {
             return seen;
         }
-        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(began.elapsed() < deadline, "not seen in time: {what}");
+        tokio::time::sleep(pause).await;
     }
 }
 
