@@ -57,9 +57,7 @@ fn what_is_asked_can_be_listed() {
 #[test]
 fn nobody_there_is_69_and_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-    for target in
-        [format!("http://127.0.0.1:{port}"), "unix:/nowhere/items.sock".into(), "http://nowhere.invalid".into()]
-    {
+    for target in [format!("http://127.0.0.1:{port}"), "unix:/nowhere/items.sock".into()] {
         let output = run(&[&target]);
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(69), "{error}");

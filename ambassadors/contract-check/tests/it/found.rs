@@ -117,6 +117,28 @@ fn a_body_behind_a_head_is_seen_on_the_wire() {
 }
 
 #[test]
+fn a_body_behind_a_304_is_seen_on_the_wire() {
+    fn tagged(asked: &str, stream: &mut TcpStream, stray: &str) -> std::io::Result<()> {
+        let (code, body) = least(asked);
+        if asked.starts_with("GET /items ") {
+            // Whoever asks is told that it has the list already, or is given it, as the second line of the request says.
+            let length = body.len();
+            let head = format!("Content-Type: application/json\r\nETag: \"a\"\r\nContent-Length: {length}\r\n\r\n");
+            return if asked.contains("if-none-match") {
+                write!(stream, "HTTP/1.1 304 -\r\nETag: \"a\"\r\n\r\n{stray}")
+            } else {
+                write!(stream, "HTTP/1.1 200 -\r\n{head}{body}")
+            };
+        }
+        answer(stream, (code, body), !asked.starts_with("HEAD"))
+    }
+    let right = by_hand(|asked, stream| tagged(asked, stream, ""));
+    assert_eq!(failed(&right, &["--only", "list,etag.same"]), NONE);
+    let wrong = by_hand(|asked, stream| tagged(asked, stream, "{}"));
+    assert_eq!(failed(&wrong, &["--only", "list,etag.same"]), only("etag.same"));
+}
+
+#[test]
 fn an_answer_that_breaks_off_or_drips_is_no_answer() {
     let cut = by_hand(|asked, stream| {
         let (code, body) = least(asked);

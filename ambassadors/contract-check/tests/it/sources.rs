@@ -119,19 +119,17 @@ pub(crate) fn serve_at(path: &Path, app: Router) -> String {
     format!("unix:{}", path.display())
 }
 
-/// A source of no framework: `answer` is shown the request's first line, and writes what it likes.
+/// A source of no framework: `answer` is shown the request's head, and writes what it likes.
 pub(crate) fn by_hand(answer: fn(&str, &mut TcpStream) -> std::io::Result<()>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for mut stream in listener.incoming().flatten() {
             std::thread::spawn(move || -> std::io::Result<()> {
-                let mut lines = BufReader::new(stream.try_clone()?).lines();
-                let first = lines.next().transpose()?.unwrap_or_default();
+                let lines = BufReader::new(stream.try_clone()?).lines().map_while(Result::ok);
                 // The head ends with an empty line.
-                while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-                let mut stream = stream;
-                answer(&first, &mut stream)?;
+                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                answer(&head.join("\n"), &mut stream)?;
                 stream.flush()
             });
         }
