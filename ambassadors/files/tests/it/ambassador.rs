@@ -222,6 +222,10 @@ impl Drop for Ambassador {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         }
-        let _ = self.child.wait();
+        // What waits for a file server of this very process ends no sooner than that answers: not to be waited for here.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
