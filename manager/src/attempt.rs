@@ -29,8 +29,8 @@ const FORGET_TRIES: u32 = 5;
 /// What came of an attempt, or why there was none.
 #[derive(Debug)]
 pub(crate) enum Landing {
-    /// It is over and recorded.
-    Concluded { conclusion: Conclusion, change: Change },
+    /// It is over and recorded; what it left is to be cleared away.
+    Concluded { id: AttemptId, conclusion: Conclusion, change: Change },
     /// There was none: an operator, or the end of the manager, was faster.
     Withdrawn,
     /// There was none: the source lists the item and does not have it.
@@ -103,24 +103,24 @@ pub(crate) async fn resume<S: Source, E: Executor, L: Ledger>(
     shared.conclude(&name, &row, &intent, end, stopped).await
 }
 
-/// Clears away what a concluded attempt has left, and says so in the ledger.
+/// Clears away what concluded attempts have left, and says so in the ledger.
 pub(crate) async fn clear<S: Source, E: Executor, L: Ledger>(
     shared: Arc<Shared<S, E, L>>,
-    id: AttemptId,
+    ids: Vec<AttemptId>,
 ) -> Result<(), RunError> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     let mut tries = 0;
     fault::point("manager.forget.before")?;
-    while let Err(error) = shared.executor.forget(&id).await {
+    while let Err(error) = shared.executor.forget(&ids).await {
         tries += 1;
         if tries == FORGET_TRIES || matches!(*shared.orders.borrow(), Orders::Stop(_)) {
-            warn!(attempt = id.0, %error, "an attempt could not be cleared away; the next start tries again");
+            warn!(attempts = ids.len(), %error, "an attempt could not be cleared away; the next start tries again");
             return Ok(());
         }
         sleep(backoff.next()).await;
     }
     fault::point("manager.forget.after")?;
-    shared.keep(|ledger| ledger.cleared(id.clone())).await?;
+    shared.keep(|ledger| ledger.cleared(ids.clone())).await?;
     fault::point("manager.cleared.after")?;
     Ok(())
 }
@@ -173,8 +173,7 @@ impl<S: Source, E: Executor, L: Ledger> Shared<S, E, L> {
         let took = conclusion.at.since(intent.at);
         self.meters.ended(conclusion.cause, took);
         log_end(name, intent, &conclusion, took);
-        clear(Arc::clone(self), intent.nonce.clone()).await?;
-        Ok(Landing::Concluded { conclusion, change })
+        Ok(Landing::Concluded { id: intent.nonce.clone(), conclusion, change })
     }
 }
 

@@ -18,7 +18,8 @@ mod print;
 pub fn run(args: ManagerArgs) -> ExitCode {
     let ManagerArgs { process, command } = args;
     match command {
-        Command::Local(args) => process.run(|shutdown| local::run(*args, shutdown)),
+        // On one thread, since deciding is little work and waking others is more; what blocks is done on others.
+        Command::Local(args) => process.run_single(|shutdown| local::run(*args, shutdown)),
         Command::Plan(args) => process.run_single(|shutdown| unless_aborted(plan::run(*args), shutdown)),
         Command::Pause(place) => process.run_single(|shutdown| unless_aborted(pause(place, true), shutdown)),
         Command::Resume(place) => process.run_single(|shutdown| unless_aborted(pause(place, false), shutdown)),

@@ -24,8 +24,9 @@ pub trait Executor: Send + Sync + 'static {
     /// How one attempt is, authoritatively: only this may say [`Phase::Absent`] or [`Phase::Lost`].
     fn look(&self, id: &AttemptId) -> impl Future<Output = Result<Phase, ExecutorError>> + Send;
 
-    /// Clears away what an attempt left behind. Called after its outcome is recorded; may be repeated.
-    fn forget(&self, id: &AttemptId) -> impl Future<Output = Result<(), ExecutorError>> + Send;
+    /// Clears away what attempts left behind, every one as far as that is possible. Called after their outcomes are recorded;
+    /// may be repeated.
+    fn forget(&self, ids: &[AttemptId]) -> impl Future<Output = Result<(), ExecutorError>> + Send;
 }
 
 /// The nonce of one attempt: unique for ever, a legal file name and DNS label.

@@ -67,8 +67,8 @@ pub trait Ledger: Clone + Send + Sync + 'static {
         conclusion: Conclusion,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// The executor has cleared away what the attempt left.
-    fn cleared(&self, nonce: AttemptId) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    /// The executor has cleared away what these attempts left.
+    fn cleared(&self, nonces: Vec<AttemptId>) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// What an item's latest attempt ended with, in words: the reason a source is given for a dead one.
     fn last_words(&self, item: ItemId) -> impl Future<Output = Result<Option<String>, LedgerError>> + Send;

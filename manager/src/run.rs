@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::attempt::{self, Landing};
 use crate::breaker::{Breaker, Change};
 use crate::clock::{Clock, Time};
-use crate::executor::Executor;
+use crate::executor::{AttemptId, Executor};
 use crate::ledger::{Beginning, Ledger, Next, Tally};
 use crate::metrics::Meters;
 use crate::parallelism::{Policy, Scaler};
@@ -39,6 +39,7 @@ use ending::Waiting;
 pub use ending::{Ending, Summary};
 use listing::Listing;
 use settling::Settling;
+use starting::Ready;
 use watching::Watching;
 
 /// How often the ledger is asked whether an operator has changed something.
@@ -144,12 +145,14 @@ struct Manager<S, E, L> {
     /// How many there may be.
     scaler: Scaler,
     next_scaling: Instant,
-    /// Clearing away what former managers left.
+    /// What attempts have left, and those of former managers: cleared away all at once, as soon as the last of it is.
+    uncleared: Vec<AttemptId>,
     chores: JoinSet<Result<(), RunError>>,
     settling: Settling,
 
     /// Items this process has started, where that is limited.
     started: HashSet<ItemName>,
+    ready: Ready,
     listing: Listing,
     watching: Watching,
 
@@ -205,9 +208,11 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             progress,
             attempts: JoinSet::new(),
             items: HashMap::new(),
+            uncleared: Vec::new(),
             chores: JoinSet::new(),
             settling: Settling::default(),
             started: HashSet::new(),
+            ready: Ready::new(now),
             listing: Listing::new(listed, walked),
             control,
             control_tick,
@@ -234,9 +239,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             let task = manager.attempts.spawn(attempt::resume(Arc::clone(&manager.shared), left));
             manager.items.insert(task.id(), underway);
         }
-        for id in uncleared {
-            manager.chores.spawn(attempt::clear(Arc::clone(&manager.shared), id));
-        }
+        manager.uncleared = uncleared;
+        manager.clear_more();
         Ok(manager)
     }
 
@@ -258,8 +262,11 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 () = shutdown.aborting() => return self.abort().await,
                 () = shutdown.draining(), if !draining => self.drain(),
                 () = until(self.stop_at), if !stopping => self.stop(),
-                Some(landed) = self.attempts.join_next_with_id() => self.landed(landed).await?,
-                Some(chore) = self.chores.join_next() => chore??,
+                Some(landed) = self.attempts.join_next_with_id() => self.all_landed(landed).await?,
+                Some(chore) = self.chores.join_next() => {
+                    chore??;
+                    self.clear_more();
+                }
                 Some(settled) = self.settling.tasks.join_next() => self.settled(settled??),
                 page = listing::next(&mut self.listing.walk), if walking => self.listed(page).await?,
                 told = watching::next(&mut self.watching.watch), if watching => self.told(told).await?,
@@ -272,6 +279,25 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
 
     fn now(&self) -> Time {
         self.shared.clock.now()
+    }
+
+    /// Slots are filled once for all that are free.
+    async fn all_landed(
+        &mut self,
+        first: Result<(Id, Result<Landing, RunError>), tokio::task::JoinError>,
+    ) -> Result<(), RunError> {
+        self.landed(first).await?;
+        while let Some(landed) = self.attempts.try_join_next_with_id() {
+            self.landed(landed).await?;
+        }
+        Ok(())
+    }
+
+    fn clear_more(&mut self) {
+        if self.chores.is_empty() && !self.uncleared.is_empty() {
+            self.chores.spawn(attempt::clear(Arc::clone(&self.shared), std::mem::take(&mut self.uncleared)));
+            self.stale = true;
+        }
     }
 
     async fn landed(
@@ -288,7 +314,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             self.started.remove(name);
         }
         match landing {
-            Landing::Concluded { conclusion, change } => {
+            Landing::Concluded { id, conclusion, change } => {
+                self.uncleared.push(id);
+                self.clear_more();
                 self.listing.unreached = 0;
                 self.changes += 1;
                 self.announce(&change);

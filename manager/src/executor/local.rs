@@ -92,7 +92,7 @@ impl LocalExecutor {
             while is_live(&self.look(id).await?) {
                 seen.changed().await.map_err(io::Error::other)?;
             }
-            self.forget(id).await?;
+            self.forget(std::slice::from_ref(id)).await?;
         }
         fault::point("executor.sweep.after")?;
         Ok(unknown.len())
@@ -139,18 +139,28 @@ impl Executor for LocalExecutor {
         }
     }
 
-    async fn forget(&self, id: &AttemptId) -> Result<(), ExecutorError> {
-        match self.look(id).await? {
-            Phase::Absent => return Ok(()),
-            phase if is_live(&phase) => {
-                return Err(ExecutorError { why: format!("attempt {} is running and cannot be forgotten", id.0) });
+    async fn forget(&self, ids: &[AttemptId]) -> Result<(), ExecutorError> {
+        let mut failed = None;
+        let mut over = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.look(id).await {
+                Ok(Phase::Absent) => {}
+                Ok(phase) if is_live(&phase) => {
+                    let why = format!("attempt {} is running and cannot be forgotten", id.0);
+                    failed = failed.or(Some(ExecutorError { why }));
+                }
+                Ok(_) => over.push(id.clone()),
+                Err(error) => failed = failed.or(Some(error)),
             }
-            _ => {}
         }
-        let (place, gone) = (self.0.place.clone(), id.clone());
-        blocking(move || place.forget(&gone)).await?;
-        self.0.drop_knowledge(id);
-        Ok(())
+        let place = self.0.place.clone();
+        let forgotten = blocking(move || {
+            Ok(over.into_iter().map(|id| (place.forget(&id), id)).collect::<Vec<(io::Result<()>, AttemptId)>>())
+        });
+        let (gone, left): (Vec<_>, Vec<_>) = forgotten.await?.into_iter().partition(|(forgotten, _)| forgotten.is_ok());
+        self.0.drop_knowledge(gone.iter().map(|(_, id)| id));
+        let left = left.into_iter().find_map(|(forgotten, _)| forgotten.err());
+        failed.or(left.map(ExecutorError::from)).map_or(Ok(()), Err)
     }
 }
 

@@ -434,14 +434,16 @@ impl Executor for SimulatedExecutor {
         self.0.call(|state, now| state.attempts.get(id).map_or(Phase::Absent, |one| one.phase(now))).await
     }
 
-    async fn forget(&self, id: &AttemptId) -> Result<(), ExecutorError> {
+    async fn forget(&self, ids: &[AttemptId]) -> Result<(), ExecutorError> {
         self.0
             .call(|state, now| {
-                let Some(one) = state.attempts.remove(id) else { return };
-                if now < one.ends && now >= one.lands {
-                    state.violations.push(format!("attempt {} of {} was forgotten alive", id.0, one.attempt.item));
+                for id in ids {
+                    let Some(one) = state.attempts.remove(id) else { continue };
+                    if now < one.ends && now >= one.lands {
+                        state.violations.push(format!("attempt {} of {} was forgotten alive", id.0, one.attempt.item));
+                    }
+                    state.past.extend(one.run(now));
                 }
-                state.past.extend(one.run(now));
             })
             .await
     }

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::ItemName;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -22,24 +22,27 @@ use super::{
 use crate::clock::Time;
 use crate::executor::AttemptId;
 
-/// A ledger in a SQLite file. Cheap to clone; every clone is the same connection, and with the last one it is closed.
+/// How many pages, of 4 KiB, the log may hold before it is written back, which waits for the disk twice; SQLite's own 1,000
+/// are reached every hundred items.
+const CHECKPOINT_PAGES: u32 = 8_000;
+
+/// A ledger in a SQLite file. Cheap to clone; every clone is the same connection.
 #[derive(Clone)]
 pub struct SqliteLedger(Arc<Shared>);
 
 struct Shared {
     path: PathBuf,
     queue: String,
-    /// `None` only while it is dropped.
-    calls: Option<mpsc::Sender<Box<dyn Call>>>,
-    clerk: Option<JoinHandle<()>>,
+    revision: u64,
+    desk: Mutex<Desk>,
+    db: Mutex<Connection>,
 }
 
-/// Who has the connection, on a thread of its own.
-struct Clerk {
-    db: Connection,
-    path: PathBuf,
-    queue: String,
-    revision: u64,
+/// Where calls wait for the one thread at a time that serves them.
+#[derive(Default)]
+struct Desk {
+    waiting: Vec<Box<dyn Call>>,
+    is_served: bool,
 }
 
 impl fmt::Debug for SqliteLedger {
@@ -61,6 +64,7 @@ impl SqliteLedger {
         db.busy_timeout(BUSY).map_err(error)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
         db.pragma_update(None, "synchronous", "NORMAL").map_err(error)?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(error)?;
         db.pragma_update(None, "foreign_keys", true).map_err(error)?;
         schema::migrate(&mut db).map_err(error)?.map_err(|found| newer(&path, found))?;
         Self::ready(db, path, queue, revision)
@@ -91,64 +95,84 @@ impl SqliteLedger {
 
     fn ready(db: Connection, path: PathBuf, queue: &str, revision: u64) -> Result<Self, LedgerError> {
         db.set_prepared_statement_cache_capacity(64);
-        let (calls, asked) = mpsc::channel();
-        let mut clerk = Clerk { db, path: path.clone(), queue: queue.to_owned(), revision };
-        let thread = std::thread::Builder::new().name("ledger".to_owned());
-        let clerk = thread.spawn(move || clerk.serve(&asked)).map_err(|source| LedgerError::Io {
-            doing: "start a thread for",
-            path: path.clone(),
-            source,
-        })?;
-        let shared = Shared { path, queue: queue.to_owned(), calls: Some(calls), clerk: Some(clerk) };
+        let shared = Shared { path, queue: queue.to_owned(), revision, desk: Mutex::default(), db: Mutex::new(db) };
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Runs `f` in a transaction, together with whoever else asks meanwhile.
+    /// Runs `f` in a transaction, together with whoever else asks meanwhile, on a thread that may block.
     pub(super) async fn call<R: Send + 'static>(
         &self,
         f: impl FnOnce(&Store<'_>) -> rusqlite::Result<R> + Send + 'static,
     ) -> Result<R, LedgerError> {
         let (reply, answer) = oneshot::channel();
-        let call = Box::new(Pending { f: Some(f), result: None, reply });
-        let dropped = || LedgerError::Defect { path: self.0.path.clone(), why: "the call was dropped".into() };
-        let asked = self.0.calls.as_ref().map(|calls| calls.send(call));
-        let Some(Ok(())) = asked else { return Err(dropped()) };
-        answer.await.unwrap_or_else(|_| Err(dropped()))
+        let nobody_serves = {
+            let mut desk = lock(&self.0.desk);
+            desk.waiting.push(Box::new(Pending { f: Some(f), result: None, reply }));
+            !std::mem::replace(&mut desk.is_served, true)
+        };
+        if nobody_serves {
+            let turn = Turn { shared: Arc::clone(&self.0), is_over: false };
+            tokio::task::spawn_blocking(move || turn.take());
+        }
+        answer.await.unwrap_or_else(|_| {
+            Err(LedgerError::Defect { path: self.0.path.clone(), why: "the call was dropped".into() })
+        })
     }
 
     /// Lets the file grow to so many pages and no further, as a full disk does.
     #[cfg(test)]
-    pub(super) async fn limit_pages(&self, pages: u32) {
-        self.call(move |store| store.db.pragma_update(None, "max_page_count", pages)).await.expect("a pragma");
+    pub(super) fn limit_pages(&self, pages: u32) {
+        lock(&self.0.db).pragma_update(None, "max_page_count", pages).expect("a pragma");
     }
 }
 
-impl Drop for Shared {
-    /// Waits until what was asked is recorded and the file is closed.
+/// A turn at the desk. One that never comes, since its runtime ends, leaves the desk to the callers of the next runtime.
+struct Turn {
+    shared: Arc<Shared>,
+    is_over: bool,
+}
+
+impl Turn {
+    fn take(mut self) {
+        self.shared.serve();
+        self.is_over = true;
+    }
+}
+
+impl Drop for Turn {
     fn drop(&mut self) {
-        self.calls = None;
-        if let Some(clerk) = self.clerk.take() {
-            let _ = clerk.join();
+        if !self.is_over {
+            *lock(&self.shared.desk) = Desk::default();
         }
     }
 }
 
-impl Clerk {
-    fn serve(&mut self, asked: &mpsc::Receiver<Box<dyn Call>>) {
-        while let Ok(first) = asked.recv() {
-            let mut calls: Vec<_> = std::iter::once(first).chain(asked.try_iter()).collect();
-            let committed = self.transact(&mut calls);
+impl Shared {
+    /// Until nobody waits any more: whoever asks while a transaction is under way is in the next.
+    fn serve(&self) {
+        let mut db = lock(&self.db);
+        loop {
+            let mut calls = {
+                let mut desk = lock(&self.desk);
+                desk.is_served = !desk.waiting.is_empty();
+                std::mem::take(&mut desk.waiting)
+            };
+            if calls.is_empty() {
+                return;
+            }
+            // A call that panics takes those with it that were in its transaction, and nobody who comes after.
+            let Ok(committed) = catch_unwind(AssertUnwindSafe(|| self.transact(&mut db, &mut calls))) else { continue };
             for call in calls {
                 call.answer(&self.path, committed.as_ref().copied());
             }
         }
     }
 
-    fn transact(&mut self, calls: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
-        let readonly = self.db.is_readonly("main")?;
+    fn transact(&self, db: &mut Connection, calls: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+        let readonly = db.is_readonly("main")?;
         let behavior =
             if readonly { rusqlite::TransactionBehavior::Deferred } else { rusqlite::TransactionBehavior::Immediate };
-        let mut tx = self.db.transaction_with_behavior(behavior)?;
+        let mut tx = db.transaction_with_behavior(behavior)?;
         // One alone needs no savepoint: with it everything is taken back.
         if let [call] = calls {
             let done = call.run(&Store { db: &tx, queue: &self.queue, revision: self.revision });
@@ -234,6 +258,10 @@ fn unchanging(path: &Path) -> PathBuf {
     PathBuf::from(OsString::from_vec(uri))
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn newer(path: &Path, found: i64) -> LedgerError {
     LedgerError::Newer { path: path.to_owned(), found, known: schema::VERSION }
 }
@@ -297,8 +325,8 @@ impl Ledger for SqliteLedger {
         self.call(move |store| store.conclude(&nonce, &conclusion)).await
     }
 
-    async fn cleared(&self, nonce: AttemptId) -> Result<(), LedgerError> {
-        self.call(move |store| store.cleared(&nonce)).await
+    async fn cleared(&self, nonces: Vec<AttemptId>) -> Result<(), LedgerError> {
+        self.call(move |store| store.cleared(&nonces)).await
     }
 
     async fn last_words(&self, item: ItemId) -> Result<Option<String>, LedgerError> {

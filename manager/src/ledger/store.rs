@@ -229,9 +229,9 @@ impl Store<'_> {
         Ok(())
     }
 
-    pub(super) fn cleared(&self, nonce: &AttemptId) -> Result<()> {
-        self.db.prepare_cached("UPDATE attempt SET cleared = 1 WHERE nonce = ?")?.execute([&nonce.0])?;
-        Ok(())
+    pub(super) fn cleared(&self, nonces: &[AttemptId]) -> Result<()> {
+        let mut update = self.db.prepare_cached("UPDATE attempt SET cleared = 1 WHERE nonce = ?")?;
+        nonces.iter().try_for_each(|nonce| update.execute([&nonce.0]).map(drop))
     }
 
     pub(super) fn last_words(&self, item: ItemId) -> Result<Option<String>> {

@@ -267,6 +267,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 warn!(%error, "an end could not be recorded; the next start finds it");
             }
         }
+        while let Ok(Some(_)) = timeout_at(deadline, self.chores.join_next()).await {}
         if !self.attempts.is_empty() {
             warn!(attempts = self.attempts.len(), "left to the next start");
         }

@@ -1,6 +1,6 @@
 //! Starting: free slots are filled with what the ledger says is ready, as far as nothing holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,30 @@ use crate::ledger::{Ledger, Row, State};
 use crate::plan::{Act, Budget, Decision, Hold, Now, plan};
 use crate::source::Source;
 
+/// How many items are looked up beyond those that are started at once.
+const READY_AHEAD: usize = 64;
+/// For how long it is believed that they are ready, as far as this process has not started them: an operator may be at work,
+/// and what waited longer may have become ready.
+const READY_FOR: Duration = Duration::from_millis(500);
+
+/// What the ledger said is ready, in the order in which it is to be started; none of it is under way.
+pub(super) struct Ready {
+    rows: VecDeque<(ItemName, Row)>,
+    read: Instant,
+}
+
+impl Ready {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { rows: VecDeque::new(), read: now }
+    }
+}
+
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     /// Why nothing may be started, and how much may be.
     pub(super) fn budget(&mut self) -> Budget {
-        let running = self.attempts.len();
-        let free = self.scaler.slots().saturating_sub(running);
+        let (running, most) = (self.attempts.len(), self.scaler.slots());
+        // What waits to be cleared away costs no slot, unless clearing away does not keep up.
+        let free = most.saturating_sub(running + self.uncleared.len().saturating_sub(most));
         let held_by_source = self.listing.hold.is_some_and(|until| until > Instant::now());
         let (slots, breaker_open) = {
             let judge = self.shared.judge();
@@ -57,7 +76,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     }
 
     async fn candidates(
-        &self,
+        &mut self,
         budget: &Budget,
         now: Time,
     ) -> Result<(Vec<ItemName>, HashMap<ItemName, Row>), RunError> {
@@ -69,9 +88,16 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             names.retain(|name| rows.contains_key(name));
             return Ok((names, rows));
         }
-        // Those about to be started are still to be done as far as the ledger knows.
-        let max = budget.slots + self.attempts.len();
-        let ready = self.shared.keep(|ledger| ledger.ready(now, max)).await?;
+        if self.ready.rows.len() < budget.slots || self.ready.read.elapsed() > READY_FOR {
+            // Those about to be started are still to be done as far as the ledger knows.
+            let max = budget.slots + self.attempts.len() + READY_AHEAD;
+            let rows = self.shared.keep(|ledger| ledger.ready(now, max)).await?;
+            let running: HashSet<&ItemName> = self.items.values().map(|underway| &underway.name).collect();
+            let rows = rows.into_iter().filter(|(name, _)| !running.contains(name)).collect();
+            self.ready = Ready { rows, read: Instant::now() };
+        }
+        let next = budget.slots.min(self.ready.rows.len());
+        let ready: Vec<_> = self.ready.rows.drain(..next).collect();
         let names = ready.iter().map(|(name, _)| name.clone()).collect();
         Ok((names, ready.into_iter().collect()))
     }
@@ -98,6 +124,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 continue;
             }
             let Some(row) = decision.row.or_else(|| noted.get(&decision.name).cloned()) else { continue };
+            self.ready.rows.retain(|(name, _)| *name != decision.name);
             let fresh = self.settings.limit.is_some() && self.started.insert(decision.name.clone());
             let task = self.attempts.spawn(attempt::attempt(Arc::clone(&self.shared), decision.name.clone(), row));
             self.items.insert(task.id(), Underway { name: decision.name, fresh, since: Instant::now() });

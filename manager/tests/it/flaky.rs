@@ -34,15 +34,12 @@ impl FlakyLedger {
     }
 }
 
-/// Each call meets the full disk, or is passed on, from a thread that a paused clock waits for: the ledger's own it does not
-/// know, and would run ahead while that writes.
+/// Each call meets the full disk, or is passed on.
 macro_rules! passed_on {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         impl Ledger for FlakyLedger {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$result, LedgerError> {
-                let (ledger, runtime) = (self.room()?.clone(), tokio::runtime::Handle::current());
-                let call = tokio::task::spawn_blocking(move || runtime.block_on(ledger.$name($($arg),*)));
-                call.await.expect("a ledger does not panic")
+                self.room()?.$name($($arg),*).await
             })*
         }
     };
@@ -59,7 +56,7 @@ passed_on! {
     intend(item: ItemId, nonce: AttemptId, now: Time) -> Option<Intent>;
     stopping(nonce: AttemptId, now: Time) -> ();
     conclude(nonce: AttemptId, conclusion: Conclusion) -> ();
-    cleared(nonce: AttemptId) -> ();
+    cleared(nonces: Vec<AttemptId>) -> ();
     last_words(item: ItemId) -> Option<String>;
     settled(item: ItemId, now: Time) -> ();
     put_off(item: ItemId, until: Time) -> ();

@@ -74,8 +74,8 @@ impl Local {
         self.seen.subscribe()
     }
 
-    pub(super) fn drop_knowledge(&self, id: &AttemptId) {
-        self.change(|attempts| drop(attempts.remove(id)));
+    pub(super) fn drop_knowledge<'a>(&self, ids: impl IntoIterator<Item = &'a AttemptId>) {
+        self.change(|attempts| ids.into_iter().for_each(|id| drop(attempts.remove(id))));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, Known>> {
@@ -123,7 +123,7 @@ impl Local {
                 Ok(())
             }
             Err(error) => {
-                self.drop_knowledge(&id);
+                self.drop_knowledge([&id]);
                 Err(error)
             }
         }

@@ -138,7 +138,7 @@ fn is_as_new(path: &Path) -> io::Result<bool> {
     if !is_private(&fstat(dir.fd()?)?, FileType::Directory) {
         return Ok(false);
     }
-    let mut report = false;
+    let (mut report, mut tmp) = (false, false);
     while let Some(entry) = dir.read() {
         let entry = entry?;
         let (fd, name) = (dir.fd()?, entry.file_name());
@@ -148,10 +148,13 @@ fn is_as_new(path: &Path) -> io::Result<bool> {
             b"." | b".." => true,
             b"item.json" | b"exit" => of(FileType::RegularFile)?,
             b"lock" | b"stdout.log" | b"stderr.log" => of(FileType::RegularFile)? && is_empty(name)?,
-            b"tmp" => of(FileType::Directory)? && has_no_entry(fd, name)?,
+            b"tmp" => {
+                tmp = true;
+                of(FileType::Directory)? && has_no_entry(fd, name)?
+            }
             b"report.json" => {
                 report = true;
-                of(FileType::RegularFile)?
+                FileType::from_raw_mode(found(fd, name)?.st_mode) != FileType::Directory
             }
             _ => false,
         };
@@ -162,7 +165,7 @@ fn is_as_new(path: &Path) -> io::Result<bool> {
     if report {
         unlinkat(dir.fd()?, "report.json", AtFlags::empty())?;
     }
-    Ok(true)
+    Ok(tmp)
 }
 
 fn found(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Stat> {

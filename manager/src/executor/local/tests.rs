@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -119,8 +119,8 @@ async fn a_plain_command_runs_in_the_stated_environment_and_leaves_its_exit() {
     let mode = |name: &str| fs::metadata(dir.join(name)).expect("is there").permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("item.json"), mode("tmp"), mode("lock")), (0o700, 0o600, 0o700, 0o600));
 
-    executor.forget(&AttemptId(id.clone())).await.expect("forgets");
-    executor.forget(&AttemptId(id.clone())).await.expect("forgets again");
+    executor.forget(&[AttemptId(id.clone())]).await.expect("forgets");
+    executor.forget(&[AttemptId(id.clone())]).await.expect("forgets again");
     assert_eq!(executor.look(&AttemptId(id.clone())).await.expect("looks"), Phase::Absent);
     assert!(!dir.exists());
     assert_eq!(fs::read_dir(state.path().join("trash")).expect("lists").count(), 0);
@@ -263,7 +263,7 @@ async fn whatever_an_attempt_leaves_in_its_directory_goes_away() {
     let id = unique("mess");
     executor.start(&attempt(&id)).await.expect("starts");
     exit(&executor, &id).await;
-    executor.forget(&AttemptId(id)).await.expect("forgets");
+    executor.forget(&[AttemptId(id)]).await.expect("forgets");
     for place in ["attempts", "trash"] {
         assert_eq!(fs::read_dir(state.path().join(place)).expect("lists").count(), 0, "{place}");
     }
@@ -286,7 +286,7 @@ async fn two_hundred_short_attempts_leave_no_descriptor_and_no_zombie() {
             executor.start(&attempt(&id)).await.expect("starts");
             let ended = exit(&executor, &id).await;
             assert!(ended.exit < 3, "{ended:?}");
-            executor.forget(&AttemptId(id)).await.expect("forgets");
+            executor.forget(&[AttemptId(id)]).await.expect("forgets");
         });
         // By then the runtime and the first eight have opened what they keep.
         if n == 50 {
@@ -367,7 +367,7 @@ async fn a_killed_managers_attempts_are_adopted_and_finish() {
     let ended = exit(&executor, &report_of).await;
     assert_eq!((ended.exit, ended.report.map(|report| report.reason)), (0, Some("Superseded".to_owned())));
     assert_eq!(over(&executor, &plain).await, Phase::Lost);
-    executor.forget(&AttemptId(plain.clone())).await.expect("forgets");
+    executor.forget(&[AttemptId(plain.clone())]).await.expect("forgets");
     assert_eq!(executor.look(&AttemptId(plain)).await.expect("looks"), Phase::Absent);
 }
 
@@ -532,7 +532,7 @@ async fn managers_killed_at_random_overlap_nothing_and_lose_nothing() {
                 Phase::Lost => drop(open.insert(item, n + 1)),
                 other => assert_eq!(other, Phase::Absent),
             }
-            executor.forget(&AttemptId(id)).await.expect("forgets");
+            executor.forget(&[AttemptId(id)]).await.expect("forgets");
         }
         if open.is_empty() {
             break;
@@ -544,4 +544,75 @@ async fn managers_killed_at_random_overlap_nothing_and_lose_nothing() {
         assert!(log.contains(&format!("end {prefix}-{n} ")), "item {n} was lost:\n{log}");
     }
     assert_eq!(fs::read_dir(state.path().join("attempts")).expect("lists").count(), 0);
+}
+
+#[tokio::test]
+async fn the_next_attempt_finds_nothing_of_the_last_in_its_directory() {
+    let state = tempfile::tempdir().expect("a directory");
+    // A number of an inode alone comes back at once.
+    let inode = |id: &str| {
+        let found = fs::metadata(state.path().join("attempts").join(id)).expect("is there");
+        (found.ino(), found.created().expect("is told"))
+    };
+    // What the attempt does, and whether the next one gets its directory.
+    for (nth, (script, reused)) in [
+        (":", true),
+        ("echo '{}' >$LONGSHORE_REPORT", true),
+        ("exit 3", true),
+        ("echo out", true),
+        ("touch $TMPDIR/a", false),
+        ("touch $TMPDIR/../more", false),
+        ("ln $WORK_ITEM_FILE $0/kept", false),
+        ("chmod 644 $WORK_ITEM_FILE", false),
+        ("ln -sf /etc/hostname $WORK_ITEM_FILE", false),
+        ("rmdir $TMPDIR", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let kept = tempfile::tempdir().expect("a directory");
+        let kept = kept.path().to_str().expect("is text");
+        // The first runs the script; the next ones look around.
+        let look =
+            "if test $ATTEMPT = 1; then eval \"$1\"; else cat $WORK_ITEM_FILE; cd $TMPDIR/..; ls -AR; fi; exit 5";
+        let executor =
+            LocalExecutor::open(config(state.path(), &["sh", "-c", look, kept, script])).await.expect("opens");
+        let (first, next) = (unique(&format!("first-{nth}")), unique(&format!("next-{nth}")));
+        let long =
+            Attempt { data: format!("{{\"uri\":\"file:///{}\"}}", "a".repeat(9000)), number: 1, ..attempt(&first) };
+        executor.start(&long).await.expect("starts");
+        exit(&executor, &first).await;
+        let old = inode(&first);
+        executor.forget(&[AttemptId(first.clone())]).await.expect("forgets");
+        executor.start(&attempt(&next)).await.expect("starts");
+        assert_eq!(inode(&next) == old, reused, "{script}");
+        assert_eq!(exit(&executor, &next).await.exit, 5, "{script}");
+        let saw = read(state.path().join("attempts").join(&next).join("stdout.log"));
+        let others: Vec<_> = saw.lines().skip(1).filter(|line| !line.is_empty() && *line != "exit").collect();
+        assert_eq!(saw.lines().next(), Some(r#"{"uri":"file:///a"}.:"#), "{script}");
+        assert_eq!(others, ["item.json", "lock", "stderr.log", "stdout.log", "tmp", "./tmp:"], "{script}");
+        executor.forget(&[AttemptId(next)]).await.expect("forgets");
+        drop(executor);
+        until("what was spare is gone", || fs::read_dir(state.path().join("spare")).expect("lists").count() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_exit_code_is_of_the_attempt_it_was_written_for() {
+    let state = tempfile::tempdir().expect("a directory");
+    let executor = shell(state.path(), "exit 3").await;
+    let (first, next) = (unique("first"), unique("next"));
+    executor.start(&attempt(&first)).await.expect("starts");
+    exit(&executor, &first).await;
+    executor.forget(&[AttemptId(first.clone())]).await.expect("forgets");
+    executor.start(&attempt(&next)).await.expect("starts");
+    exit(&executor, &next).await;
+    // As a manager leaves it that is killed before it saw the end.
+    let dir = state.path().join("attempts").join(&next);
+    let exit = read(dir.join("exit"));
+    assert!(exit.starts_with(&format!("{next} 3\n")), "{exit}");
+    drop(executor);
+    fs::write(dir.join("exit"), exit.replace(&next, &first)).expect("written");
+    let executor = shell(state.path(), "exit 3").await;
+    assert_eq!(over(&executor, &next).await, Phase::Lost);
 }

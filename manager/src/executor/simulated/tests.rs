@@ -38,7 +38,7 @@ async fn in_fair_weather_an_attempt_goes_its_course() {
     assert!(phases.contains(&Phase::Pending) && phases.contains(&Phase::Running), "{phases:?}");
     let Phase::Over(ended) = executor.look(&one.id).await.expect("answers") else { panic!("not over") };
     assert_eq!((ended.exit, ended.report.expect("reports").attempt), (3, "id-1".to_owned()));
-    executor.forget(&one.id).await.expect("forgets");
+    executor.forget(std::slice::from_ref(&one.id)).await.expect("forgets");
     assert_eq!(executor.look(&one.id).await.expect("answers"), Phase::Absent);
     let history = executor.history();
     assert_eq!((history.runs.len(), history.runs[0].exit, history.most_at_once()), (1, Some(3), 1));
@@ -100,7 +100,7 @@ async fn overlaps_and_wrong_calls_are_recorded() {
     executor.start(&second).await.expect("starts");
     assert_eq!(executor.history().overlaps().len(), 1);
     assert_eq!(executor.history().most_at_once(), 2);
-    executor.forget(&first.id).await.expect("forgets");
+    executor.forget(std::slice::from_ref(&first.id)).await.expect("forgets");
     executor.start(&first).await.expect("the remote knows it no more");
     assert_eq!(executor.history().violations.len(), 2);
 }

@@ -113,7 +113,7 @@ async fn another_manager_finds_what_this_one_left_open() {
     assert_eq!(beginning.uncleared, [nonce("n-c")]);
     assert_eq!(beginning.listed, [], "nothing was listed under this revision");
 
-    f.ledger.cleared(nonce("n-c")).await.expect("writes");
+    f.ledger.cleared(vec![nonce("n-c")]).await.expect("writes");
     let beginning = f.ledger.begin().await.expect("begins");
     assert_eq!((beginning.uncleared.len(), beginning.listed.len()), (0, 3));
 }
@@ -205,14 +205,14 @@ async fn a_full_disk_changes_nothing_and_passes() {
     let f = Fixture::new();
     f.ledger.begin().await.expect("begins");
     f.ledger.note(todo(&["a"]), Time(1)).await.expect("writes");
-    f.ledger.limit_pages(1).await;
+    f.ledger.limit_pages(1);
     let long: Vec<String> = (0..2000).map(|n| format!("{n:0>100}")).collect();
     let many = todo(&long.iter().map(String::as_str).collect::<Vec<_>>());
     let error = f.ledger.note(many.clone(), Time(2)).await.expect_err("the disk is full");
     assert!(error.is_temporary(), "{error}");
     assert!(error.to_string().contains("full"), "{error}");
     assert_eq!(f.ledger.tally().await.expect("reads").todo, 1, "all or nothing");
-    f.ledger.limit_pages(1_000_000).await;
+    f.ledger.limit_pages(1_000_000);
     f.ledger.note(many, Time(3)).await.expect("there is room again");
     assert_eq!(f.ledger.tally().await.expect("reads").todo, 2001);
 }
@@ -301,4 +301,23 @@ async fn a_ledger_of_format_1_is_read_for_ever() {
     assert_eq!((dead.attempts, last.exit, last.log.as_deref()), (2, Some(65), Some("last words\n")));
     assert_eq!(items.get(2).expect("has six").settled, Some(Time(3000)));
     assert_eq!(items.get(5).expect("has six").absent_since, Some(Time(9000)));
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_an_error_and_the_next_is_served() {
+    let f = Fixture::new();
+    let defect = f.ledger.call(|_| -> rusqlite::Result<()> { panic!("a defect") }).await;
+    assert!(matches!(defect, Err(LedgerError::Defect { .. })), "{defect:?}");
+    f.ledger.begin().await.expect("is served");
+}
+
+#[test]
+fn a_ledger_outlives_the_runtime_it_was_asked_from() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("runs");
+    let f = Fixture::new();
+    let first = runtime();
+    let asked = f.ledger.clone();
+    first.block_on(async { drop(tokio::spawn(async move { asked.begin().await })) });
+    drop(first);
+    runtime().block_on(f.ledger.begin()).expect("is served");
 }
