@@ -10,7 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::ambassador::{Ambassador, PROGRAM, until};
 
 /// Scans all the time, and lists what rested for a moment.
-const QUICK: [&str; 6] = ["--stable-for", "300ms", "--rescan", "50ms", "--stall-after", "500ms"];
+const QUICK: [&str; 4] = ["--stable-for", "300ms", "--rescan", "50ms"];
+/// Does not wait long for an answer.
+const IMPATIENT: [&str; 2] = ["--stall-after", "500ms"];
 
 /// The ambassador of a folder, which it sees through a mount in a namespace of its own.
 struct Bound {
@@ -135,7 +137,7 @@ mod needs_fuse {
 
     #[tokio::test]
     async fn a_server_that_stops_is_waited_for_and_keeps_nobody_from_ending() {
-        let bound = Bound::start(&["--on-settle", "delete", "--grace", "1s"]).await;
+        let bound = Bound::start(&[&IMPATIENT[..], &["--on-settle", "delete", "--grace", "1s"]].concat()).await;
         let ambassador = &bound.ambassador;
         let names = ambassador.listed(2).await;
         for _ in 0..2 {
@@ -160,7 +162,7 @@ mod needs_fuse {
 
     #[tokio::test]
     async fn a_program_started_while_the_server_hangs_says_so_and_serves_when_it_answers() {
-        let bound = Bound::start_below("d", "kill -STOP $!", &[]).await;
+        let bound = Bound::start_below("d", "kill -STOP $!", &IMPATIENT).await;
         let ambassador = &bound.ambassador;
         bound.red("not answered").await;
         let root = bound.mount.join("d");
