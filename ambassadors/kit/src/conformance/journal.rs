@@ -31,7 +31,8 @@ impl Journal {
         let is_error = status.is_client_error() || status.is_server_error();
         if !body.is_empty() && (is_error || *status == StatusCode::OK) {
             let kind = headers.get(header::CONTENT_TYPE).map(|kind| String::from_utf8_lossy(kind.as_bytes()));
-            let is_json = kind.as_ref().is_some_and(|kind| kind.split(';').next().map(str::trim) == Some("application/json"));
+            let is_json =
+                kind.as_ref().is_some_and(|kind| kind.split(';').next().map(str::trim) == Some("application/json"));
             // An error of a source that knows no Status says what it likes.
             if !is_json && !is_error {
                 notes.body_type.get_or_insert_with(|| format!("{asked} was answered by {}", kind.unwrap_or_default()));

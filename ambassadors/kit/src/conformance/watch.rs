@@ -119,7 +119,13 @@ pub(super) async fn refused(ask: &Ask) -> Result<(), Miss> {
     if ask.ours()?.capabilities.watch {
         return Err(Miss::not_offered("this source can be watched"));
     }
-    ask.put(&question(ask, None)).await?.expect(StatusCode::NOT_IMPLEMENTED).map(drop)
+    // Only the head: what is answered all the same may be a watch, and have no end.
+    let question = question(ask, None);
+    let (response, _until) = ask.open(&question).await?;
+    match response.status() {
+        StatusCode::NOT_IMPLEMENTED => Ok(()),
+        other => Err(Miss::broken(format!("{question} was answered by {other}, not 501"))),
+    }
 }
 
 /// The list and its version, from which it can be watched.

@@ -1,5 +1,6 @@
 //! What a request asks for: paths and parameters, read strictly and refused by name.
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use contract::ItemName;
@@ -112,9 +113,12 @@ impl ListQuery {
 }
 
 fn number(key: &str, value: &str, least: usize) -> Result<usize, Refusal> {
-    value
-        .parse()
-        .ok()
+    let number = match value.parse::<usize>() {
+        // More than can be counted is more than there is.
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(usize::MAX),
+        parsed => parsed.ok(),
+    };
+    number
         .filter(|number| *number >= least)
         .ok_or_else(|| Refusal::bad_request(format!("{key} is a whole number from {least} on, and {value:?} is not")))
 }
@@ -204,7 +208,9 @@ mod tests {
             parse("limit=5&x=y&continue=a%3D"),
             Ok(ListQuery { limit: Some(5), continue_token: Some("a=".into()), watch: None })
         );
-        assert_eq!(parse("limit=99999999"), Ok(ListQuery { limit: Some(MAX_LIMIT), ..ListQuery::default() }));
+        for more in ["limit=99999999", "limit=99999999999999999999999"] {
+            assert_eq!(parse(more), Ok(ListQuery { limit: Some(MAX_LIMIT), ..ListQuery::default() }));
+        }
         for bad in ["limit=0", "limit=-1", "limit=", "limit=x", "limit=1&limit=2", "continue=%ff", "watch=perhaps"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -344,7 +344,16 @@ pub(super) const SABOTEURS: [(&str, Saboteur); 53] = [
 ];
 
 /// Ways that break other promises too.
-pub(super) const MORE: [(&str, Saboteur); 18] = [
+pub(super) const MORE: [(&str, Saboteur); 19] = [
+    // It counts no further than a machine word.
+    ("page.maximum", || {
+        shelf()
+            .instead(|asked, _| {
+                (asked.query().len() > "limit=99999999999999999999".len() && asked.query().starts_with("limit=1000"))
+                    .then(|| Whole::refusal(400, "BadRequest"))
+            })
+            .router()
+    }),
     ("list", || shelf().spoil(|_, _, whole| whole.replace("\"complete\":true", "\"complete\":1")).router()),
     ("list", || {
         shelf().spoil(|asked, _, whole| if asked.lists() { add(whole, json!("line\nbreak")) } else { whole }).router()
