@@ -93,7 +93,9 @@ impl State {
         if terms.processing.is_none() {
             return (Self { need: Need::new(now), ..self }, Why::Unmeasured);
         }
-        self.need.add(terms.load.max(terms.drain), now, every * LOOK_BACK);
+        // However late, an item needs no more than one slot.
+        let drain = (terms.drain / BUSY).min(terms.backlog as f64);
+        self.need.add(drain.max(terms.load / BUSY), now, every * LOOK_BACK);
         if let Finding::Saturated(ceiling) = self.saturation.find(self.slots, now)
             && ceiling.max(bounds.least()) < self.slots
         {
@@ -111,7 +113,7 @@ impl State {
         }
         let fewer = self.slots.saturating_sub(1);
         let is_settled = now.saturating_duration_since(self.since) >= every * PACE;
-        let was_spare = self.need.most(now, every * LOOK_BACK).is_some_and(|need| need <= BUSY * fewer as f64);
+        let was_spare = self.need.most(now, every * LOOK_BACK).is_some_and(|need| need <= fewer as f64);
         if fewer < bounds.least() || !is_settled || !was_spare {
             return (self, Why::Enough);
         }
@@ -124,7 +126,7 @@ impl State {
     }
 }
 
-/// How many slots were needed, over a while.
+/// How many slots were needed, and busy for nine tenths then, over a while.
 #[derive(Clone, Debug)]
 struct Need {
     since: Instant,

@@ -6,6 +6,7 @@ mod load;
 mod loops;
 mod memory;
 mod model;
+mod scaling;
 mod server;
 mod teller;
 mod watching;
