@@ -30,6 +30,7 @@ use crate::verdict::{Judge, RetryPolicy};
 
 mod ending;
 mod listing;
+mod pace;
 mod scaling;
 mod settling;
 mod starting;

@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Manager, RunError, Settings};
+use super::{Manager, RunError};
 use crate::executor::Executor;
 use crate::ledger::{ItemId, Ledger, Row, State};
 use crate::metrics::ListOutcome;
@@ -35,13 +35,13 @@ pub(super) struct Listing {
     /// The last walk that ended well, for as long as a list that is still the same leaves nothing to be done.
     known: Option<Known>,
     /// When the last list ended well, and how long it took.
-    ended: (Instant, Duration),
+    pub(super) ended: (Instant, Duration),
     /// Whether the last list left nothing open that no watch tells of.
-    calm: bool,
+    pub(super) calm: bool,
     /// Whether something has happened since the last list began that only another explains.
-    hastened: bool,
+    pub(super) hastened: bool,
     /// When a list is due because a watch has ended.
-    relist: Option<Instant>,
+    pub(super) relist: Option<Instant>,
     pub(super) complete_at: Option<Instant>,
     /// Whether a complete list was seen ever, also by former managers.
     walked_ever: bool,
@@ -51,7 +51,7 @@ pub(super) struct Listing {
     pub(super) up: Option<bool>,
     /// Since when it has not answered.
     pub(super) down_since: Option<Instant>,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
     /// Until when nothing is started, since the source failed.
     pub(super) hold: Option<Instant>,
     /// How many items in a row were not given.
@@ -298,37 +298,6 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         Ok(())
     }
 
-    /// When the list is asked for again, as far as is known now.
-    fn schedule(&mut self) {
-        let Settings { poll, resync, .. } = self.settings;
-        let told = self.is_watched() && self.listing.calm && !self.listing.hastened;
-        let pace = if told { resync.max(poll) } else { poll };
-        let (ended, took) = self.listing.ended;
-        // A list that takes long to walk is not walked all the time.
-        let due = ended + pace.max(took);
-        self.listing.next = self.listing.relist.map_or(due, |relist| relist.min(due));
-    }
-
-    /// There is something that only a list can tell, so that it is asked for as often as if nobody watched.
-    pub(super) fn hasten(&mut self) {
-        if !std::mem::replace(&mut self.listing.hastened, true) {
-            self.reschedule();
-        }
-    }
-
-    /// A watch has ended: only a list can tell what it missed, after a while, so that not everybody asks at once.
-    pub(super) fn relist(&mut self, wait: Duration) {
-        self.listing.relist = Some(Instant::now() + wait);
-        self.reschedule();
-    }
-
-    /// Something has changed about when to ask. A source that fails is asked again as it is, and a walk under way ends first.
-    pub(super) fn reschedule(&mut self) {
-        if self.listing.walk.is_none() && self.listing.up == Some(true) {
-            self.schedule();
-        }
-    }
-
     fn believed(&mut self, walked: &Walked) -> bool {
         if walked.names > 0 || walked.promised || self.listing.presence.is_empty() {
             self.listing.empty = 0;
@@ -342,42 +311,5 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             );
         }
         self.listing.empty >= EMPTY_LISTS
-    }
-
-    /// The source does not answer, or answers nonsense: nothing follows from that for any item.
-    pub(super) fn source_failed(&mut self, error: &ClientError) {
-        let now = Instant::now();
-        // Attempts that fail together tell of one failure.
-        if self.listing.hold.is_some_and(|until| until > now) && self.listing.walk.is_none() && self.listing.next > now
-        {
-            return;
-        }
-        let asked = match error {
-            ClientError::Unavailable { retry_after, .. } => *retry_after,
-            ClientError::NotFound { .. }
-            | ClientError::Gone { .. }
-            | ClientError::Unsupported { .. }
-            | ClientError::Broken { .. } => None,
-        };
-        let wait = self.listing.backoff.next().max(asked.unwrap_or_default().min(Duration::from_secs(300)));
-        self.listing.hold = Some(now + wait);
-        (self.listing.next, self.listing.relist) = (now + wait, None);
-        self.listing.down_since.get_or_insert(now);
-        if self.listing.up != Some(false) {
-            warn!(%error, "the source fails; nothing changes until it answers again");
-        }
-        self.listing.up = Some(false);
-        self.shared.health.not_ready("source", error.to_string());
-    }
-
-    fn source_answered(&mut self) {
-        if self.listing.up != Some(true) {
-            info!("the source answers");
-        }
-        self.listing.up = Some(true);
-        self.listing.down_since = None;
-        self.listing.backoff.reset();
-        self.stale |= self.listing.hold.take().is_some();
-        self.shared.health.ready("source");
     }
 }
