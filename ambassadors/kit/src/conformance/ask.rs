@@ -212,14 +212,7 @@ impl Ask {
         self.journal.note(&answer);
         let etag = Some(answer.header(header::ETAG).to_owned()).filter(|etag| !etag.is_empty());
         let packed = answer.header(header::CONTENT_ENCODING) == "gzip";
-        let look = |text: &[u8]| {
-            if packed {
-                // However little it was packed into.
-                Listed::read(MultiGzDecoder::new(text).take(BODY as u64), self.plan.most)
-            } else {
-                Listed::read(text, self.plan.most)
-            }
-        };
+        let look = |text: &[u8]| look(text, packed, self.plan.most);
         let (mut chunks, mut text, mut enough) = (body.into_data_stream(), Vec::new(), LOOK);
         while let Some(chunk) = timeout_at(until, chunks.next()).await.map_err(|_elapsed| self.late(question))? {
             text.extend_from_slice(&chunk.map_err(|error| cut_off(question, &error))?);
@@ -252,6 +245,20 @@ impl Ask {
     /// Where an item is.
     pub(super) fn item(&self, name: &str) -> String {
         format!("{}/{}", self.items, encode(name))
+    }
+}
+
+/// What can be read of a list so far, however little it was packed into.
+fn look<T: DeserializeOwned>(text: &[u8], packed: bool, most: usize) -> Result<Listed<T>, String> {
+    if !packed {
+        return Listed::read(text, most).map_err(|error| error.to_string());
+    }
+    let mut unpacked = Vec::new();
+    let whole = MultiGzDecoder::new(text).take(BODY as u64).read_to_end(&mut unpacked);
+    match (Listed::read(&unpacked, most), whole) {
+        (Ok(listed), _) if listed.more => Ok(listed),
+        (_, Err(error)) => Err(format!("unpacked: {error}")),
+        (listed, Ok(_)) => listed.map_err(|error| format!("unpacked: {error}")),
     }
 }
 

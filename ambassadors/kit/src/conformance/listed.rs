@@ -1,6 +1,5 @@
 //! Lists that may be endless: read until enough of them was seen.
 
-use std::io::{self, Read};
 use std::marker::PhantomData;
 
 use contract::wire::ListMeta;
@@ -21,7 +20,7 @@ pub(super) struct Listed<T> {
 
 impl<T: DeserializeOwned> Listed<T> {
     /// Reads a list up to `most` of its items, or its end.
-    pub(super) fn read(text: impl Read, most: usize) -> serde_json::Result<Self> {
+    pub(super) fn read(text: &[u8], most: usize) -> serde_json::Result<Self> {
         let mut listed = Self {
             kind: String::new(),
             api_version: String::new(),
@@ -30,7 +29,7 @@ impl<T: DeserializeOwned> Listed<T> {
             more: false,
             etag: None,
         };
-        let mut json = serde_json::Deserializer::from_reader(io::BufReader::new(text));
+        let mut json = serde_json::Deserializer::from_slice(text);
         let read = ListSeed { listed: &mut listed, most }.deserialize(&mut json).and_then(|()| json.end());
         match read {
             // The seed's way out of a list that is long enough.
