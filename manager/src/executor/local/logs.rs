@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use sidecar::cli::value::duration;
 use tracing::{debug, warn};
 
 /// The two streams, the more telling one first.
@@ -50,8 +51,8 @@ impl FromStr for KeepLogs {
         for part in text.split(',').map(str::trim) {
             if let (Ok(number), None) = (part.parse(), count) {
                 count = Some(number);
-            } else if let (Ok(duration), None) = (humantime::parse_duration(part), age) {
-                age = Some(duration);
+            } else if let (Ok(most), None) = (duration(part), age) {
+                age = Some(most);
             } else {
                 return Err(InvalidKeepLogs(text.to_owned()));
             }
