@@ -2,6 +2,7 @@
 //! open for writing. Where it cannot be had, nothing is known.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::fstatfs;
@@ -19,23 +20,25 @@ pub(crate) enum Writers {
     Unknown,
 }
 
-/// `fcntl(2)` as asm-generic/fcntl.h has it for every architecture we build for; libc leaves it out.
-const F_SETSIG: libc::c_int = 10;
-
 /// Asks the kernel, without keeping anybody waiting: closing the file, at once, gives the lease back.
 ///
-/// A writer that comes in between breaks the lease; the kernel then tells us by a signal, which is set to SIGURG since
-/// that is ignored by default.
+/// A writer that comes in between breaks the lease; the kernel then tells us by SIGIO, which would end the process and is
+/// ignored from the first time on.
 pub(crate) fn writers(file: OwnedFd) -> Writers {
     let file = file.as_fd();
-    if fcntl(file, F_SETSIG, libc::SIGURG).is_err() {
-        return Writers::Unknown;
-    }
+    static IGNORED: Once = Once::new();
+    IGNORED.call_once(ignore_sigio);
     match fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) {
         Ok(()) => Writers::None,
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Some,
         Err(_) => Writers::Unknown,
     }
+}
+
+#[expect(unsafe_code, reason = "neither std nor rustix sets what a signal does")]
+fn ignore_sigio() {
+    // SAFETY: no handler is installed, and nobody else in this process asks for SIGIO. It cannot fail for this signal.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
 }
 
 #[expect(unsafe_code, reason = "neither std nor rustix has leases")]

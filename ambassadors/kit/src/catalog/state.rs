@@ -39,10 +39,33 @@ pub(super) struct State<T> {
     next: u64,
     /// Seconds since it was born, as of the last [`tick`](Self::tick).
     now: u32,
-    sweep: SweepNumber,
+    sight: Sight,
     pub(super) complete: bool,
     pub(super) born: Instant,
     pub(super) born_at: SystemTime,
+}
+
+/// The sweep, and how many entries it has seen: where it saw all, none has to be looked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sight {
+    sweep: SweepNumber,
+    entries: usize,
+}
+
+impl Sight {
+    fn see(&mut self, marks: &mut Marks) {
+        self.entries += usize::from(marks.seen != self.sweep);
+        marks.seen = self.sweep;
+    }
+
+    fn comes(&mut self, seen: SweepNumber) {
+        self.entries += usize::from(seen == self.sweep);
+    }
+
+    fn goes(&mut self, marks: Marks) {
+        // Fewer than were counted only where numbers have gone round.
+        self.entries = self.entries.saturating_sub(usize::from(marks.seen == self.sweep));
+    }
 }
 
 impl<T: Clone> State<T> {
@@ -59,7 +82,7 @@ impl<T: Clone> State<T> {
             hasher: RandomState::default(),
             next: 0,
             now: 0,
-            sweep: 0,
+            sight: Sight::default(),
             complete: true,
             born: Instant::now(),
             born_at: SystemTime::now(),
@@ -84,7 +107,7 @@ impl<T: Clone> State<T> {
             {
                 if let Some((old, marks)) = self.listed.get_mut(seq) {
                     *old = payload;
-                    marks.seen = self.sweep;
+                    self.sight.see(marks);
                 }
                 return Listing::Kept;
             }
@@ -103,16 +126,16 @@ impl<T: Clone> State<T> {
             None => {}
         }
         if let Some(other) = self.named_of(name, name_hash) {
-            let seen = self.listed.get(other).map_or(self.sweep, |entry| entry.marks.seen);
+            let seen = self.listed.get(other).map_or(self.sight.sweep, |entry| entry.marks.seen);
             if let Some((other_key, other_payload)) = self.unlist(other) {
                 self.collide(&other_key, name, other_payload, seen);
             }
         }
         if self.collided.contains_key(name) {
-            self.collide(key, name, payload, self.sweep);
+            self.collide(key, name, payload, self.sight.sweep);
             return Listing::Collided;
         }
-        self.enlist((key, key_hash), (name, name_hash), payload, self.sweep);
+        self.enlist((key, key_hash), (name, name_hash), payload, self.sight.sweep);
         Listing::Listed
     }
 
@@ -125,12 +148,12 @@ impl<T: Clone> State<T> {
             // The same reason still: it keeps its place and since when.
             if let Some((old, marks)) = self.withheld.get_mut(seq) {
                 *old = why;
-                marks.seen = self.sweep;
+                self.sight.see(marks);
             }
             return;
         }
         self.forget(key);
-        self.shelve(key, "", why, self.sweep);
+        self.shelve(key, "", why, self.sight.sweep);
     }
 
     pub(super) fn forget(&mut self, key: &[u8]) -> bool {
@@ -157,19 +180,23 @@ impl<T: Clone> State<T> {
 
     pub(super) fn confirm(&mut self, key: &[u8], unchanged: impl FnOnce(&T) -> bool) -> bool {
         let Some(Place::Listed(seq)) = self.place(key) else { return false };
-        let sweep = self.sweep;
         self.listed.get_mut(seq).is_some_and(|(payload, marks)| {
             let same = unchanged(payload);
             if same {
-                marks.seen = sweep;
+                self.sight.see(marks);
             }
             same
         })
     }
 
     pub(super) fn start_sweep(&mut self) -> SweepNumber {
-        self.sweep = self.sweep.wrapping_add(1);
-        self.sweep
+        self.sight = Sight { sweep: self.sight.sweep.wrapping_add(1), entries: 0 };
+        self.sight.sweep
+    }
+
+    /// Whether the sweep has seen every entry there is.
+    pub(super) fn all_seen(&self) -> bool {
+        self.sight.entries == self.listed.len() + self.withheld.len()
     }
 
     pub(super) fn set_complete(&mut self, complete: bool) {
@@ -194,10 +221,11 @@ impl<T: Clone> State<T> {
 
     fn unlist(&mut self, seq: u64) -> Option<(Box<[u8]>, T)> {
         let entry = self.listed.get(seq)?;
-        let (name, key) = (parse(entry.name)?, entry.key.to_box());
+        let (name, key, marks) = (parse(entry.name)?, entry.key.to_box(), entry.marks);
         let hash = self.hash(name.as_str().as_bytes());
         self.by_name.remove(hash, seq);
         self.unindex(&key, seq);
+        self.sight.goes(marks);
         let payload = self.listed.remove(seq)?;
         self.gone.add(hash);
         self.log.record(name, false);
@@ -213,6 +241,9 @@ impl<T: Clone> State<T> {
 
     fn unshelve(&mut self, key: &[u8], seq: u64) {
         self.unindex(key, seq);
+        if let Some(entry) = self.withheld.get(seq) {
+            self.sight.goes(entry.marks);
+        }
         if let Some(why) = self.withheld.remove(seq)
             && let Some(count) = self.reasons.get_mut(why.reason)
         {
@@ -242,7 +273,7 @@ impl<T: Clone> State<T> {
         }
         for (key, payload) in self.collided.remove(name).unwrap_or_default() {
             let Some(Place::Withheld(seq)) = self.place(&key) else { continue };
-            let seen = self.withheld.get(seq).map_or(self.sweep, |entry| entry.marks.seen);
+            let seen = self.withheld.get(seq).map_or(self.sight.sweep, |entry| entry.marks.seen);
             self.unshelve(&key, seq);
             let hashes = (self.hash(&key), self.hash(name.as_str().as_bytes()));
             self.enlist((&key, hashes.0), (name, hashes.1), payload, seen);
@@ -251,11 +282,12 @@ impl<T: Clone> State<T> {
 
     fn mark_withheld(&mut self, seq: u64) {
         if let Some((_, marks)) = self.withheld.get_mut(seq) {
-            marks.seen = self.sweep;
+            self.sight.see(marks);
         }
     }
 
     fn stamp(&mut self, seen: SweepNumber) -> (u64, Marks) {
+        self.sight.comes(seen);
         let seq = self.next;
         self.next += 1;
         (seq, Marks { seen, since: self.now })

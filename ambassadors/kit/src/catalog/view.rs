@@ -52,6 +52,9 @@ impl<T: Clone> State<T> {
         from: u64,
         unreadable: &impl Fn(&[u8]) -> bool,
     ) -> Option<(Vec<Box<[u8]>>, u64)> {
+        if self.all_seen() {
+            return None;
+        }
         let listed = self.listed.from(from).take(STEP).map(|entry| (entry.seq, entry.marks, entry.key));
         let withheld = self.withheld.from(from).take(STEP).map(|entry| (entry.seq, entry.marks, entry.key));
         let mut step: Vec<_> = listed.chain(withheld).collect();
