@@ -516,3 +516,21 @@ async fn a_source_that_does_not_come_is_waited_for_as_long_as_was_said() {
     let (ending, ()) = tokio::join!(stage.finish(), comes_and_goes);
     assert_eq!((ending.exit_code(), ending.summary().done), (0, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_added_behind_a_walks_back_is_listed_all_the_same() {
+    let stage = slow_stage(100);
+    stage.source.world().trouble.latency = Duration::from_secs(2);
+    for_a_while(&stage, async |stage| {
+        until("a walk is under way", async || stage.source.world().lists >= 2).await;
+        // Where the walk has been already: it will not meet it, and ends as a complete list.
+        stage.source.world().listed.insert(0, name(200));
+        let known = async || stage.ledger.show(&name(200)).await.expect("reads");
+        until("it is told", async || known().await.is_some()).await;
+        assert!(stage.source.world().lists < 15, "the walk is over");
+        until("the walk is over", async || stage.source.world().lists >= 15).await;
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(known().await.map(|(item, _)| item.absent_since), Some(None));
+    })
+    .await;
+}
