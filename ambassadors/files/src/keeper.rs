@@ -341,7 +341,8 @@ impl Keeper {
     fn sleep(&self) {
         let refresh = (!self.refresh.is_empty()).then_some(self.next_refresh);
         let seen = !self.shared.vitals.is_lost();
-        let due = [self.resting.wake(), refresh].into_iter().flatten().filter(|_| seen).fold(self.next_scan, Instant::min);
+        let due =
+            [self.resting.wake(), refresh].into_iter().flatten().filter(|_| seen).fold(self.next_scan, Instant::min);
         let timeout = due.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),

@@ -14,12 +14,18 @@ fn ndjson(chunks: Vec<&'static str>, endless: bool) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(chunks.chain(rest))).into_response()
 }
 
-async fn watched(chunks: Vec<&'static str>, endless: bool) -> (Server, Vec<Result<WatchEvent, ClientError>>) {
-    let (server, client) = beside_the_list(move |_, path| match path {
+async fn watched(
+    chunks: Vec<&'static str>,
+    endless: bool,
+    watch_idle: Duration,
+) -> (Server, Vec<Result<WatchEvent, ClientError>>) {
+    let (server, _) = beside_the_list(move |_, path| match path {
         "/v1/items?watch=true&resourceVersion=x.1" => ndjson(chunks.clone(), endless),
         _ => StatusCode::BAD_REQUEST.into_response(),
     })
     .await;
+    let limits = Limits { watch_idle, ..limits() };
+    let client = Client::connect(&server.base.clone().into(), limits).await.expect("answers");
     let watch = client.watch(Some("x.1")).await.expect("begins");
     let events = watch.into_stream().collect().await;
     (server, events)
@@ -36,7 +42,7 @@ async fn events_come_whole_however_they_were_cut_and_unknown_ones_not_at_all() {
         "ED\",\"item\":\"b\",\"resourceVersion\":\"x.3\"}",
         "\n{\"type\":\"TURNED\",\"item\":\"b\"}\n{\"type\":\"BOOKMARK\",\"resourceVersion\":\"x.3\"}\n{\"type\":\"REMO",
     ];
-    let (_server, events) = watched(chunks, false).await;
+    let (_server, events) = watched(chunks, false, limits().watch_idle).await;
     let events: Vec<_> = events.into_iter().map(|event| event.expect("an event")).collect();
     // The half line at the end was never said.
     assert_eq!(events, [added("a", "x.2"), added("b", "x.3"), WatchEvent::Bookmark { resource_version: "x.3".into() }]);
@@ -44,17 +50,18 @@ async fn events_come_whole_however_they_were_cut_and_unknown_ones_not_at_all() {
 
 #[tokio::test]
 async fn a_watch_that_falls_silent_is_dead() {
-    let (_server, events) =
-        watched(vec!["{\"type\":\"ADDED\",\"item\":\"a\",\"resourceVersion\":\"x.2\"}\n"], true).await;
-    assert_eq!(events.len(), 2);
-    assert!(matches!(&events[1], Err(ClientError::Unavailable { message, .. }) if message.contains("silent")));
+    let line = "{\"type\":\"ADDED\",\"item\":\"a\",\"resourceVersion\":\"x.2\"}\n";
+    let (_server, events) = watched(vec![line], true, hasty().watch_idle).await;
+    assert!(
+        matches!(events.last().expect("an end"), Err(ClientError::Unavailable { message, .. }) if message.contains("silent"))
+    );
 }
 
 #[tokio::test]
 async fn a_line_without_end_and_a_line_of_nonsense_end_the_watch() {
     let endless: &'static str = "x".repeat(70_000).leak();
     for chunks in [vec![endless], vec!["<html>\n", "{\"type\":\"BOOKMARK\",\"resourceVersion\":\"x.3\"}\n"]] {
-        let (_server, events) = watched(chunks, true).await;
+        let (_server, events) = watched(chunks, true, limits().watch_idle).await;
         assert!(matches!(events[..], [Err(ClientError::Broken { .. })]), "{events:?}");
     }
 }
