@@ -186,7 +186,11 @@ impl Inner {
             Ok(entry) => entry,
             Err(SourceError::Gone(_) | SourceError::NotFound(_)) => {
                 self.shared.remembered.settle(name, outcome);
-                return Ok(());
+                // A scan that was about to list it may have looked at what is remembered just before.
+                match self.shared.catalog.find(name) {
+                    Ok(entry) if self.shared.remembered.take(name).is_some() => entry,
+                    _ => return Ok(()),
+                }
             }
             Err(error) => return Err(error),
         };

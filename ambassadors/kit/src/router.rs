@@ -227,7 +227,10 @@ impl<S: Source> Served<S> {
 
 /// The answer to a HEAD: the same, with the length the body would have where that is known.
 fn without_body(mut response: Response) -> Response {
-    if let Some(length) = response.body().size_hint().exact() {
+    // That of a 304 is not known: it would be the 200's (RFC 9110, 8.6).
+    if response.status() != StatusCode::NOT_MODIFIED
+        && let Some(length) = response.body().size_hint().exact()
+    {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     // An empty body would be announced as one of no bytes (RFC 9110, 8.6).

@@ -22,6 +22,8 @@ struct Segment<P> {
     text: Vec<u8>,
     /// Bytes of `text` that belong to no slot any more; directories are not counted.
     waste: usize,
+    /// How many slots have gone since the text was packed; what they leave of directories and slots is not in `waste`.
+    gone: usize,
     /// Where in `text` the directories lie; no more than there are slots.
     directories: Vec<Span>,
     /// By offset.
@@ -164,7 +166,7 @@ fn offset(seq: u64) -> u8 {
 
 impl<P> Default for Segment<P> {
     fn default() -> Self {
-        Self { text: Vec::new(), waste: 0, directories: Vec::new(), slots: Vec::new() }
+        Self { text: Vec::new(), waste: 0, gone: 0, directories: Vec::new(), slots: Vec::new() }
     }
 }
 
@@ -203,7 +205,8 @@ impl<P> Segment<P> {
     fn remove(&mut self, at: usize) -> P {
         let slot = self.slots.remove(at);
         self.waste += slot.text_len();
-        if self.waste > self.text.len() / 2 {
+        self.gone += 1;
+        if self.waste > self.text.len() / 2 || self.gone > self.slots.len() {
             self.repack();
         }
         slot.payload
@@ -221,7 +224,7 @@ impl<P> Segment<P> {
         }
         self.text = text;
         self.directories = directories;
-        self.waste = 0;
+        (self.waste, self.gone) = (0, 0);
         self.slots.shrink_to_fit();
     }
 
@@ -272,4 +275,40 @@ impl<P> Slot<P> {
 
 fn part(text: &[u8], at: usize, len: usize) -> &[u8] {
     text.get(at..at + len).expect("a slot's text lies in its segment's")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_entries_leave_behind_is_given_back_however_long_their_directories_were() {
+        let mut shelf = Shelf::default();
+        let marks = Marks { seen: 0, since: 0 };
+        for seq in 0..10 * SEGMENT {
+            let key = format!("a/directory/of/its/own/with/a/long/name/{seq:036}/f");
+            shelf.push(seq, "f-aaaaaaaaaaaaa", key.as_bytes(), marks, 0_u32);
+        }
+        let held = |shelf: &Shelf<u32>| -> usize {
+            let of = |segment: &Segment<u32>| {
+                segment.text.capacity()
+                    + segment.slots.capacity() * size_of::<Slot<u32>>()
+                    + segment.directories.capacity() * size_of::<Span>()
+            };
+            shelf.segments.values().map(of).sum()
+        };
+        let full = held(&shelf);
+        for seq in (0..10 * SEGMENT).filter(|seq| seq % SEGMENT != 7) {
+            shelf.remove(seq);
+        }
+        assert_eq!(shelf.len(), 10);
+        assert!(held(&shelf) < full / 50, "{} of {full} bytes are kept for 10 of 2,560 entries", held(&shelf));
+        assert!(
+            shelf
+                .get(7)
+                .expect("is there")
+                .key
+                .is(format!("a/directory/of/its/own/with/a/long/name/{:036}/f", 7).as_bytes())
+        );
+    }
 }

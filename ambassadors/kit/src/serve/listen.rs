@@ -70,7 +70,8 @@ impl fmt::Display for Listen {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// The file goes before the socket is closed, so that nobody takes it for one that nobody answers on.
+    Unix(SocketFile, UnixListener),
 }
 
 /// A connection of either kind.
@@ -83,7 +84,7 @@ impl Listener {
     pub(super) fn place(&self) -> io::Result<Listen> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
-            Self::Unix(_, file) => Ok(Listen::Unix(file.path.clone())),
+            Self::Unix(file, _) => Ok(Listen::Unix(file.path.clone())),
         }
     }
 
@@ -97,7 +98,7 @@ impl Listener {
                 }
                 Ok(Box::new(stream))
             }
-            Self::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(_, listener) => Ok(Box::new(listener.accept().await?.0)),
         }
     }
 }
@@ -111,6 +112,8 @@ pub(super) struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // Nobody puts another socket in its place between the look and the removal.
+        let _turn = turn(&self.path);
         let there = std::fs::symlink_metadata(&self.path).ok().map(|metadata| identity(&metadata));
         if there == Some(self.is) {
             // What remains is replaced by whoever comes next.
@@ -132,7 +135,7 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
     let file = SocketFile { path: path.to_owned(), is: identity(&std::fs::symlink_metadata(path)?) };
     // Before it listens, nobody can connect.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
-    Ok(Listener::Unix(socket.listen(BACKLOG)?, file))
+    Ok(Listener::Unix(file, socket.listen(BACKLOG)?))
 }
 
 /// The right to look at a socket of this directory and replace it, where the file system has locks.
