@@ -57,6 +57,9 @@ pub struct Ended {
     pub leftovers: usize,
     /// Pids of descendants that even SIGKILL did not end within 5 seconds: they hang in the kernel.
     pub survivors: Vec<u32>,
+    /// Whether the kernel has proved that nothing is left. Where it has not, what had thrown away every sign of where it
+    /// came from (environment, group, session and parent) may live on, unless it was the only child.
+    pub alone: bool,
 }
 
 type Outcome = Option<Result<Ended, Arc<io::Error>>>;
@@ -221,17 +224,18 @@ async fn supervise(
     };
     if let Some(exit) = alone {
         let (exit, (stdout, stderr)) = (exit?, pumps.finish().await);
-        return Ok(Ended { exit, stdout, stderr, leftovers: 0, survivors: Vec::new() });
+        return Ok(Ended { exit, stdout, stderr, leftovers: 0, survivors: Vec::new(), alone: true });
     }
     let kill_at = stop.borrow().unwrap_or_else(|| Instant::now() + leftover_grace);
     let purged = purge(move || claim.find(), stop, kill_at).await;
-    let exit = leader.reap()?;
+    let (leader, exit) = blocking(leader, Leader::reap).await?;
+    let exit = exit?;
     let (stdout, stderr) = pumps.finish().await;
     let purged = purged?;
     if purged.ended > 0 {
         tracing::debug!(pid = %leader.life.pid, leftovers = purged.ended, "ended what a child had left behind");
     }
-    Ok(Ended { exit, stdout, stderr, leftovers: purged.ended, survivors: purged.survivors })
+    Ok(Ended { exit, stdout, stderr, leftovers: purged.ended, survivors: purged.survivors, alone: false })
 }
 
 async fn look(claim: Claim) -> io::Result<(Claim, io::Result<Found>)> {

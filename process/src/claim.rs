@@ -29,8 +29,11 @@ impl Claim {
     pub(crate) fn find(&mut self) -> io::Result<Found> {
         let rows = table::rows()?;
         let spared = self_and_ancestors(&rows);
-        let others = nursery().leaders.clone();
-        let only_child = others.len() == 1 && others.contains(&self.leader);
+        let (others, spawning) = {
+            let nursery = nursery();
+            (nursery.leaders.clone(), nursery.is_spawning())
+        };
+        let only_child = !spawning && others.len() == 1 && others.contains(&self.leader);
         let me = own_pid();
         let session = own_session(&rows);
         let mut ours: HashSet<i32> = HashSet::from([self.leader]);
@@ -101,7 +104,12 @@ pub(crate) fn reap_adopted(rows: &[Row], seen: &HashSet<(i32, u64)>) {
     let leaders = &nursery.leaders;
     for row in rows.iter().filter(|row| row.ended && row.parent == me && !leaders.contains(&row.pid)) {
         let adopted = seen.contains(&(row.pid, row.start)) || leaders.contains(&row.group) || row.session != session;
-        if adopted && let Some(pid) = row.id() {
+        // The pid may have been reaped since the look, and passed to a child that is not entered yet.
+        let is_same = || table::row(row.pid).is_some_and(|now| now.start == row.start);
+        if adopted
+            && is_same()
+            && let Some(pid) = row.id()
+        {
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }

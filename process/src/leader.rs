@@ -4,11 +4,11 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::child::Exit;
 use crate::life::Life;
-use crate::nursery::{Nursery, nursery};
+use crate::nursery::{self, Nursery, nursery, nursery_at_once};
 
 /// How long somebody who is writing the program's file is waited for, in all about 60 ms.
 const BUSY_RETRIES: [u64; 5] = [1, 3, 8, 16, 32];
@@ -25,23 +25,12 @@ impl Leader {
     pub(crate) fn spawn(command: &mut Command, outlives_us: bool) -> io::Result<Self> {
         let mut retries = BUSY_RETRIES.into_iter();
         loop {
-            // Until it is entered: a child that is met and not known is taken for something left behind.
-            let mut nursery = nursery();
-            nursery.note_thread();
-            match command.spawn() {
-                Ok(child) => {
-                    let pid = Pid::from_child(&child);
-                    nursery.leaders.insert(pid.as_raw_nonzero().get());
-                    drop(nursery);
-                    return Ok(Self { life: Life::child(pid), reaped: false, outlives_us });
-                }
+            match nursery::spawn(command) {
+                Ok(pid) => return Ok(Self { life: Life::child(pid), reaped: false, outlives_us }),
                 // Another thread that is between fork and exec holds a copy of every descriptor, for a moment also of
                 // one by which the program was just written.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => match retries.next() {
-                    Some(millis) => {
-                        drop(nursery);
-                        std::thread::sleep(Duration::from_millis(millis));
-                    }
+                    Some(millis) => std::thread::sleep(Duration::from_millis(millis)),
                     None => return Err(error),
                 },
                 Err(error) => return Err(error),
@@ -86,6 +75,10 @@ impl Drop for Leader {
         if !self.outlives_us {
             self.signal_group(Signal::KILL);
         }
-        nursery().leaders.remove(&self.life.pid.as_raw_nonzero().get());
+        // Nothing is waited for where a runtime may be ending. A pid that stays entered is of a zombie of ours, and nobody
+        // else's.
+        if let Some(mut nursery) = nursery_at_once() {
+            nursery.leaders.remove(&self.life.pid.as_raw_nonzero().get());
+        }
     }
 }

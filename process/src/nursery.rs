@@ -8,8 +8,13 @@
 //! The kernel keeps the children of a process by thread, in `/proc/self/task/TID/children`: with the thread that spawned
 //! them, and orphans with the first thread that is alive (`find_alive_thread` in `kernel/exit.c`), which is the main one.
 //! The children of a thread that ends pass to the main one too. Therefore the lists of all threads that have ever spawned
-//! are read, and the main thread's last. Such a list leaves nobody out as long as nobody in it is reaped meanwhile: spawning,
-//! reaping and reading are done under one lock.
+//! are read, and the main thread's last. Such a list leaves nobody out as long as nobody in it is reaped meanwhile: reaping
+//! and reading are done under one lock.
+//!
+//! Spawning is not: an exec may hang for as long as the program's file system does, and nobody else's end may wait for that.
+//! The threads that are spawning are noted instead. The last child in the list of such a thread may be the one that it is
+//! making, which is known by running our own program in our own memory still, after the list was read: so it was not reaped
+//! meanwhile either, as one is whose exec fails.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -17,10 +22,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{Pid, getpid, set_child_subreaper};
 use rustix::thread::gettid;
+
+use crate::table;
 
 /// From how many threads that have spawned on it is worth looking which of them are gone.
 const MANY: usize = 64;
@@ -31,7 +39,7 @@ thread_local! {
     static IS_NOTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whoever holds it is the only one who spawns or reaps children.
+/// Whoever holds it is the only one who reaps children, apart from those that could not be executed.
 pub(crate) fn nursery() -> MutexGuard<'static, Nursery> {
     NURSERY.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -45,10 +53,21 @@ pub(crate) fn nursery_at_once() -> Option<MutexGuard<'static, Nursery>> {
     }
 }
 
+/// Spawns, and enters the child. What hangs meanwhile is this thread alone.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Pid> {
+    nursery().begin_spawn();
+    let spawned = command.spawn();
+    nursery().end_spawn(spawned.map(|child| Pid::from_child(&child)))
+}
+
 #[derive(Debug)]
 pub(crate) struct Nursery {
     /// The children of this process that are waited for by their own supervisors, by pid.
     pub(crate) leaders: HashSet<i32>,
+    /// The threads that are about to spawn, are spawning, or have spawned and not entered the child yet. Such a child may
+    /// have ended already, and is left for its supervisor to reap: it is in its own group and in our session, so that
+    /// nobody takes it for an orphan.
+    spawning: HashSet<i32>,
     /// `None` where orphans are not ours, or the kernel does not keep such lists (`CONFIG_PROC_CHILDREN`).
     lists: Option<Lists>,
 }
@@ -69,11 +88,29 @@ impl Nursery {
         }
         let main = File::open(format!("/proc/self/task/{}/children", getpid()));
         let lists = adopts.ok().and(main.ok()).map(|main| Lists { main, threads: Vec::new() });
-        Self { leaders: HashSet::new(), lists }
+        Self { leaders: HashSet::new(), spawning: HashSet::new(), lists }
+    }
+
+    /// Whether there may be a child that is not entered yet.
+    pub(crate) fn is_spawning(&self) -> bool {
+        !self.spawning.is_empty()
+    }
+
+    fn begin_spawn(&mut self) {
+        self.note_thread();
+        self.spawning.insert(own_tid());
+    }
+
+    fn end_spawn(&mut self, spawned: io::Result<Pid>) -> io::Result<Pid> {
+        self.spawning.remove(&own_tid());
+        if let Ok(pid) = &spawned {
+            self.leaders.insert(pid.as_raw_nonzero().get());
+        }
+        spawned
     }
 
     /// To be called before this thread spawns.
-    pub(crate) fn note_thread(&mut self) {
+    fn note_thread(&mut self) {
         if IS_NOTED.get() {
             return;
         }
@@ -82,19 +119,32 @@ impl Nursery {
             lists.threads.retain(|(tid, _)| Path::new(&format!("/proc/self/task/{tid}")).exists());
         }
         match File::open("/proc/thread-self/children") {
-            Ok(list) => lists.threads.push((gettid().as_raw_nonzero().get(), list)),
+            Ok(list) => lists.threads.push((own_tid(), list)),
             Err(_) => self.lists = None,
         }
         IS_NOTED.set(true);
     }
 
-    /// Whether this process has no child, living or to be reaped, but those that are waited for: what has ended of those
-    /// has then left nothing at all. False also where that cannot be known.
+    /// Whether this process has no child, living or to be reaped, but those that are waited for or just being spawned: what
+    /// has ended of those has then left nothing at all. False also where that cannot be known.
     pub(crate) fn has_leaders_only(&self) -> bool {
         let Some(Lists { main, threads }) = &self.lists else { return false };
-        let mut lists = threads.iter().map(|(_, list)| list).chain([main]);
-        lists.all(|list| children(list).is_ok_and(|pids| pids.iter().all(|pid| self.leaders.contains(pid))))
+        let own = |(tid, list): &(i32, File)| self.knows_all(list, self.spawning.contains(tid));
+        threads.iter().all(own) && self.knows_all(main, false)
     }
+
+    /// Whether nobody is in a thread's list but who is entered and, where that thread `spawns`, the one it is making. In
+    /// the main thread's list orphans appear at any time, and no exception is made.
+    fn knows_all(&self, list: &File, spawns: bool) -> bool {
+        let Ok(pids) = children(list) else { return false };
+        let mut unknown = pids.iter().filter(|pid| !self.leaders.contains(pid));
+        let unborn = |pid: &i32| spawns && table::row(*pid).is_some_and(|row| row.is_being_spawned());
+        unknown.next().is_none_or(unborn) && unknown.next().is_none()
+    }
+}
+
+fn own_tid() -> i32 {
+    gettid().as_raw_nonzero().get()
 }
 
 fn children(list: &File) -> io::Result<Vec<i32>> {
@@ -111,7 +161,7 @@ fn children(list: &File) -> io::Result<Vec<i32>> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     use super::*;
 

@@ -110,9 +110,9 @@ impl Row {
     }
 
     /// Whether it was started with `NAME=VALUE` in its environment. Not so for a process of another user, which nobody
-    /// here may read or kill.
+    /// here may read or kill, nor for one that shows our environment still since its own is yet to come.
     pub(crate) fn carries(&self, assignment: &[u8]) -> bool {
-        self.environment().split(|b| *b == 0).any(|one| one == assignment)
+        !self.is_being_spawned() && self.environment().split(|b| *b == 0).any(|one| one == assignment)
     }
 
     fn environment(&self) -> Vec<u8> {
@@ -152,12 +152,14 @@ impl Row {
         (!matches!(*fields.first()?, "Z" | "X" | "x")).then_some((number(47)?, number(48)?))
     }
 
-    /// Whether it is a child of ours that has not executed its program yet. It has copies of every descriptor we have open
-    /// until then, whatever they are about.
-    fn is_being_spawned(&self) -> bool {
-        let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let me = std::process::id();
-        self.parent.unsigned_abs() == me && program(self.pid.unsigned_abs()) == program(me)
+    /// Whether it is a child of ours that has not executed its program yet: it runs ours, in our memory. It has copies of
+    /// every descriptor we have open until then, whatever they are about.
+    pub(crate) fn is_being_spawned(&self) -> bool {
+        let program = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let me = std::process::id().cast_signed();
+        // Where the kernel has put it tells our memory from that of another process of the same program.
+        let is_ours = || row(me).is_some_and(|me| me.environment_bounds() == self.environment_bounds());
+        self.parent == me && program(self.pid) == program(me) && is_ours()
     }
 
     /// Whether it has the file at `path` open, by the name it was opened under. No descriptor is followed: a stat on a

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use process::{Exit, Output, Spec};
 
-use crate::tools::{exists, shell, unique};
+use crate::tools::{exists, shell, unique, until};
 
 fn alone(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
@@ -160,6 +160,72 @@ mod needs_python {
         let pid = std::fs::read_to_string(&file).expect("written").trim().parse().expect("a pid");
         assert!(!exists(pid), "{pid} lives on after {ended:?}");
         assert_eq!((ended.exit, ended.leftovers), (Exit::Code(0), 1));
+    }
+
+    /// Whoever opens the file hangs until there is one named `release` beside it, as on a server that is away.
+    const HOLDS: &str = "import fcntl, os, signal, sys, time\n\
+                         signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+                         os.chdir(sys.argv[1])\n\
+                         held = os.open('program', os.O_RDWR)\n\
+                         fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+                         open('held', 'x')\n\
+                         while not os.path.exists('release'): time.sleep(0.005)\n\
+                         fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)";
+
+    #[tokio::test]
+    #[ignore = "run by an_exec_that_hangs_keeps_nobody_else_waiting in a process of its own"]
+    async fn hanging() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::copy("/bin/true", at("program")).expect("copied");
+        let path = std::env::vars_os().find(|(name, _)| name == "PATH").expect("there is one").1;
+        let holder = Spec::new("python3").args(["-c", HOLDS]).arg(dir.path()).env("PATH", path);
+        let holder = holder.spawn().expect("starts");
+        let stray = "(env -i setsid sh -c 'echo $$ >stray; exec sleep 1000' </dev/null >/dev/null 2>&1 &)";
+        let waiting = |script: &str| {
+            let script = format!("while ! test -e hangs; do sleep 0.01; done; {script}");
+            shell(&script).0.cwd(dir.path()).spawn().expect("starts")
+        };
+        let clean = waiting("exit 3");
+        let dirty =
+            waiting(&format!("while ! test -e next; do sleep 0.01; done; {stray}; until test -s stray; do :; done"));
+        until("the program is held", || at("held").exists()).await;
+
+        let (program, runtime) = (at("program"), tokio::runtime::Handle::current());
+        let hung = std::thread::spawn(move || {
+            let _entered = runtime.enter();
+            Spec::new(program).spawn().expect("starts at last")
+        });
+        let children = || {
+            let tasks = std::fs::read_dir("/proc/self/task").expect("lists").flatten();
+            let of =
+                |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            tasks.map(|task| of(task).split_whitespace().count()).sum::<usize>()
+        };
+        until("it is being spawned", || children() == 4).await;
+
+        File::create_new(at("hangs")).expect("made");
+        let ended = clean.wait().await.expect("ends");
+        assert_eq!((ended.exit, ended.alone), (Exit::Code(3), true));
+        let (later, _) = shell("exit 4");
+        let ended = later.spawn().expect("starts").wait().await.expect("ends");
+        assert_eq!((ended.exit, ended.alone), (Exit::Code(4), true));
+        File::create_new(at("next")).expect("made");
+        let ended = dirty.wait().await.expect("ends");
+        assert_eq!((ended.exit, ended.alone), (Exit::Code(0), false), "it left somebody behind");
+        assert!(!hung.is_finished(), "the exec did not hang so long");
+
+        File::create_new(at("release")).expect("made");
+        let hung = hung.join().expect("spawned").wait().await.expect("ends");
+        assert_eq!(hung.exit, Exit::Code(0), "it was taken for something left behind");
+        assert_eq!(holder.wait().await.expect("ends").exit, Exit::Code(0));
+        let stray = std::fs::read_to_string(at("stray")).expect("written");
+        assert!(Command::new("kill").args(["-9", stray.trim()]).status().expect("runs").success(), "it lived");
+    }
+
+    #[test]
+    fn an_exec_that_hangs_keeps_nobody_else_waiting() {
+        assert!(alone("needs_python::hanging").status().expect("runs").success());
     }
 
     #[test]
