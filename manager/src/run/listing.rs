@@ -188,9 +188,10 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             (walk.version, walk.mark) = (page.version, page.mark);
             // From the list's beginning, so that a long walk does not outlast what the source remembers.
             let version = walk.version.clone();
-            self.watch_from(version);
+            self.watch_from(version, page.complete);
         }
-        for id in self.shown(page.names).await? {
+        let skip_new = self.passes_over();
+        for id in self.shown(page.names, skip_new).await? {
             if let Some(walk) = &mut self.listing.walk {
                 walk.seen.insert(id);
             }
@@ -198,9 +199,16 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         Ok(())
     }
 
-    /// Items that a watch has shown.
+    /// Whether what is listed was there before the queue was first run, and is left alone for that.
+    pub(super) fn passes_over(&self) -> bool {
+        self.settings.skip_first && !self.listing.walked_ever
+    }
+
+    /// Items that a watch has shown. What came after a list that showed everything is new, also while that is still walked,
+    /// and also where it was there before and was taken away; what came after one that did not may have been there before.
     pub(super) async fn added(&mut self, names: Vec<ItemName>) -> Result<(), RunError> {
-        for id in self.shown(names).await? {
+        let skip_new = self.passes_over() && !self.watching.tells_what_is_new();
+        for id in self.shown(names, skip_new).await? {
             self.listing.met(id);
         }
         Ok(())
@@ -218,10 +226,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     }
 
     /// Plans names that were seen to be listed, writes down what is new, and does what is to be done.
-    async fn shown(&mut self, names: Vec<ItemName>) -> Result<Vec<ItemId>, RunError> {
+    async fn shown(&mut self, names: Vec<ItemName>, skip_new: bool) -> Result<Vec<ItemId>, RunError> {
         let rows = self.shared.keep(|ledger| ledger.rows(names.clone())).await?;
         let mut budget = self.budget();
-        let skip_new = self.settings.skip_first && !self.listing.walked_ever;
         let decisions = self.decide(&names, &rows, &mut budget, skip_new);
         let seen = plan::seen(&decisions);
         let mut noted = HashMap::new();
@@ -257,7 +264,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         };
         walk.seen.add(&known.seen);
         (walk.version, walk.mark) = (known.version, Some(known.mark));
-        self.watch_from(walk.version.clone());
+        self.watch_from(walk.version.clone(), true);
         self.concluded(walk, Walked { pending, ..known.walked }).await
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Watching {
 pub(super) struct Watch {
     news: mpsc::Receiver<News>,
     pub(super) task: JoinHandle<Ended>,
+    /// Whether the list it goes on from showed everything.
+    from_complete: bool,
     /// Since when the source has been telling.
     began: Option<Instant>,
 }
@@ -84,6 +86,11 @@ pub(super) async fn next(watch: &mut Option<Watch>) -> Told {
 impl Watching {
     pub(super) fn new(poll: Duration) -> Self {
         Self { watch: None, backoff: Backoff::new(RELIST, poll), said: Said::Nothing }
+    }
+
+    /// Whether all that is told came after a list that showed everything.
+    pub(super) fn tells_what_is_new(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.from_complete)
     }
 }
 
@@ -201,16 +208,19 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         self.watching.watch.as_ref().is_some_and(|watch| watch.began.is_some())
     }
 
-    /// Watches from a version of the list on, unless a watch is under way.
-    pub(super) fn watch_from(&mut self, version: Option<String>) {
-        if self.watching.watch.is_some() || self.shutdown.is_draining() {
-            return;
+    /// Watches from a version of the list on, unless a watch is under way. Where what is new is to be told from what was
+    /// there before, the first complete list begins another: what the former tells may be either.
+    pub(super) fn watch_from(&mut self, version: Option<String>, from_complete: bool) {
+        let Some(version) = version.filter(|_| !self.shutdown.is_draining()) else { return };
+        if self.watching.watch.is_some() {
+            if !from_complete || !self.passes_over() || self.watching.tells_what_is_new() {
+                return;
+            }
+            self.stop_watching();
         }
-        if let Some(version) = version {
-            let (sender, news) = mpsc::channel(1);
-            let task = tokio::spawn(follow(Arc::clone(&self.shared), version, sender));
-            self.watching.watch = Some(Watch { news, task, began: None });
-        }
+        let (sender, news) = mpsc::channel(1);
+        let task = tokio::spawn(follow(Arc::clone(&self.shared), version, sender));
+        self.watching.watch = Some(Watch { news, task, from_complete, began: None });
     }
 
     pub(super) fn stop_watching(&mut self) {

@@ -494,6 +494,41 @@ async fn the_first_run_leaves_alone_what_a_watch_shows_before_the_first_list_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_added_while_the_first_list_is_walked_is_new() {
+    // Also where the source had to be watched before it could see all of itself.
+    for scanned in [true, false] {
+        let mut stage = slow_stage(100);
+        stage.settings.skip_first = true;
+        stage.source.world().trouble.latency = Duration::from_secs(2);
+        stage.source.world().incomplete = !scanned;
+        for_a_while(&stage, async |stage| {
+            let lists = async |lists: u64| {
+                until("a walk is under way", async || stage.source.world().lists >= lists).await;
+            };
+            let mut walks = 0;
+            if !scanned {
+                lists(15).await;
+                stage.source.world().incomplete = false;
+                walks = 15;
+            }
+            lists(walks + 2).await;
+            // One where the walk has been, and one that was there, was taken away, and is put back before any walk meets it.
+            let new = if scanned { vec![name(200), name(95)] } else { vec![name(200)] };
+            stage.source.world().listed.retain(|listed| !new.contains(listed));
+            sleep(Duration::from_millis(300)).await;
+            stage.source.world().listed.splice(0..0, new.iter().cloned());
+            sleep(Duration::from_secs(300)).await;
+            let tally = stage.ledger.tally().await.expect("reads");
+            assert_eq!((tally.done, tally.skipped), if scanned { (2, 99) } else { (1, 100) }, "{scanned}: {tally:?}");
+            let history = stage.executor.history();
+            let ran = history.by_item();
+            assert!(new.iter().all(|name| ran.contains_key(name)), "{scanned}: {:?}", ran.keys());
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_does_not_come_is_waited_for_as_long_as_was_said() {
     let mut stage = slow_stage(3);
     stage.source.world().trouble.fails = 1.0;
