@@ -123,7 +123,7 @@ impl Executor for LocalExecutor {
                     return Ok(());
                 }
                 Some(Known::Adopted) => return Ok(self.0.stop_adopted(id, grace).await?),
-                Some(Known::Finished(_)) | None => return Ok(()),
+                Some(Known::Finished { .. }) | None => return Ok(()),
             }
         }
     }
@@ -149,13 +149,16 @@ impl Executor for LocalExecutor {
                     let why = format!("attempt {} is running and cannot be forgotten", id.0);
                     failed = failed.or(Some(ExecutorError { why }));
                 }
-                Ok(_) => over.push(id.clone()),
+                Ok(_) => over.push((id.clone(), matches!(self.0.known(id), Some(Known::Finished { gone: true, .. })))),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
         let place = self.0.place.clone();
         let forgotten = blocking(move || {
-            Ok(over.into_iter().map(|id| (place.forget(&id), id)).collect::<Vec<(io::Result<()>, AttemptId)>>())
+            Ok(over
+                .into_iter()
+                .map(|(id, gone)| (place.forget(&id, gone), id))
+                .collect::<Vec<(io::Result<()>, AttemptId)>>())
         });
         let (gone, left): (Vec<_>, Vec<_>) = forgotten.await?.into_iter().partition(|(forgotten, _)| forgotten.is_ok());
         self.0.drop_knowledge(gone.iter().map(|(_, id)| id));

@@ -129,11 +129,12 @@ impl Place {
         }
     }
 
-    /// Clears away what an attempt left, or keeps its directory for the next.
-    pub(super) fn forget(&self, id: &AttemptId) -> io::Result<()> {
+    /// Clears away what an attempt left, or keeps its directory for the next where the attempt is known to be `gone`: a
+    /// process that is left would read the next item by a directory it is in, and write to that attempt's logs.
+    pub(super) fn forget(&self, id: &AttemptId, gone: bool) -> io::Result<()> {
         fault::point("executor.forget.before")?;
         self.logs.keep(&self.attempt(id).0, &id.0);
-        let spare = self.spares.take_over(&self.attempt(id)).unwrap_or(false);
+        let spare = gone && self.spares.take_over(&self.attempt(id)).unwrap_or(false);
         let discarded = if spare { Discarded(None) } else { self.discard(id)? };
         fault::point("executor.forget.after")?;
         discarded.remove();

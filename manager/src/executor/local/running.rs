@@ -39,8 +39,18 @@ pub(super) enum Known {
     Child(Arc<Child>),
     /// It is the child of a manager that is dead.
     Adopted,
-    /// Nothing of it runs.
-    Finished(Phase),
+    /// It is over: nothing of it that can be recognised runs, and nothing at all where it is `gone`, by the kernel's proof.
+    Finished { phase: Phase, gone: bool },
+}
+
+/// What an attempt may have left running when its leader has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// By the kernel's proof.
+    Nothing,
+    /// Nothing of its group or with its nonce.
+    Unmarked,
+    Anything,
 }
 
 impl Known {
@@ -48,7 +58,7 @@ impl Known {
         match self {
             Self::Starting => Phase::Pending,
             Self::Child(_) | Self::Adopted => Phase::Running,
-            Self::Finished(phase) => phase.clone(),
+            Self::Finished { phase, .. } => phase.clone(),
         }
     }
 }
@@ -172,14 +182,16 @@ impl Local {
     }
 
     async fn watch_child(self: Arc<Self>, id: AttemptId, child: Arc<Child>) {
-        let (exit, is_bare) = match child.wait().await {
-            Ok(ended) => (Some(ended.exit.code()), ended.survivors.is_empty()),
+        let (exit, left) = match child.wait().await {
+            Ok(ended) if ended.alone => (Some(ended.exit.code()), Left::Nothing),
+            Ok(ended) if ended.survivors.is_empty() => (Some(ended.exit.code()), Left::Unmarked),
+            Ok(ended) => (Some(ended.exit.code()), Left::Anything),
             Err(error) => {
                 warn!(attempt = id.0, %error, "nobody knows how an attempt ended");
-                (None, false)
+                (None, Left::Anything)
             }
         };
-        self.conclude(id, exit, is_bare).await;
+        self.conclude(id, exit, left).await;
     }
 
     /// Takes over an attempt by its directory. One that was never spawned is absent, and what there is of it goes away.
@@ -195,7 +207,7 @@ impl Local {
             if let Err(error) = lock.freed().await {
                 warn!(attempt = id.0, %error, "cannot wait for an attempt's lock");
             }
-            local.conclude(id, None, false).await;
+            local.conclude(id, None, Left::Anything).await;
         });
         Ok(Phase::Running)
     }
@@ -226,17 +238,21 @@ impl Local {
         marks
     }
 
-    /// The leader is gone: ends what it left, reads how it ended, and says so. `is_bare`: nothing of its group or with its
-    /// nonce is left.
-    async fn conclude(self: Arc<Self>, id: AttemptId, exit: Option<u8>, is_bare: bool) {
+    /// The leader is gone: ends what it left, reads how it ended, and says so.
+    async fn conclude(self: Arc<Self>, id: AttemptId, exit: Option<u8>, left: Left) {
         if let Err(error) = fault::point("executor.over.before") {
             warn!(%error, "before an attempt is over");
         }
         // Nearly always nothing is left, and one look at the directory says everything.
+        let is_bare = left != Left::Anything;
         let (place, over) = (self.place.clone(), id.clone());
         let bare = move || if is_bare && place.is_free(&over)? { place.ended(&over, exit).map(Some) } else { Ok(None) };
+        let mut gone = false;
         let ended = match blocking(bare).await {
-            Ok(Some(ended)) => Ok(ended),
+            Ok(Some(ended)) => {
+                gone = left == Left::Nothing;
+                Ok(ended)
+            }
             Ok(None) | Err(_) => {
                 self.shed(&id, is_bare).await;
                 let (place, over) = (self.place.clone(), id.clone());
@@ -252,7 +268,7 @@ impl Local {
         if let Err(error) = fault::point("executor.over.after") {
             warn!(%error, "after an attempt is over");
         }
-        self.know(&id, Known::Finished(phase));
+        self.know(&id, Known::Finished { phase, gone });
     }
 
     /// Ends every process of the attempt. Of one that is bare only a process that threw its environment away and kept the

@@ -546,8 +546,80 @@ async fn managers_killed_at_random_overlap_nothing_and_lose_nothing() {
     assert_eq!(fs::read_dir(state.path().join("attempts")).expect("lists").count(), 0);
 }
 
+/// Runs an ignored test in a process of its own: other tests here have children that no executor knows, with which the
+/// kernel proves nothing.
+fn alone(test: &str) {
+    let mut command = Command::new(std::env::current_exe().expect("own path"));
+    command.args(["--exact", &format!("executor::local::tests::{test}"), "--ignored", "--nocapture"]);
+    assert!(command.stdin(Stdio::null()).status().expect("runs").success());
+}
+
+#[test]
+fn the_next_attempt_finds_nothing_of_the_last_in_its_directory() {
+    alone("in_the_last_directory");
+}
+
+#[test]
+fn who_may_have_left_somebody_leaves_no_directory() {
+    alone("after_a_stray");
+}
+
 #[tokio::test]
-async fn the_next_attempt_finds_nothing_of_the_last_in_its_directory() {
+#[ignore = "run by who_may_have_left_somebody_leaves_no_directory in a process of its own"]
+async fn after_a_stray() {
+    let state = tempfile::tempdir().expect("a directory");
+    let (dir, kept) = (state.path().canonicalize().expect("is there"), tempfile::tempdir().expect("a directory"));
+    let kept = kept.path().to_str().expect("is text");
+    // Of neither the lock, nor the environment, group, session and parent of its attempt, and not of an only child.
+    let script = "case $ATTEMPT in\n\
+                  1) cd $TMPDIR; ( env -i setsid sh -c 'echo $$ >$0/pid.new; mv $0/pid.new $0/pid; exec sleep 1000' $0 </dev/null & )\n\
+                  until test -e $0/pid; do sleep 0.01; done;;\n\
+                  2) until test -e $0/over; do sleep 0.01; done;;\n\
+                  esac";
+    let executor = LocalExecutor::open(config(&dir, &["sh", "-c", script, kept])).await.expect("opens");
+    let [beside, first, next] = ["beside", "first", "next"].map(unique);
+    executor.start(&attempt(&beside)).await.expect("starts");
+    executor.start(&Attempt { number: 1, ..attempt(&first) }).await.expect("starts");
+    assert_eq!(exit(&executor, &first).await.exit, 0);
+    let stray = read(Path::new(kept).join("pid")).trim().to_owned();
+    let cwd = || fs::read_link(format!("/proc/{stray}/cwd")).expect("it lives");
+    assert_eq!(cwd(), dir.join("attempts").join(&first).join("tmp"));
+    executor.forget(&[AttemptId(first)]).await.expect("forgets");
+    executor.start(&Attempt { number: 3, ..attempt(&next) }).await.expect("starts");
+    assert_eq!(exit(&executor, &next).await.exit, 0);
+    let at = cwd();
+    assert!(at.to_str().is_some_and(|at| at.ends_with("(deleted)")), "it sees the next item from {}", at.display());
+    fs::write(Path::new(kept).join("over"), "").expect("written");
+    assert_eq!(exit(&executor, &beside).await.exit, 0);
+    // Of the only child it could be, and so ended.
+    assert!(!Path::new("/proc").join(&stray).exists());
+}
+
+#[test]
+fn an_adopted_attempt_leaves_no_directory() {
+    alone("after_an_adopted_one");
+}
+
+#[tokio::test]
+#[ignore = "run by an_adopted_attempt_leaves_no_directory in a process of its own"]
+async fn after_an_adopted_one() {
+    let state = tempfile::tempdir().expect("a directory");
+    let id = unique("adopted");
+    fs::write(state.path().join("wait"), "").expect("written");
+    let host = Host::run(state.path(), "while test -e $TMPDIR/../../../wait; do sleep 0.01; done", &[&id], "");
+    let dir = state.path().join("attempts").join(&id);
+    until("it runs", || dir.join("lock").exists()).await;
+    host.kill();
+    let executor = shell(state.path(), ":").await;
+    fs::remove_file(state.path().join("wait")).expect("removed");
+    assert_eq!(over(&executor, &id).await, Phase::Lost);
+    executor.forget(&[AttemptId(id)]).await.expect("forgets");
+    assert_eq!(fs::read_dir(state.path().join("spare")).expect("lists").count(), 0, "nobody saw what it left");
+}
+
+#[tokio::test]
+#[ignore = "run by the_next_attempt_finds_nothing_of_the_last_in_its_directory in a process of its own"]
+async fn in_the_last_directory() {
     let state = tempfile::tempdir().expect("a directory");
     // A number of an inode alone comes back at once.
     let inode = |id: &str| {
