@@ -29,7 +29,7 @@ pub struct Args {
     /// One JSON document on stdout instead of a table.
     #[arg(long)]
     json: bool,
-    /// Settle too: the first four items that are listed, and names that nobody lists. Without it only GET, HEAD and a method that
+    /// Settle too: the first five items that are listed, and names that nobody lists. Without it only GET, HEAD and a method that
     /// does not exist are sent.
     #[arg(long)]
     settle: bool,
@@ -53,7 +53,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   contract-check http://127.0.0.1:8080
-  contract-check http://127.0.0.1:8080 --settle        settles the first four items!
+  contract-check http://127.0.0.1:8080 --settle        settles the first five items!
   contract-check unix:/run/longshore/items.sock --json | jq '.promises[] | select(.outcome == \"fail\")'
   contract-check http://source:8080 --token-file token --only auth,list
   contract-check --list";

@@ -51,7 +51,7 @@ pub use self::withheld::REASONS;
 /// How far the suite goes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Whether items may be settled: the first four that are listed will be. Without it nothing is written.
+    /// Whether items may be settled: the first five that are listed will be. Without it nothing is written.
     pub settle: bool,
     /// How many items of a long list are looked at.
     pub most: usize,
@@ -59,7 +59,8 @@ pub struct Plan {
     pub page: usize,
     /// How long any one answer may take, as far as it is read. A promise may take ten of these.
     pub deadline: Duration,
-    /// How long a silent watch is listened to. The contract speaks of 15 s; in less, `watch.bookmark` cannot be judged.
+    /// How long a silent watch is listened to; one that never is silent, twice as long. The contract speaks of 15 s; in less,
+    /// `watch.bookmark` cannot be judged.
     pub silence: Duration,
     /// What to show a source that wants to know who asks.
     pub token: Option<Secret>,
@@ -152,7 +153,7 @@ impl Suite {
 
     /// Puts one promise to the test.
     pub async fn ask(&self, promise: &Promise) -> Verdict {
-        let limit = self.ask.plan.deadline * 10 + self.ask.plan.silence;
+        let limit = self.ask.plan.deadline * 10 + self.ask.plan.silence * 2;
         let outcome = match tokio::time::timeout(limit, (promise.check)(&self.ask)).await {
             Ok(Ok(())) => Outcome::Kept,
             Ok(Err(Miss::Broken(how))) => Outcome::Broken(how),

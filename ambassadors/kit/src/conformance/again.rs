@@ -114,7 +114,10 @@ pub(super) async fn incomplete(ask: &Ask) -> Result<(), Miss> {
 const WORTH_IT: usize = 1 << 10;
 
 pub(super) async fn gzip(ask: &Ask) -> Result<(), Miss> {
-    let list = ask.list().await?;
+    while_quiet(ask, |ask, list| packed(ask, list).boxed()).await
+}
+
+async fn packed(ask: &Ask, list: &Listed<ItemName>) -> Result<(), Miss> {
     if list.items.iter().map(|name| name.as_str().len() + 3).sum::<usize>() < WORTH_IT {
         return Err(Miss::not_offered("the list is smaller than what is compressed"));
     }
@@ -131,13 +134,7 @@ pub(super) async fn gzip(ask: &Ask) -> Result<(), Miss> {
     if let Some(encoding) = plain.headers().get(header::CONTENT_ENCODING) {
         return Err(Miss::broken(format!("whoever does not ask for it is given Content-Encoding {encoding:?}")));
     }
-    while_quiet(ask, |ask, list| {
-        async move {
-            let question = ask.question(Method::GET, ask.items).with(header::ACCEPT_ENCODING, "gzip");
-            let unpacked = ask.read_list::<ItemName>(&question).await?;
-            if unpacked.is_as(list) { Ok(()) } else { Err(Miss::broken("unpacked it is another list")) }
-        }
-        .boxed()
-    })
-    .await
+    drop(plain);
+    let unpacked = ask.read_list::<ItemName>(&question).await?;
+    if unpacked.is_as(list) { Ok(()) } else { Err(Miss::broken("unpacked it is another list")) }
 }

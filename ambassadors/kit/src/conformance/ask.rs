@@ -145,7 +145,8 @@ impl Ask {
             self.journal.note(&answer);
             let pause =
                 answer.retry_after().map_or(Duration::from_secs(1), |wait| wait.max(Duration::from_millis(100)));
-            if Instant::now() + pause > give_up {
+            // What it names may be further away than any clock goes.
+            if pause > give_up.saturating_duration_since(Instant::now()) {
                 let said = serde_json::from_slice::<Status>(&answer.body).map(|said| said.message);
                 return Err(Trouble::Unavailable(said.unwrap_or_else(|_| answer.beginning())));
             }

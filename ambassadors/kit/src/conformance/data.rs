@@ -26,11 +26,12 @@ pub(super) async fn readable(ask: &Ask) -> Result<(), Miss> {
     Ok(())
 }
 
-/// What is wrong with an item's data. Of an object every field is there; another source's may have fewer.
+/// What is wrong with an item's data. Of an object every field is there but for `etag`, which it lacks where the key alone is the item;
+/// another source's may have fewer.
 fn fault(data: &Map<String, Value>, whole: bool) -> Option<String> {
     let uri = data.get("uri");
     if whole && uri.is_some() {
-        let missing = ["key", "size", "etag", "lastModified"].into_iter().find(|field| !data.contains_key(*field));
+        let missing = ["key", "size", "lastModified"].into_iter().find(|field| !data.contains_key(*field));
         if let Some(field) = missing {
             return Some(format!("it has a uri, and no {field}"));
         }
@@ -82,6 +83,8 @@ mod tests {
     fn every_field_is_what_a_worker_takes_it_for() {
         let whole = r#"{"uri":"file:///a/%C3%A9%20b.mp4","key":"é b.mp4","size":0,"etag":"0-1","lastModified":"2023-11-14T22:13:20.000000000Z"}"#;
         assert_eq!(faults(whole, true), None);
+        let of_its_key = r#"{"uri":"file:///a","key":"a","size":0,"lastModified":"2023-11-14T22:13:20Z"}"#;
+        assert_eq!(faults(of_its_key, true), None);
         assert_eq!(faults(r#"{"uri":"https://host/a?b=c"}"#, false), None);
         assert_eq!(faults(r#"{"key":"%FF","keyEncoding":"percent"}"#, true), None);
         assert_eq!(faults(r#"{"topic":"orders","offset":7}"#, true), None);

@@ -2,10 +2,13 @@
 
 use contract::ItemName;
 use contract::wire::{ITEM_PATHS, Item};
+use futures_util::FutureExt;
 use http::{Method, StatusCode};
 
 use super::Miss;
 use super::ask::{Ask, encode};
+use super::listed::Listed;
+use super::quiet::while_quiet;
 
 /// A legal name that no source lists.
 pub(super) const NEVER_LISTED: &str = "never-listed-by-anyone-aaaaaaaaaaaaa";
@@ -68,8 +71,12 @@ pub(super) async fn bad_name(ask: &Ask) -> Result<(), Miss> {
 }
 
 pub(super) async fn head(ask: &Ask) -> Result<(), Miss> {
-    let names = ask.list().await?.items;
-    let item = names.first().map(|name| ask.item(name.as_str()));
+    // What is there when its head is asked for may be gone when it is asked for itself.
+    while_quiet(ask, |ask, list| heads(ask, list).boxed()).await
+}
+
+async fn heads(ask: &Ask, list: &Listed<ItemName>) -> Result<(), Miss> {
+    let item = list.items.first().map(|name| ask.item(name.as_str()));
     let page = format!("{}?limit=1", ask.items);
     let ours: &[&str] = if ask.ours().is_ok() { &["/v1", "/v1/withheld?limit=1", "/v1/nothing"] } else { &[] };
     for path in [ask.items, &page].into_iter().chain(ours.iter().copied()).chain(item.as_deref()) {

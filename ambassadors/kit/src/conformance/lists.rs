@@ -14,7 +14,8 @@ use super::quiet::{TRIES, too_busy, while_quiet};
 
 pub(super) async fn about(ask: &Ask) -> Result<(), Miss> {
     let answer = ask.get("/v1").await?;
-    if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
+    let is_refused = answer.status.is_client_error() || answer.status == StatusCode::NOT_IMPLEMENTED;
+    if is_refused && ask.about.is_none() {
         return Err(Miss::not_offered(format!("GET /v1 is {}", answer.status)));
     }
     let about: About = answer.expect(StatusCode::OK)?.json()?;
@@ -100,8 +101,12 @@ pub(super) async fn parameters(ask: &Ask) -> Result<(), Miss> {
 /// Of neighbours in the list one is read and the other is not: what goes for being read goes without its neighbour.
 pub(super) async fn reading(ask: &Ask) -> Result<(), Miss> {
     let mut lost = Vec::new();
-    for _ in 0..TRIES {
-        let names = ask.some_names().await?;
+    for tried in 0..TRIES {
+        let names = match ask.some_names().await {
+            // Each look so far took something, until nothing was left to look at.
+            Err(Miss::NotOffered(_)) if tried > 0 && lost.len() == tried => return Err(consumed(&lost)),
+            names => names?,
+        };
         let (read, left): (Vec<_>, Vec<_>) =
             names.iter().take(2 * ask.plan.page).enumerate().partition(|(at, _)| at.is_multiple_of(2));
         for (_, name) in &read {
@@ -117,14 +122,15 @@ pub(super) async fn reading(ask: &Ask) -> Result<(), Miss> {
             (Some(_), Some(_)) => {}
         }
     }
-    match lost.first() {
-        Some(name) if lost.len() == TRIES => Err(Miss::broken(format!("{name} was read, and is listed no more"))),
-        _ => Err(too_busy()),
-    }
+    Err(if lost.len() == TRIES { consumed(&lost) } else { too_busy() })
+}
+
+fn consumed(lost: &[String]) -> Miss {
+    Miss::broken(format!("what was read is listed no more: {}", lost.join(", ")))
 }
 
 pub(super) async fn version(ask: &Ask) -> Result<(), Miss> {
-    let mut restless = 0;
+    let (mut restless, mut changed) = (0, false);
     for _ in 0..TRIES {
         let (one, other) = (ask.list().await?, ask.list().await?);
         let (Some(before), Some(after)) = (&one.metadata.resource_version, &other.metadata.resource_version) else {
@@ -144,6 +150,14 @@ pub(super) async fn version(ask: &Ask) -> Result<(), Miss> {
             return if is_same { Ok(()) } else { Err(Miss::broken(format!("two lists have the version {before}"))) };
         }
         restless += usize::from(is_same && !one.more);
+        changed |= !is_same;
     }
-    if restless == TRIES { Err(Miss::broken("the version is another each time, and the list is not")) } else { Ok(()) }
+    match changed {
+        true => Ok(()),
+        false if restless == TRIES => Err(Miss::broken("the version is another each time, and the list is not")),
+        false => Err(Miss::not_offered(format!(
+            "the version was another each time, and the first {} items were not: the list may be another further on",
+            ask.plan.most
+        ))),
+    }
 }

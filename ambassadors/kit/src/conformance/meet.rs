@@ -44,24 +44,35 @@ where
 {
     let app = BoxCloneSyncService::new(app.map_err(Into::into));
     let mut ask = Ask { app, plan, items: "", about: None, journal: Journal::default() };
+    let mut other = None;
     for path in ITEM_PATHS {
         // A page is enough to see that it is there; of a source without pages, only the head is read.
         let question = ask.question(http::Method::GET, format!("{path}?limit=1"));
         let (response, _until) = ask.open(&question).await?;
         match response.status() {
-            StatusCode::NOT_FOUND => {}
-            StatusCode::UNAUTHORIZED if ask.plan.token.is_none() => {
-                return Err(NoAnswer::Unauthorized("it wants a token, and none was given"));
-            }
-            StatusCode::UNAUTHORIZED => return Err(NoAnswer::Unauthorized("the token given is not the one it wants")),
-            _ => {
+            StatusCode::OK => {
                 ask.items = path;
                 break;
+            }
+            StatusCode::NOT_FOUND => {}
+            // A source may have the list at the next path, and refuse all others in its own way.
+            refusal => {
+                other.get_or_insert((path, refusal));
             }
         }
     }
     if ask.items.is_empty() {
-        return Err(NoAnswer::NotASource);
+        ask.items = match other {
+            None => return Err(NoAnswer::NotASource),
+            Some((_, StatusCode::UNAUTHORIZED)) if ask.plan.token.is_none() => {
+                return Err(NoAnswer::Unauthorized("it wants a token, and none was given"));
+            }
+            Some((_, StatusCode::UNAUTHORIZED)) => {
+                return Err(NoAnswer::Unauthorized("the token given is not the one it wants"));
+            }
+            // What is wrong with the list there is for its promises to say.
+            Some((path, _)) => path,
+        };
     }
     let answer = ask.try_put(&ask.question(http::Method::GET, "/v1")).await?;
     // What is wrong with it is for `about` to say.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Miss;
 use super::ask::{Answer, Ask};
 use super::items::NEVER_LISTED;
+use super::listed::Listed;
 use super::quiet::{TRIES, too_busy};
 use super::watch::{self, Watch};
 
@@ -144,6 +145,13 @@ pub(super) async fn version(ask: &Ask) -> Result<(), Miss> {
         )));
     }
     Ok(())
+}
+
+/// Has a list become another, where that is allowed. Whether the source settles as it says is for others to ask.
+pub(super) async fn change(ask: &Ask, list: &Listed<ItemName>) {
+    if let (Ok(()), Some(name)) = (offered(ask), list.items.first()) {
+        settle(ask, name, "").await.ok();
+    }
 }
 
 pub(super) async fn watched(ask: &Ask) -> Result<(), Miss> {

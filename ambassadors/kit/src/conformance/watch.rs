@@ -1,5 +1,6 @@
 //! Promises about watching.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -8,16 +9,19 @@ use contract::ItemName;
 use contract::wire::{Status, WatchEvent};
 use futures_util::StreamExt;
 use http::{Method, StatusCode, header};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Miss;
 use super::ask::{Ask, Question, encode};
 use super::listed::Listed;
 use super::pages::another;
 use super::quiet::{TRIES, too_busy};
+use super::settle;
 
 /// Longest line of a watch, in bytes: a name of 2,048, escaped, and the rest.
 const LINE: usize = 64 << 10;
+/// How long a list is watched that may change by itself, each time.
+const FOR_A_CHANGE: Duration = Duration::from_secs(1);
 
 /// A watch that was begun.
 pub(super) struct Watch {
@@ -37,8 +41,7 @@ pub(super) struct Line {
 impl Line {
     /// Incarnation and number of its `resourceVersion`.
     pub(super) fn version(&self) -> Option<(&str, u64)> {
-        let (incarnation, n) = self.json.get("resourceVersion")?.as_str()?.rsplit_once('.')?;
-        Some((incarnation, n.parse().ok()?))
+        numbered(self.json.get("resourceVersion")?.as_str()?)
     }
 }
 
@@ -104,6 +107,55 @@ impl Watch {
         }
         Ok((lines, false))
     }
+
+    /// Reads on to what is told of a version of the list.
+    async fn up_to(&mut self, ask: &Ask, version: &str, lines: &mut Vec<Line>) -> Result<Reached, Miss> {
+        let until = Instant::now() + ask.plan.deadline;
+        let Some((incarnation, wanted)) = numbered(version) else {
+            return Err(Miss::broken(format!("the list has the version {version:?}, not <incarnation>.<n>")));
+        };
+        if ask.ours()?.incarnation != incarnation {
+            return Ok(Reached::Otherwise);
+        }
+        loop {
+            let last = lines.last().and_then(Line::version).filter(|(of, _)| *of == incarnation);
+            match last.map(|(_, n)| n.cmp(&wanted)) {
+                Some(Ordering::Equal) => return Ok(Reached::Exactly),
+                Some(Ordering::Greater) => return Ok(Reached::Otherwise),
+                Some(Ordering::Less) | None => {}
+            }
+            match self.next(until).await? {
+                Some(line) if matches!(line.event, WatchEvent::Error { .. }) => {
+                    return Err(Miss::broken(format!("the watch ends with {}", line.json)));
+                }
+                Some(line) => lines.push(line),
+                None if self.ended => {
+                    return Err(Miss::broken(format!("{} ends before it tells of version {version}", self.asked)));
+                }
+                None => {
+                    let (asked, waited) = (&self.asked, ask.plan.deadline);
+                    return Err(Miss::broken(format!(
+                        "the list is that of {version} by now, and {asked} has not told so within {waited:?}"
+                    )));
+                }
+            }
+        }
+    }
+}
+
+/// How far a watch told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Everything up to the version, and nothing after it.
+    Exactly,
+    /// Further, or of another incarnation.
+    Otherwise,
+}
+
+/// Incarnation and number of a version.
+fn numbered(version: &str) -> Option<(&str, u64)> {
+    let (incarnation, n) = version.rsplit_once('.')?;
+    Some((incarnation, n.parse().ok()?))
 }
 
 fn question(ask: &Ask, from: Option<&str>) -> Question {
@@ -158,27 +210,51 @@ pub(super) async fn start(ask: &Ask) -> Result<(), Miss> {
     Err(too_busy())
 }
 
+/// Only a list that changes while it is watched shows that a watch tells its changes. Of one that does not change by itself an
+/// item is settled, where that may be done.
 pub(super) async fn continues(ask: &Ask) -> Result<(), Miss> {
     offered(ask)?;
-    for _ in 0..TRIES {
+    let mut changed = false;
+    for tried in 0..TRIES {
         let (list, version) = versioned(ask).await?;
-        let (lines, _) = Watch::begin(ask, Some(&version)).await?.up_to_bookmark(ask).await?;
-        let after = ask.list().await?;
-        let (shown, listed): (_, HashSet<_>) = (told(&list.items, &lines), after.items.iter().collect());
-        if shown == listed {
-            return Ok(());
+        let mut watch = Watch::begin(ask, Some(&version)).await?;
+        let (mut lines, _) = watch.up_to_bookmark(ask).await?;
+        match tried {
+            0 => settle::change(ask, &list).await,
+            _ if changed => {}
+            _ => sleep(FOR_A_CHANGE).await,
         }
-        // A bookmark of the version of the later list, or no other list: then the changes make that list of this one.
-        let until = lines.last().and_then(|line| line.json.get("resourceVersion")?.as_str());
-        let comparable = after.is_as(&list) || until == after.metadata.resource_version.as_deref();
-        if comparable && !list.more && !after.more {
-            let at = after.metadata.resource_version;
-            return Err(Miss::broken(format!(
-                "the list of {version} and the changes after it are not the list of {at:?}"
-            )));
+        let (after, at) = versioned(ask).await?;
+        if at == version {
+            if after.is_as(&list) && contradict(&list, &lines, &after) {
+                return Err(Miss::broken(format!("the list is that of {version} still, and the watch tells changes")));
+            }
+            continue;
         }
+        changed = true;
+        // Of another incarnation nothing is told here, and of what came later still too much was.
+        if watch.up_to(ask, &at, &mut lines).await? != Reached::Exactly {
+            continue;
+        }
+        return if contradict(&list, &lines, &after) {
+            Err(Miss::broken(format!("the list of {version} and the changes after it are not the list of {at}")))
+        } else {
+            Ok(())
+        };
     }
-    Err(too_busy())
+    if changed { Err(too_busy()) } else { Err(Miss::not_offered("the list did not change while it was watched")) }
+}
+
+/// Whether a list and the changes after it are not the later list. Of a list longer than is looked at only those items count which
+/// the later one reaches past, and which did not come anew.
+fn contradict(list: &Listed<ItemName>, lines: &[Line], after: &Listed<ItemName>) -> bool {
+    let (told, listed): (_, HashSet<_>) = (told(&list.items, lines), after.items.iter().collect());
+    if !list.more && !after.more {
+        return told != listed;
+    }
+    let came = |name| lines.iter().any(|line| matches!(&line.event, WatchEvent::Added { item, .. } if item == name));
+    let reached = list.items.iter().rposition(|name| listed.contains(name)).unwrap_or(0);
+    list.items.iter().take(reached).any(|name| told.contains(name) != listed.contains(name) && !came(name))
 }
 
 /// What is listed after the changes that a watch told.
@@ -225,9 +301,10 @@ pub(super) async fn bookmark(ask: &Ask) -> Result<(), Miss> {
     let (_, version) = versioned(ask).await?;
     let mut watch = Watch::begin(ask, Some(&version)).await?;
     watch.up_to_bookmark(ask).await?;
+    // Every line begins the silence anew, and of a busy source one may always come before its end.
+    let give_up = Instant::now() + ask.plan.silence * 2;
     loop {
-        // Every line begins the silence anew.
-        let until = Instant::now() + ask.plan.silence;
+        let (begun, until) = (Instant::now(), give_up.min(Instant::now() + ask.plan.silence));
         match watch.next(until).await? {
             Some(line) if matches!(line.event, WatchEvent::Bookmark { .. }) => return Ok(()),
             Some(line) if matches!(line.event, WatchEvent::Error { .. }) => {
@@ -240,6 +317,10 @@ pub(super) async fn bookmark(ask: &Ask) -> Result<(), Miss> {
                     "a bookmark may take {PROMISED:?}, and {:?} were waited",
                     ask.plan.silence
                 )));
+            }
+            None if begun.elapsed() < ask.plan.silence => {
+                let listened = ask.plan.silence * 2;
+                return Err(Miss::not_offered(format!("it was never silent: changes came for {listened:?}")));
             }
             None => return Err(Miss::broken(format!("nothing came for {:?}", ask.plan.silence))),
         }

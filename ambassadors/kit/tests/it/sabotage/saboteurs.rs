@@ -37,26 +37,11 @@ pub(super) const SABOTEURS: [(&str, Saboteur); 53] = [
             })
             .router()
     }),
-    ("list.reading", consuming),
+    ("list.reading", || consuming(100)),
     ("list.parameters", || {
         shelf().instead(|asked, _| asked.has("nonsense").then(|| Whole::refusal(400, "BadRequest"))).router()
     }),
-    ("list.version", || {
-        let restless = |asked: &_, memory: &mut Memory, whole: Whole| {
-            if !Asked::lists_all(asked) || whole.status != StatusCode::OK {
-                return whole;
-            }
-            let mut version = String::new();
-            let whole = whole.edit(|list| {
-                let said = list.pointer_mut("/metadata/resourceVersion").expect("a version");
-                let incarnation = said.as_str().and_then(|said| said.split('.').next()).expect("an incarnation");
-                version = format!("{incarnation}.{}", 1_000 + memory.asked);
-                *said = json!(version);
-            });
-            whole.header(header::ETAG, &format!("W/\"{version}\""))
-        };
-        unwatched().spoil(restless).router()
-    }),
+    ("list.version", restless),
     ("etag", || {
         // A strong one: it would not be the same for what is compressed.
         shelf()
@@ -236,7 +221,9 @@ pub(super) const SABOTEURS: [(&str, Saboteur); 53] = [
             .router()
     }),
     ("watch.bookmark", || {
-        shelf().lines(|_, n, line| if n > 0 && is(&line, "BOOKMARK") && n != 40 { vec![] } else { vec![line] }).router()
+        shelf()
+            .lines(|_, n, line| if (1..30).contains(&n) && is(&line, "BOOKMARK") { vec![] } else { vec![line] })
+            .router()
     }),
     ("watch.timeout", || shelf().request(|asked| asked.rewrite("timeoutSeconds", "x")).router()),
     ("watch.version", || {
@@ -331,7 +318,12 @@ pub(super) const SABOTEURS: [(&str, Saboteur); 53] = [
         };
         unwatched().spoil(frozen).router()
     }),
-    ("settle.watched", || shelf().lines(|_, _, line| if is(&line, "REMOVED") { vec![] } else { vec![line] }).router()),
+    // It tells the first change, by which it was seen that it tells any.
+    ("settle.watched", || {
+        shelf()
+            .lines(|_, _, line| if is(&line, "REMOVED") && number(&line) > 41 { vec![] } else { vec![line] })
+            .router()
+    }),
     ("body.json", || {
         shelf()
             .spoil(
@@ -343,8 +335,24 @@ pub(super) const SABOTEURS: [(&str, Saboteur); 53] = [
     }),
 ];
 
+/// The version is another with every list.
+pub(super) fn restless() -> Router {
+    let restless = |asked: &_, memory: &mut Memory, whole: Whole| {
+        if !Asked::lists_all(asked) || whole.status != StatusCode::OK {
+            return whole;
+        }
+        // As text, so that what a long list says of itself stays before its items.
+        let list: Value = serde_json::from_str(&whole.body).expect("a list");
+        let said = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).expect("a version");
+        let incarnation = said.split('.').next().expect("an incarnation");
+        let version = format!("{incarnation}.{}", 1_000 + memory.asked);
+        whole.replace(said, &version).header(header::ETAG, &format!("W/\"{version}\""))
+    };
+    unwatched().spoil(restless).router()
+}
+
 /// Ways that break other promises too.
-pub(super) const MORE: [(&str, Saboteur); 19] = [
+pub(super) const MORE: [(&str, Saboteur); 23] = [
     // It counts no further than a machine word.
     ("page.maximum", || {
         shelf()
@@ -444,6 +452,24 @@ pub(super) const MORE: [(&str, Saboteur); 19] = [
             .router()
     }),
     ("settle.refused", || Proxy::over(worlds::log()).spoil(|_, _, whole| whole.without(header::ALLOW)).router()),
+    // It tells that it is there, and no change ever.
+    ("watch.continues", || {
+        shelf().lines(|asked, n, line| if n > 0 && asked.has("resourceVersion") { vec![] } else { vec![line] }).router()
+    }),
+    // Changes are told by their number alone.
+    ("watch.continues", || {
+        shelf()
+            .lines(|_, _, mut line| {
+                if is(&line, "REMOVED") {
+                    *line.get_mut("type").expect("a type") = json!("BOOKMARK");
+                }
+                vec![line]
+            })
+            .router()
+    }),
+    // So few that all are gone before they were looked at as often as others.
+    ("list.reading", || consuming(3)),
+    ("list.reading", || consuming(12)),
 ];
 
 fn shelf() -> Proxy {
@@ -469,6 +495,10 @@ fn version(line: &Value) -> &str {
     line.get("resourceVersion").and_then(Value::as_str).expect("a version")
 }
 
+fn number(line: &Value) -> u64 {
+    version(line).rsplit('.').next().and_then(|n| n.parse().ok()).expect("a number")
+}
+
 fn set_version(line: &mut Value, version: &str) {
     *line.get_mut("resourceVersion").expect("a version") = json!(version);
 }
@@ -478,8 +508,8 @@ fn add(whole: Whole, item: Value) -> Whole {
 }
 
 /// A catalog that drops what was read.
-fn consuming() -> Router {
-    let shelf = Shelf::with(100);
+fn consuming(count: u64) -> Router {
+    let shelf = Shelf::with(count);
     let app = worlds::serve(&shelf);
     Router::new().fallback(move |request: Request| {
         let (app, shelf) = (app.clone(), Arc::clone(&shelf));

@@ -97,6 +97,113 @@ async fn without_leave_nothing_is_sent_that_could_write() {
     }
 }
 
+/// How a promise of a source stands, in a word and why.
+async fn outcome(app: Router, plan: Plan, name: &str) -> Outcome {
+    let suite = Suite::meet(app, plan).await.expect("it answers");
+    suite.ask(PROMISES.iter().find(|promise| promise.name == name).expect("a promise")).await.outcome
+}
+
+fn untested(outcome: &Outcome, why: &str) {
+    assert!(matches!(outcome, Outcome::NotOffered(said) if said.contains(why)), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_judged_by_the_changes_it_tells() {
+    // Nothing changes, and nothing may be changed.
+    untested(&outcome(worlds::shelf(), Plan::default(), "watch.continues").await, "did not change");
+    // A change in each second is awaited, in a list of which only the beginning is looked at too.
+    for most in [20, 2_000] {
+        let shelf = Shelf::with(40);
+        let app = worlds::serve(&shelf);
+        let changes = tokio::spawn(async move {
+            for n in 0_u64.. {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                shelf.put(&format!("later {n}.mp4"), 1);
+                shelf.catalog.forget(format!("file {n}.mp4").as_bytes());
+            }
+        });
+        let plan = Plan { most, ..Plan::default() };
+        assert_eq!(outcome(app.clone(), plan.clone(), "watch.continues").await, Outcome::Kept);
+        // Nor is it ever silent.
+        untested(&outcome(app, plan, "watch.bookmark").await, "never silent");
+        changes.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_long_list_does_not_show_is_not_judged() {
+    let plan = Plan { most: 20, ..Plan::default() };
+    untested(&outcome(super::saboteurs::restless(), plan, "list.version").await, "further on");
+}
+
+/// A shelf of forty from which something is taken by whatever it is asked.
+fn taken(by: fn(&Request, &Shelf)) -> Router {
+    let shelf = Shelf::with(40);
+    let app = worlds::serve(&shelf);
+    Router::new().fallback(move |request: Request| {
+        let (app, shelf) = (app.clone(), Arc::clone(&shelf));
+        async move {
+            let (head, body) = request.into_parts();
+            let asked = Request::from_parts(head.clone(), Body::empty());
+            let response = app.oneshot(Request::from_parts(head, body)).await.expect("infallible");
+            by(&asked, &shelf);
+            response
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_moments_of_a_busy_source_are_not_compared() {
+    let app = taken(|asked, shelf| {
+        let is_item = asked.uri().path().starts_with("/v1/items/");
+        if let Some(name) =
+            shelf.catalog.page(None, 1).items.first().filter(|_| asked.method() == Method::HEAD && is_item)
+        {
+            let entry = shelf.catalog.find(name).expect("it is listed");
+            shelf.catalog.forget(&entry.key);
+        }
+    });
+    untested(&outcome(app, Plan::default(), "list.head").await, "quieter");
+    // It is no longer worth packing when it is asked for packed.
+    let app = taken(|asked, shelf| {
+        if asked.method() == Method::GET && asked.uri().query().is_none() {
+            for n in 1..40 {
+                shelf.catalog.forget(format!("file {n}.mp4").as_bytes());
+            }
+        }
+    });
+    untested(&outcome(app, Plan::default(), "gzip").await, "smaller");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_is_found_where_it_is_whatever_is_said_elsewhere() {
+    for elsewhere in [400, 401, 403, 405, 500] {
+        let app = Router::new().fallback(move |request: Request| async move {
+            match request.uri().path() {
+                "/items" => json(r#"{"items":["a"]}"#),
+                "/items/a" => json(r#"{"data":{}}"#),
+                path if path.starts_with("/items/") => StatusCode::NOT_FOUND.into_response(),
+                _ => StatusCode::from_u16(elsewhere).expect("a status").into_response(),
+            }
+        });
+        let verdicts = conformance::run(app, plan("")).await;
+        let broken: Vec<_> = broken(&verdicts).into_iter().collect();
+        // That it is the source which fails is no way of not saying who it is.
+        assert_eq!(broken, if elsewhere == 500 { vec!["about"] } else { vec![] }, "{elsewhere}:{}", shown(&verdicts));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_more_patience_than_there_is_time_is_left() {
+    for seconds in ["60", "18446744073709551615"] {
+        let app = Router::new().fallback(move || async move {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, seconds)], "").into_response()
+        });
+        let no_answer = Suite::meet(app, Plan::default()).await.expect_err("nothing to ask");
+        assert!(matches!(no_answer, NoAnswer::Unavailable(_)), "{no_answer}");
+    }
+}
+
 type Mischief = fn(&Request) -> Option<Response>;
 
 /// A source of which one answer means ill.
