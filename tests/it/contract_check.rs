@@ -227,4 +227,22 @@ mod needs_python {
         assert!(ours.len() >= 42 && ours.is_subset(&theirs), "{ours:?} {theirs:?}");
         ambassador.terminate();
     }
+
+    #[test]
+    fn what_the_example_cannot_look_at_is_no_item_less() {
+        let folder = Folder::new();
+        // Nobody can follow it, not even root.
+        std::os::unix::fs::symlink("loop.mp4", folder.root().join("loop.mp4")).expect("a link to itself");
+        let address = free_address();
+        let port = address.rsplit(':').next().expect("a port");
+        let mut command = Command::new("python3");
+        command.arg(root().join("examples/ambassador.py")).arg(folder.root()).arg(port);
+        let _ambassador = Daemon::start(&mut command, &folder.0.path().join("log"));
+        reachable(&address);
+        let mut stream = TcpStream::connect(&address).expect("it is there");
+        write!(stream, "GET /v1/items HTTP/1.0\r\n\r\n").expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("read");
+        assert!(text.starts_with("HTTP/1.0 503") && text.contains("Retry-After"), "{text}");
+    }
 }
