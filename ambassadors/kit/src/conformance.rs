@@ -22,6 +22,7 @@ mod data;
 mod errors;
 mod items;
 mod journal;
+mod lines;
 mod listed;
 mod lists;
 mod meet;

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use super::Miss;
 use super::ask::{Answer, Ask};
 use super::items::NEVER_LISTED;
+use super::lines::Watch;
 use super::listed::Listed;
 use super::quiet::{TRIES, too_busy};
-use super::watch::{self, Watch};
+use super::watch;
 
 /// Longest reason of a settlement, in bytes.
 const REASON: usize = 4_096;

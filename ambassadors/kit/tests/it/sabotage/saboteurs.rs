@@ -351,6 +351,17 @@ pub(super) fn restless() -> Router {
     unwatched().spoil(restless).router()
 }
 
+/// Of what is gone a watch tells the number alone.
+pub(super) fn numbers_alone() -> Router {
+    let untold = |_: &_, _, mut line: Value| {
+        if is(&line, "REMOVED") {
+            *line.get_mut("type").expect("a type") = json!("BOOKMARK");
+        }
+        vec![line]
+    };
+    shelf().lines(untold).router()
+}
+
 /// Ways that break other promises too.
 pub(super) const MORE: [(&str, Saboteur); 23] = [
     // It counts no further than a machine word.
@@ -456,17 +467,7 @@ pub(super) const MORE: [(&str, Saboteur); 23] = [
     ("watch.continues", || {
         shelf().lines(|asked, n, line| if n > 0 && asked.has("resourceVersion") { vec![] } else { vec![line] }).router()
     }),
-    // Changes are told by their number alone.
-    ("watch.continues", || {
-        shelf()
-            .lines(|_, _, mut line| {
-                if is(&line, "REMOVED") {
-                    *line.get_mut("type").expect("a type") = json!("BOOKMARK");
-                }
-                vec![line]
-            })
-            .router()
-    }),
+    ("watch.continues", numbers_alone),
     // So few that all are gone before they were looked at as often as others.
     ("list.reading", || consuming(3)),
     ("list.reading", || consuming(12)),

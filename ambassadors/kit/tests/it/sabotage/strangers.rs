@@ -131,7 +131,11 @@ async fn a_watch_is_judged_by_the_changes_it_tells() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_long_list_does_not_show_is_not_judged() {
+async fn of_a_long_list_so_much_is_judged_as_can_be_seen() {
+    let plan = Plan { most: 20, settle: true, ..Plan::default() };
+    let told = outcome(super::saboteurs::numbers_alone(), plan.clone(), "watch.continues").await;
+    assert!(matches!(told, Outcome::Broken(_)), "{told:?}");
+    assert_eq!(outcome(worlds::shelf(), plan, "watch.continues").await, Outcome::Kept);
     let plan = Plan { most: 20, ..Plan::default() };
     untested(&outcome(super::saboteurs::restless(), plan, "list.version").await, "further on");
 }
