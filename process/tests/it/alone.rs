@@ -166,7 +166,7 @@ mod needs_python {
     const HOLDS: &str = "import fcntl, os, signal, sys, time\n\
                          signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
                          os.chdir(sys.argv[1])\n\
-                         held = os.open('program', os.O_RDWR)\n\
+                         held = os.open('program', os.O_RDONLY)\n\
                          fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
                          open('held', 'x')\n\
                          while not os.path.exists('release'): time.sleep(0.005)\n\
@@ -220,7 +220,8 @@ mod needs_python {
         assert_eq!(hung.exit, Exit::Code(0), "it was taken for something left behind");
         assert_eq!(holder.wait().await.expect("ends").exit, Exit::Code(0));
         let stray = std::fs::read_to_string(at("stray")).expect("written");
-        assert!(Command::new("kill").args(["-9", stray.trim()]).status().expect("runs").success(), "it lived");
+        // Unless one of the two was the only child when it ended.
+        Command::new("kill").args(["-9", stray.trim()]).stderr(Stdio::null()).status().expect("runs");
     }
 
     #[test]
