@@ -162,6 +162,11 @@ impl Scaler {
         self.arrivals.arrived(items);
     }
 
+    /// So many attempts ran until now, since this was last said: it is to be said whenever one begins or ends.
+    pub fn ran(&mut self, at_once: usize, now: Instant) {
+        self.state.saturation.ran(at_once, now);
+    }
+
     /// An attempt has ended by itself.
     pub fn ended(&mut self, attempt: Ended, now: Instant) {
         let Ended { took, at_once, again } = attempt;
@@ -196,7 +201,8 @@ impl Scaler {
         let from = self.state.slots;
         let Policy { bounds, adjust_every, .. } = self.policy;
         let state = self.state.clone();
-        let (state, why) = if held { state.held(now) } else { state.decide(&terms, bounds, adjust_every, now) };
+        let (state, why) =
+            if held { state.held(passed, now) } else { state.decide(&terms, ages.len(), bounds, adjust_every, now) };
         let hold = state.saturation.until().map(|until| until.saturating_duration_since(now));
         self.state = state;
         Decision { from, to: self.state.slots, why, terms, hold }

@@ -83,13 +83,21 @@ impl State {
         Self { slots, since: now, need: Need::new(now), saturation: Saturation::new(now) }
     }
 
-    /// Nothing is started for now.
-    pub(super) fn held(self, now: Instant) -> (Self, Why) {
+    /// Nothing was started for so long, and nothing is.
+    pub(super) fn held(mut self, passed: Duration, now: Instant) -> (Self, Why) {
+        self.saturation.postpone(passed);
         (Self { need: Need::new(now), ..self }, Why::Held)
     }
 
-    /// What is to be from now on; `every` is the time between two decisions.
-    pub(super) fn decide(mut self, terms: &Terms, bounds: Bounds, every: Duration, now: Instant) -> (Self, Why) {
+    /// What is to be from now on, where so many are `running`; `every` is the time between two decisions.
+    pub(super) fn decide(
+        mut self,
+        terms: &Terms,
+        running: usize,
+        bounds: Bounds,
+        every: Duration,
+        now: Instant,
+    ) -> (Self, Why) {
         if terms.processing.is_none() {
             return (Self { need: Need::new(now), ..self }, Why::Unmeasured);
         }
@@ -99,14 +107,14 @@ impl State {
         if let Finding::Saturated(ceiling) = self.saturation.find(self.slots, now)
             && ceiling.max(bounds.least()) < self.slots
         {
-            return (self.to(ceiling.max(bounds.least()), now), Why::Saturated);
+            return (self.to(ceiling.max(bounds.least()), running, now), Why::Saturated);
         }
         let (wanted, why) = wanted(self.slots, terms);
         if wanted > self.slots {
             let ceiling = self.saturation.most(self.slots);
             let next = wanted.min(bounds.most()).min(ceiling);
             return match next > self.slots {
-                true => (self.to(next, now), why),
+                true => (self.to(next, running, now), why),
                 false if ceiling < bounds.most() => (self, Why::Ceiling),
                 false => (self, Why::Maximum),
             };
@@ -117,11 +125,11 @@ impl State {
         if fewer < bounds.least() || !is_settled || !was_spare {
             return (self, Why::Enough);
         }
-        (self.to(fewer, now), Why::Spare)
+        (self.to(fewer, running, now), Why::Spare)
     }
 
-    fn to(mut self, slots: usize, now: Instant) -> Self {
-        self.saturation.changed(slots > self.slots, now);
+    fn to(mut self, slots: usize, running: usize, now: Instant) -> Self {
+        self.saturation.changed(slots > self.slots, running, now);
         Self { slots, since: now, ..self }
     }
 }

@@ -30,7 +30,7 @@ const FIRST_HOLD: Duration = Duration::from_secs(600);
 const LONGEST_HOLD: Duration = Duration::from_secs(4 * 3_600);
 
 /// What was got done at one level of parallelism. Whoever ended early in it began before, and whoever runs on is not counted;
-/// so durations are not averaged, but slots and ends counted over the same time.
+/// so durations are not averaged, but slots and ends counted over the same time. Time in which nothing ran is none of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Level {
     last: Instant,
@@ -49,13 +49,21 @@ impl Level {
         Self { last: since, count: 0.0, seconds: 0.0, busy: 0.0, mean: 0.0, variance: 0.0 }
     }
 
-    fn ended(&mut self, took: Duration, at_once: usize, now: Instant) {
+    fn ran(&mut self, at_once: usize, now: Instant) {
         let passed = now.saturating_duration_since(std::mem::replace(&mut self.last, now)).as_secs_f64();
+        if at_once > 0 {
+            self.seconds += passed;
+            self.busy += passed * at_once as f64;
+        }
+    }
+
+    fn ended(&mut self, took: Duration, at_once: usize, now: Instant) {
         let remembered = REMEMBERED.0.max(REMEMBERED.1 * self.at_once());
         let kept = if self.count < remembered { 1.0 } else { 1.0 - 1.0 / remembered };
         self.count = self.count * kept + 1.0;
-        self.seconds = self.seconds * kept + passed;
-        self.busy = self.busy * kept + passed * at_once as f64;
+        self.seconds *= kept;
+        self.busy *= kept;
+        self.ran(at_once, now);
         let (weight, off) = (1.0 / self.count, took.as_secs_f64() - self.mean);
         self.mean += weight * off;
         self.variance = (1.0 - weight) * (self.variance + weight * off * off);
@@ -151,6 +159,18 @@ impl Saturation {
         Self { level: Level::new(now), trial: None, ceiling: None, before: None }
     }
 
+    /// So many ran until now, since something last began or ended.
+    pub(super) fn ran(&mut self, at_once: usize, now: Instant) {
+        self.level.ran(at_once, now);
+    }
+
+    /// Nothing could be tried for so long.
+    pub(super) fn postpone(&mut self, by: Duration) {
+        if let Some((_, began)) = &mut self.trial {
+            *began += by;
+        }
+    }
+
     /// An attempt ended, one of `at_once`. A level of so many `slots` is not reached while more than these run still.
     pub(super) fn ended(&mut self, took: Duration, at_once: usize, slots: usize, now: Instant) {
         if at_once > slots {
@@ -213,8 +233,12 @@ impl Saturation {
         self.ceiling.as_ref().map(|ceiling| ceiling.until)
     }
 
-    /// From now on it is another number of slots, more or less than before.
-    pub(super) fn changed(&mut self, raised: bool, now: Instant) {
+    /// From now on it is another number of slots, more or less than before, when so many ran.
+    pub(super) fn changed(&mut self, raised: bool, at_once: usize, now: Instant) {
+        if self.level.count < FEW {
+            // It has lasted until now: a few that ended soon after it began were not all there was.
+            self.ran(at_once, now);
+        }
         let before = std::mem::replace(&mut self.level, Level::new(now));
         if !raised {
             self.trial = None;
@@ -241,7 +265,7 @@ mod tests {
         let mut now = Instant::now();
         let mut saturation = Saturation::new(now);
         attempts(&mut saturation, low, 64, took, &mut now);
-        saturation.changed(true, now);
+        saturation.changed(true, low, now);
         attempts(&mut saturation, high, 64, |n| took(n) * slower, &mut now);
         (saturation, now)
     }
@@ -278,7 +302,7 @@ mod tests {
         let mut now = Instant::now();
         let mut saturation = Saturation::new(now);
         attempts(&mut saturation, 1, 3, |n| [0.2, 1.0, 0.4][n as usize], &mut now);
-        saturation.changed(true, now);
+        saturation.changed(true, 1, now);
         attempts(&mut saturation, 2, 8, |n| [0.3, 3.0, 0.5, 1.0, 2.5, 0.1, 1.7, 0.9][n as usize], &mut now);
         assert_eq!(saturation.find(2, now), Finding::Nothing);
     }
@@ -289,14 +313,15 @@ mod tests {
         assert_eq!(saturation.find(16, now), Finding::Saturated(8));
         let mut holds = vec![];
         for _ in 0..7 {
-            saturation.changed(false, now);
+            saturation.changed(false, 16, now);
             attempts(&mut saturation, 8, 64, |_| 1.0, &mut now);
             let until = saturation.until().expect("holds");
             holds.push(until.saturating_duration_since(now).as_secs().div_ceil(600));
             assert_eq!((saturation.find(8, now), saturation.most(8)), (Finding::Nothing, 8));
             now = until;
             assert_eq!((saturation.find(8, now), saturation.most(8)), (Finding::Nothing, 12));
-            saturation.changed(true, now);
+            // Nothing has run since.
+            saturation.changed(true, 0, now);
             assert_eq!(saturation.most(12), 12, "one trial at a time");
             attempts(&mut saturation, 12, 64, |_| 1.5, &mut now);
             assert_eq!(saturation.find(12, now), Finding::Saturated(8));
@@ -308,7 +333,7 @@ mod tests {
     fn attempts_that_stay_slow_with_fewer_of_them_were_slow_for_another_reason() {
         let (mut saturation, mut now) = raised(4, 16, |_| 1.0, 10.0);
         assert_eq!(saturation.find(16, now), Finding::Saturated(4));
-        saturation.changed(false, now);
+        saturation.changed(false, 16, now);
         attempts(&mut saturation, 4, 8, |_| 10.0, &mut now);
         assert_eq!(saturation.find(4, now), Finding::Nothing);
         assert_eq!((saturation.most(4), saturation.until()), (usize::MAX, None));

@@ -170,3 +170,34 @@ fn a_pause_and_an_outage_are_no_silence() {
         assert!(worst < 1.1 * HOUR, "{which}: {worst}");
     }
 }
+
+#[test]
+fn time_in_which_nothing_ran_makes_no_attempt_slower() {
+    let varied = |seed, seconds: f64| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        move |_| Work { seconds: seconds * (0.8 + 0.4 * random.f64()), fails: false }
+    };
+    for (seed, (seconds, items)) in
+        (1..).zip([(60.0, 200), (60.0, 150), (30.0, 400), (20.0, 500), (300.0, 40), (600.0, 30)])
+    {
+        for from in [75.0, 100.0, 115.0, 135.0, 150.0, 170.0, 190.0, 250.0] {
+            for length in [120.0, 600.0, 3.0 * HOUR] {
+                let mut world = World::new("1..16", 4.0 * HOUR, varied(seed, seconds)).at_once(items, 0.0);
+                world.paused = (from, from + length);
+                let story = world.run("paused early");
+                assert_eq!(story.count(Why::Saturated), 0, "{seconds} s, paused at {from} for {length}");
+            }
+        }
+    }
+    for (seed, (seconds, items, every)) in
+        (1..).zip([(5.0, 30, 120.0), (20.0, 12, 180.0), (30.0, 12, 120.0), (60.0, 10, 240.0)])
+    {
+        let mut world = World::new("1..16", 4.0 * HOUR, varied(seed, seconds)).at_once(3, 0.0);
+        for n in 1..80 {
+            world = world.at_once(items, f64::from(n) * every);
+        }
+        let story = world.run("gusts");
+        assert!(story.most(0.0, 4.0 * HOUR) > 1, "{seconds} s: there was a raise to judge");
+        assert_eq!(story.count(Why::Saturated), 0, "{seconds} s, {items} every {every} s");
+    }
+}

@@ -289,6 +289,7 @@ impl Simulation {
             && let Some((came, tries)) = self.waiting.pop_front()
         {
             let Work { seconds, fails } = (self.world.work)(self.now);
+            self.scaler.ran(self.running.len(), self.at(self.now));
             self.running.push(Attempt { came, began: self.now, tries: tries + 1, left: seconds, fails });
         }
     }
