@@ -130,7 +130,9 @@ struct Underway {
     name: ItemName,
     /// Whether it used up some of the limit.
     fresh: bool,
-    /// Since when it has its slot.
+    /// Whether a former manager began it.
+    resumed: bool,
+    /// Since when it has its slot of this manager.
     since: Instant,
 }
 
@@ -234,9 +236,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         }
         for left in unconcluded {
             info!(item = %left.name, attempt = left.intent.number, id = left.intent.nonce.0, "looking after an attempt left open");
-            let age = manager.now().since(left.intent.at);
-            let underway =
-                Underway { name: left.name.clone(), fresh: false, since: now.checked_sub(age).unwrap_or(now) };
+            // Of the time before, nobody knows in how much of it there was a worker.
+            let underway = Underway { name: left.name.clone(), fresh: false, resumed: true, since: now };
             let task = manager.attempts.spawn(attempt::resume(Arc::clone(&manager.shared), left));
             manager.items.insert(task.id(), underway);
         }
@@ -309,6 +310,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         let underway = self.items.remove(&id);
         self.stale = true;
         let landing = landing?;
+        self.scaler.ran(self.attempts.len() + 1, Instant::now().into_std());
         let Some(underway) = underway else { return Ok(()) };
         let name = &underway.name;
         if underway.fresh && !matches!(landing, Landing::Concluded { .. }) {

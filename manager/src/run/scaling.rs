@@ -11,7 +11,8 @@ use crate::source::Source;
 
 impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
     /// Learns from an attempt that has been concluded. Those that were stopped, and those that end while the breaker is open,
-    /// say nothing about the load.
+    /// say nothing about the load. How long one took that was lost, or that a former manager began, nobody knows: while no
+    /// manager ran, time passed in which it may long have been over.
     pub(super) fn learn(&mut self, underway: &Underway, conclusion: &Conclusion, breaker_opened: bool) {
         let again = matches!(conclusion.next, Next::Again { .. });
         let now = Instant::now();
@@ -20,6 +21,8 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             if !again {
                 self.scaler.over();
             }
+        } else if conclusion.cause == Cause::Lost || underway.resumed {
+            if again { self.scaler.arrived(1) } else { self.scaler.over() }
         } else {
             let took = now.saturating_duration_since(underway.since);
             self.scaler.ended(Ended { took, at_once: self.attempts.len() + 1, again }, now.into_std());

@@ -126,8 +126,10 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             let Some(row) = decision.row.or_else(|| noted.get(&decision.name).cloned()) else { continue };
             self.ready.rows.retain(|(name, _)| *name != decision.name);
             let fresh = self.settings.limit.is_some() && self.started.insert(decision.name.clone());
+            let since = Instant::now();
+            self.scaler.ran(self.attempts.len(), since.into_std());
             let task = self.attempts.spawn(attempt::attempt(Arc::clone(&self.shared), decision.name.clone(), row));
-            self.items.insert(task.id(), Underway { name: decision.name, fresh, since: Instant::now() });
+            self.items.insert(task.id(), Underway { name: decision.name, fresh, resumed: false, since });
         }
     }
 

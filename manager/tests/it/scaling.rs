@@ -6,7 +6,7 @@ use queue_manager::executor::simulated::{Course, SimulatedExecutor, Weather};
 use queue_manager::ledger::Ledger;
 use queue_manager::parallelism::{Ended, Policy, Scaler, Sight};
 use sidecar::Shutdown;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::memory::MemorySource;
 use crate::model::Stage;
@@ -87,6 +87,28 @@ async fn what_fails_alike_from_the_beginning_says_nothing_of_how_long_attempts_t
     };
     let (ending, ()) = tokio::join!(stage.run(&shutdown), watched);
     assert_eq!(ending.expect("without an error").exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_no_manager_ran_is_no_time_that_attempts_took() {
+    // It ended meanwhile, it was lost meanwhile, or it had not even been started.
+    for what in ["ended", "lost", "intended"] {
+        let stage = bucket(30, "1..8");
+        if what == "intended" {
+            stage.executor.turn(Weather { request_lost: 1.0, ..Weather::fair() });
+        }
+        let shutdown = Shutdown::new(Duration::from_secs(25));
+        let killed = timeout(WORK / 2, stage.run(&shutdown)).await;
+        assert!(killed.is_err(), "{killed:?}");
+        if what == "lost" {
+            stage.executor.restart();
+        }
+        stage.executor.turn(Weather::fair());
+        sleep(600 * MINUTE).await;
+        assert_eq!(stage.finish().await.summary().done, 30, "{what}");
+        // Five minutes of work, to be done in ten.
+        assert_eq!(stage.executor.history().most_at_once(), 1, "{what}");
+    }
 }
 
 #[test]
