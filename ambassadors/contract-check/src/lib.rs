@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// How long any one answer may take; a promise may take ten of these. A silent watch is listened to for 20 s in any case.
-    #[arg(long, value_parser = value::positive_duration, default_value = "30s", value_name = "DURATION")]
+    #[arg(long, value_parser = patience, default_value = "30s", value_name = "DURATION")]
     timeout: Duration,
     /// Ask for this promise only; may be repeated, or a list with commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',', hide_possible_values = true,
@@ -60,6 +60,14 @@ Examples:
 
 /// What a shell says of a program that SIGPIPE has ended, as it ends others whose reader has gone.
 const CLOSED_PIPE: u8 = 128 + 13;
+
+/// As every duration, up to a day: nobody waits longer for one answer.
+fn patience(text: &str) -> Result<Duration, String> {
+    match value::positive_duration(text)? {
+        long if long > Duration::from_secs(86_400) => Err("it may be 1day at most".into()),
+        patience => Ok(patience),
+    }
+}
 
 /// Runs the program to its end.
 pub fn run(args: Args) -> ExitCode {
