@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::claim::Claim;
 use crate::hunt::{Found, purge};
 use crate::leader::Leader;
 use crate::limits::Limits;
 use crate::mark::Mark;
-use crate::nursery::{nursery, nursery_at_once};
+use crate::nursery::{Nursery, nursery, nursery_at_once};
 use crate::output::{Kept, Pump, Source};
 
 /// How long the pipes may stay open once every process that is known to hold them has ended.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// The pauses before the kernel is asked whether anything is left, again where another child is just being spawned: one
+/// that runs its program already, and is about to be entered, cannot be told from something left.
+const ENTERED: [Duration; 3] = [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(4)];
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,15 +217,25 @@ async fn supervise(
             Ok(()) = stop.changed() => {}
         }
     }
-    let at_once = nursery_at_once().map(|mut nursery| leader.reap_alone(&mut nursery));
-    let alone = match at_once {
-        Some(alone) => alone,
-        None => {
-            let alone;
-            (leader, alone) = blocking(leader, |leader| leader.reap_alone(&mut nursery())).await?;
-            alone
+    let mut alone = None;
+    for pause in ENTERED {
+        if !pause.is_zero() {
+            sleep(pause).await;
         }
-    };
+        let ask = |leader: &mut Leader, nursery: &mut Nursery| (leader.reap_alone(nursery), nursery.is_spawning());
+        let is_spawning;
+        (alone, is_spawning) = match nursery_at_once().map(|mut nursery| ask(&mut leader, &mut nursery)) {
+            Some(said) => said,
+            None => {
+                let said;
+                (leader, said) = blocking(leader, move |leader| ask(leader, &mut nursery())).await?;
+                said
+            }
+        };
+        if alone.is_some() || !is_spawning {
+            break;
+        }
+    }
     if let Some(exit) = alone {
         let (exit, (stdout, stderr)) = (exit?, pumps.finish().await);
         return Ok(Ended { exit, stdout, stderr, leftovers: 0, survivors: Vec::new(), alone: true });
@@ -243,7 +257,10 @@ async fn look(claim: Claim) -> io::Result<(Claim, io::Result<Found>)> {
 }
 
 /// Calls `f` on a thread that may wait.
-async fn blocking<T: Send + 'static, R: Send + 'static>(mut with: T, f: fn(&mut T) -> R) -> io::Result<(T, R)> {
+async fn blocking<T: Send + 'static, R: Send + 'static>(
+    mut with: T,
+    f: impl FnOnce(&mut T) -> R + Send + 'static,
+) -> io::Result<(T, R)> {
     let called = tokio::task::spawn_blocking(move || {
         let result = f(&mut with);
         (with, result)
