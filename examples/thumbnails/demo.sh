@@ -126,16 +126,16 @@ follow() {
     [ -z "$camera_pid" ] || fail "the manager ended (exit code $manager_code) while the camera was still recording"
 }
 
-# How many items are done or dead; more than the good ones: all but the camera's.
+# How many items are done or dead; more than the good ones: all but the camera's. Fails while there is no ledger yet.
 over_count() {
     local list
-    list=$(ledger list -o json) || fail "the ledger cannot be read"
+    list=$(ledger list -o json 2>"$logs/ledger.log") || return 1
     grep -cE '"state":"(done|dead)"' <<<"$list" || true
 }
 
 watch_camera() {
     local over
-    over=$(over_count) || fail "the ledger cannot be read"
+    over=$(over_count) || return 0
     [ "$over" -le "${#frames[@]}" ] || stop_camera
 }
 
