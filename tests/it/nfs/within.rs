@@ -88,7 +88,7 @@ fn run(program: &str) {
 #[test]
 #[ignore = "runs in the guest"]
 fn growing() {
-    let ambassador = Ambassador::start("growing", &["--rescan", "1s", "--stable-for", "3s"]);
+    let ambassador = Ambassador::start("growing", &["--rescan", "500ms", "--stable-for", "2s"]);
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
