@@ -47,8 +47,10 @@ pub trait Inputs: fmt::Debug + Send + Sync {
 pub struct Object {
     /// Where it is.
     pub uri: Uri,
-    /// The version the item stands for; any, without one.
+    /// The version of the content that the item stands for (an ETag, a file's size and time); any, without one.
     pub version: Option<String>,
+    /// The store's own name for exactly this version, in a bucket that keeps them all.
+    pub version_id: Option<String>,
     /// Its size, where the item says it.
     pub size: Option<u64>,
 }
@@ -74,8 +76,16 @@ pub trait Outputs: fmt::Debug + Send + Sync {
     /// What stands at the claim's place now.
     fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>>;
 
-    /// A fresh place to write into, which nobody sees until it is committed. Dropped without a commit it is removed.
-    fn begin(&self, claim: Claim) -> BoxFuture<'_, Result<Box<dyn Publication>, Error>>;
+    /// A fresh place to write into, which nobody sees until it is committed. Dropped without a commit it is removed. A store
+    /// that is no file system gathers the output in `scratch`, a directory of this run's own.
+    fn begin<'a>(&'a self, claim: Claim, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Publication>, Error>>;
+
+    /// Keeps the account of an attempt that failed where people find it, and never where output belongs. Says where, or
+    /// that nothing is kept here: on a machine's own disk `--report` does that.
+    fn record<'a>(&'a self, claim: &'a Claim, account: &'a [u8]) -> BoxFuture<'a, Result<Option<String>, Error>> {
+        let _ = (claim, account);
+        Box::pin(async { Ok(None) })
+    }
 
     /// Whether the root can be written, and what people should know about how commits work there.
     fn check(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
@@ -109,6 +119,8 @@ pub struct Claim {
     pub revision: u64,
     /// The attempt's nonce.
     pub attempt: String,
+    /// Which attempt at the item this is, from 1.
+    pub number: u32,
 }
 
 /// What only the end of the work tells.

@@ -1,7 +1,7 @@
 //! An output root on a file system.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -100,7 +100,7 @@ impl Outputs for FileOutputs {
         })
     }
 
-    fn begin(&self, claim: Claim) -> BoxFuture<'_, Result<Box<dyn Publication>, Error>> {
+    fn begin<'a>(&'a self, claim: Claim, _scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Publication>, Error>> {
         Box::pin(async move {
             let staging = self.stage(claim.attempt.clone()).await?;
             Ok(Box::new(FilePublication { root: self.root.clone(), staging, claim }) as Box<dyn Publication>)

@@ -15,7 +15,7 @@ fn allow(roots: &[&Path]) -> Allowed {
 }
 
 async fn fetch(allowed: &Allowed, path: &Path, version: Option<&str>) -> Result<std::path::PathBuf, Error> {
-    let object = Object { uri: uri(path), version: version.map(ToOwned::to_owned), size: None };
+    let object = Object { uri: uri(path), version: version.map(ToOwned::to_owned), version_id: None, size: None };
     let (inputs, _) = allowed.find(&object.uri)?;
     Ok(inputs.fetch(&object, Path::new("/nonexistent")).await?.path().to_owned())
 }
@@ -79,7 +79,7 @@ async fn an_input_is_looked_at_again() {
     let path = dir.path().join("a");
     fs::write(&path, "one").expect("a file");
     let allowed = allow(&[dir.path()]);
-    let free = Object { uri: uri(&path), version: None, size: None };
+    let free = Object { uri: uri(&path), version: None, version_id: None, size: None };
     let (inputs, _) = allowed.find(&free.uri).expect("it is inside");
     let input = inputs.fetch(&free, dir.path()).await.expect("fetched");
     input.verify().await.expect("nothing has changed");

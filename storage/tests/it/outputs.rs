@@ -19,11 +19,17 @@ fn claim(key: &str, version: &str, attempt: &str) -> Claim {
         key: Key::new(key.as_bytes()),
         version: version.to_owned(),
     };
-    Claim { place: Place::new(key.as_bytes()).expect("a place"), item, revision: 0, attempt: attempt.to_owned() }
+    Claim {
+        place: Place::new(key.as_bytes()).expect("a place"),
+        item,
+        revision: 0,
+        attempt: attempt.to_owned(),
+        number: 1,
+    }
 }
 
 async fn publish(outputs: &dyn Outputs, claim: Claim, content: &str) -> Result<Committed, Error> {
-    let publication = outputs.begin(claim).await?;
+    let publication = outputs.begin(claim, Path::new("unused")).await?;
     fs::write(publication.dir().join("file"), content).expect("written");
     publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await
 }
@@ -65,7 +71,7 @@ async fn of_many_at_one_place_one_publishes() {
 async fn the_input_is_verified_under_the_roots_lock_and_refusal_leaves_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let outputs = outputs(dir.path());
-    let publication = outputs.begin(claim("a", "1", "n")).await.expect("begun");
+    let publication = outputs.begin(claim("a", "1", "n"), Path::new("unused")).await.expect("begun");
     fs::write(publication.dir().join("file"), "x").expect("written");
     let lock = dir.path().join(".longshore/lock");
     let verify = Box::pin(async {
@@ -84,7 +90,7 @@ async fn the_input_is_verified_under_the_roots_lock_and_refusal_leaves_nothing()
 async fn a_publication_that_is_dropped_was_never_there() {
     let dir = tempfile::tempdir().expect("a directory");
     let outputs = outputs(dir.path());
-    let publication = outputs.begin(claim("deep/a", "1", "n")).await.expect("begun");
+    let publication = outputs.begin(claim("deep/a", "1", "n"), Path::new("unused")).await.expect("begun");
     fs::write(publication.dir().join("file"), "x").expect("written");
     assert_eq!(staged(dir.path()), 1);
     outputs.sweep().await.expect("swept");

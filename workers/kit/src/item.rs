@@ -19,8 +19,10 @@ const MAX: u64 = 1024 * 1024;
 pub(crate) struct WorkItem {
     pub(crate) name: Option<ItemName>,
     key: Option<Key>,
-    /// The version of the content; empty where the source gave none.
-    pub(crate) version: String,
+    /// The version of the content, as a store compares it.
+    pub(crate) etag: Option<String>,
+    /// Which of the versions that a bucket keeps.
+    pub(crate) version_id: Option<String>,
     /// For each input where it may be had, best first; none for a message, which is all in the item.
     pub(crate) inputs: Vec<Vec<Uri>>,
     pub(crate) size: Option<u64>,
@@ -73,13 +75,20 @@ impl WorkItem {
             None | Some(Value::Null) => None,
             Some(_) => Some(key(&data)?),
         };
-        let version = text(&data, "etag")?.unwrap_or_default().to_owned();
+        let filled = |name| Ok::<_, String>(text(&data, name)?.filter(|text| !text.is_empty()).map(str::to_owned));
+        let (etag, version_id) = (filled("etag")?, filled("versionId")?);
         let size = data.get("size").and_then(Value::as_u64);
         let inputs = inputs(&data)?;
         if inputs.is_empty() && !data.contains_key("value") && !data.contains_key("valueBase64") {
             return Err("names no input".to_owned());
         }
-        Ok(Self { name, key, version, inputs, size, data })
+        Ok(Self { name, key, etag, version_id, inputs, size, data })
+    }
+
+    /// What the item stands for, of everything its key ever was: the version id, else the ETag; empty where the source gave
+    /// neither.
+    pub(crate) fn version(&self) -> &str {
+        self.version_id.as_deref().or(self.etag.as_deref()).unwrap_or_default()
     }
 
     /// Settles what the item is called and what its native key is: `name` as the manager gave it, else the item's own, else
@@ -95,7 +104,7 @@ impl WorkItem {
         match (name, key) {
             (Some(name), Some(key)) => Ok((name.clone(), key)),
             (Some(name), None) => Ok((name.clone(), Key::new(name.as_str().as_bytes()))),
-            (None, Some(key)) => Ok((ItemName::derive(b"", &key.to_bytes(), self.version.as_bytes()), key)),
+            (None, Some(key)) => Ok((ItemName::derive(b"", &key.to_bytes(), self.version().as_bytes()), key)),
             (None, None) => Err(JobError::new(
                 exit::BAD_ITEM,
                 "BadItem",
@@ -178,7 +187,7 @@ mod tests {
         let (bare, whole) = (item(data), item(&whole));
         assert_eq!(whole.name, Some("b-x".parse().expect("a name")));
         assert_eq!(WorkItem { name: None, ..whole }, bare);
-        assert_eq!((bare.version.as_str(), bare.size), ("1-2", Some(1)));
+        assert_eq!((bare.version(), bare.size), ("1-2", Some(1)));
         assert_eq!(bare.inputs, [[Uri::File("/a/b".into())]]);
     }
 

@@ -55,8 +55,9 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     account.output = Some(setup.outputs.uri(&place));
     info!(item = %name, output = account.output, attempt = args.attempt, "item read");
 
-    let marked = MarkedItem { name: name.clone(), key, version: item.version.clone() };
-    let claim = Claim { place, item: marked, revision: args.revision, attempt: account.attempt.clone() };
+    let marked = MarkedItem { name: name.clone(), key, version: item.version().to_owned() };
+    let attempt = account.attempt.clone();
+    let claim = Claim { place, item: marked, revision: args.revision, attempt, number: args.attempt };
     let tmp = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     scratch::sweep(&tmp).await;
     setup.outputs.sweep().await.map_err(verdict::storage)?;
@@ -72,7 +73,7 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
         Err(Error::Changed { uri, wanted, found }) => return Ok(replaced(&uri, &wanted, &found)),
         Err(error) => return Err(verdict::storage(error)),
     };
-    let publication = setup.outputs.begin(claim).await.map_err(verdict::storage)?;
+    let publication = setup.outputs.begin(claim, &scratch.output()).await.map_err(verdict::storage)?;
     let mut context = Context {
         item: item.into_item(name),
         inputs: inputs.iter().map(|input| input.path().to_owned()).collect(),
@@ -100,7 +101,6 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
 
 /// Finds for each input the first place it may be had from.
 fn admit<'a>(allowed: &'a Allowed, item: &WorkItem) -> Result<Vec<Admitted<'a>>, JobError> {
-    let version = Some(&item.version).filter(|version| !version.is_empty());
     // Version and size are of the one input; an item with several cannot say them of each.
     let single = item.inputs.len() == 1;
     let one = |uris: &Vec<Uri>| {
@@ -108,9 +108,10 @@ fn admit<'a>(allowed: &'a Allowed, item: &WorkItem) -> Result<Vec<Admitted<'a>>,
         for uri in uris {
             match allowed.find(uri) {
                 Ok((root, key)) => {
-                    let version = version.filter(|_| single).cloned();
+                    let version = item.etag.clone().filter(|_| single);
+                    let version_id = item.version_id.clone().filter(|_| single);
                     let size = item.size.filter(|_| single);
-                    return Ok(Admitted { root, key, object: Object { uri: uri.clone(), version, size } });
+                    return Ok(Admitted { root, key, object: Object { uri: uri.clone(), version, version_id, size } });
                 }
                 Err(error) => refused = refused.or(Some(error)),
             }

@@ -1,0 +1,1 @@
+//! Serves a bucket through the source contract.

@@ -1,0 +1,1 @@
+//! The `https:` store.

@@ -1,0 +1,12 @@
+//! The `s3:` store.
+
+mod args;
+mod bucket;
+mod client;
+mod error;
+mod uri;
+
+pub use args::{AddressingStyle, S3Args, TransferArgs};
+pub use bucket::{Bucket, Condition, Head, ListPage, ListQuery, Listed, Written};
+pub use client::S3;
+pub use uri::Location;
