@@ -13,7 +13,7 @@ help: ## Show what there is to make
 .PHONY: demo
 demo: ## Real mp4 files become thumbnails, end to end, on this machine (OUT=demo-out)
 	@scripts/setup ffmpeg
-	cargo build --locked -p files-ambassador -p queue-manager -p ffmpeg-worker
+	cargo build --locked --no-default-features -p files-ambassador -p queue-manager -p ffmpeg-worker
 	@examples/thumbnails/demo.sh "$(BIN)" "$(OUT)"
 
 .PHONY: test

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use longshore_tests::programs::root;
 
 /// Which room of the house a crate of ours stands in, by its folder.
 fn room(folder: &str) -> &'static str {
@@ -60,7 +62,8 @@ fn violations(edges: &[(String, String, String)]) -> Vec<String> {
     // An edge is (crate, its folder, what it depends on: a folder of ours or the name of a crate of others).
     let mut found = Vec::new();
     for (krate, folder, on) in edges {
-        if let Some((_, owner)) = HEAVY.iter().find(|(heavy, owner)| heavy == on && owner != krate) {
+        let owner = HEAVY.iter().find(|(heavy, owner)| heavy == on && owner != krate);
+        if let Some((_, owner)) = owner.filter(|_| room(folder) != "tests") {
             found.push(format!("{krate} links {on}, which only {owner} may"));
         }
         if let Some(target) = on.strip_prefix("path:")
@@ -153,4 +156,35 @@ fn what_must_stay_light_is_light() {
             assert!(!never.contains(&name.as_str()), "{krate} pulls in {name}");
         }
     }
+}
+
+/// `make demo` is what people try first, and the SDK alone takes minutes to compile.
+#[test]
+fn the_demo_never_waits_for_a_heavy_client() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).expect("the Makefile");
+    let recipe = makefile.split("\ndemo:").nth(1).expect("a target named demo");
+    let build = recipe.lines().find_map(|line| line.trim().strip_prefix("cargo build ")).expect("it builds");
+    let demo = pulled_in(build);
+    assert!(demo.iter().any(|name| name == "ffmpeg-worker"), "{build} gives {demo:?}");
+    let light = |name: &&String| !name.starts_with("aws-") && !HEAVY.iter().any(|(heavy, _)| heavy == name);
+    let heavy: Vec<_> = demo.iter().filter(|name| !light(name) && *name != "rusqlite").collect();
+    assert!(heavy.is_empty(), "cargo build {build} waits for {heavy:?}");
+
+    // What users get has them.
+    let worker = pulled_in("--locked -p ffmpeg-worker");
+    assert!(worker.iter().any(|name| name == "storage-https"), "{worker:?}");
+    assert!(worker.iter().any(|name| name == "aws-sdk-s3"), "{worker:?}");
+}
+
+/// The crates that `cargo build` compiles when it is called with these words.
+fn pulled_in(words: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .args(words.split_whitespace())
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(tree.status.success(), "cargo tree {words}: {}", String::from_utf8_lossy(&tree.stderr));
+    let lines = String::from_utf8_lossy(&tree.stdout).into_owned();
+    lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }

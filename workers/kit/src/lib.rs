@@ -11,6 +11,7 @@ mod job;
 mod life;
 mod progress;
 mod scratch;
+mod stores;
 mod template;
 mod trip;
 mod verdict;

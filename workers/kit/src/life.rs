@@ -7,13 +7,12 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Parser};
 use contract::{Report, exit};
 use sidecar::{Failure, Shutdown};
-use storage::Stores;
 use tracing::info;
 
 use crate::account::{Account, End, deliver};
 use crate::environment::Environment;
 use crate::trip::{self, Setup};
-use crate::{Job, JobError, WorkerArgs, check, verdict};
+use crate::{Job, JobError, WorkerArgs, check, stores};
 
 /// Runs a worker's whole life: parses `A`, splits it into the shared flags and the job, does one item, reports, exits.
 pub fn main<A: Parser, J: Job>(split: impl FnOnce(A) -> (WorkerArgs, J)) -> ExitCode {
@@ -45,12 +44,13 @@ async fn live<J: Job>(
     environment: Environment,
     shutdown: Shutdown,
 ) -> Result<ExitCode, Failure> {
-    let stores = Stores::default();
-    let setup = stores.allow(&args.allow_input).and_then(|allowed| {
-        let outputs = stores.outputs(&args.output.root)?;
-        Ok(Setup { args: &args, allowed, outputs, environment, shutdown: shutdown.clone() })
+    let setup = stores::open(&args).map(|(allowed, outputs)| Setup {
+        args: &args,
+        allowed,
+        outputs,
+        environment,
+        shutdown: shutdown.clone(),
     });
-    let setup = setup.map_err(verdict::storage);
     if args.check {
         return check::check(&setup.map_err(failure)?, job.programs()).await;
     }
