@@ -13,7 +13,7 @@ pub mod wire;
 
 pub use exit::ExitClass;
 pub use item::{FileVersion, Key, ObjectData};
-pub use marker::{MARKER_FILE, Marker, STAGING_DIR};
+pub use marker::{ATTEMPTS_DIR, MARKER_FILE, Marker, STAGING_DIR};
 pub use name::{InvalidName, ItemName};
 pub use report::{Outcome, Report};
 pub use time::Timestamp;

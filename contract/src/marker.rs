@@ -8,6 +8,9 @@ use crate::{ItemName, Key, Timestamp};
 pub const MARKER_FILE: &str = "_SUCCESS.json";
 /// Directory below an output root where runs in progress stage their output; never output itself.
 pub const STAGING_DIR: &str = ".longshore";
+/// In an object store, below an item's output: what single attempts have left there. Output lies there only where a marker
+/// names it.
+pub const ATTEMPTS_DIR: &str = "_attempts";
 
 /// The content of [`MARKER_FILE`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,9 @@ pub enum Error {
     /// It lies outside of what is allowed, or permission is denied.
     #[error("{0}")]
     Forbidden(String),
+    /// A URL that was good for a while no longer is: the item, read anew, has another.
+    #[error("{0}")]
+    Expired(String),
     /// The input is not there.
     #[error("{0}")]
     NotFound(String),

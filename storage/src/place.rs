@@ -5,11 +5,14 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use contract::{MARKER_FILE, STAGING_DIR};
+use contract::{ATTEMPTS_DIR, MARKER_FILE, STAGING_DIR};
 
 /// A path below an output root: at least one component, none of which leads out of it or is a name of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(PathBuf);
+
+/// What a commit itself calls things.
+const RESERVED: [&str; 3] = [MARKER_FILE, STAGING_DIR, ATTEMPTS_DIR];
 
 impl Place {
     /// Longest component, in bytes, that file systems can hold.
@@ -18,8 +21,8 @@ impl Place {
     /// The place of these bytes. Empty and `.` components count for nothing, as they do to a file system.
     ///
     /// # Errors
-    /// [`InvalidPlace`] when it is absolute, or a component is `..`, `_SUCCESS.json` or `.longshore`, holds a NUL, or is too
-    /// long, or when nothing is left.
+    /// [`InvalidPlace`] when it is absolute, or a component is `..` or a name of ours, holds a NUL, or is too long, or when
+    /// nothing is left.
     pub fn new(bytes: &[u8]) -> Result<Self, InvalidPlace> {
         let text = || String::from_utf8_lossy(bytes).into_owned();
         if bytes.first() == Some(&b'/') {
@@ -30,7 +33,7 @@ impl Place {
             match component {
                 b"" | b"." => {}
                 b".." => return Err(InvalidPlace::LeadsOut { place: text() }),
-                ours if ours == MARKER_FILE.as_bytes() || ours == STAGING_DIR.as_bytes() => {
+                ours if RESERVED.iter().any(|name| name.as_bytes() == ours) => {
                     return Err(InvalidPlace::Reserved { place: text() });
                 }
                 _ if component.contains(&0) => return Err(InvalidPlace::Nul { place: text() }),
@@ -78,7 +81,9 @@ pub enum InvalidPlace {
         place: String,
     },
     /// A component is a name that the commit itself uses.
-    #[error("{place:?} has a component named {MARKER_FILE} or {STAGING_DIR}, which are the commit's own")]
+    #[error(
+        "{place:?} has a component named {MARKER_FILE}, {STAGING_DIR} or {ATTEMPTS_DIR}, which are the commit's own"
+    )]
     Reserved {
         /// As given.
         place: String,
@@ -118,6 +123,7 @@ mod tests {
             b".",
             b"./.",
             b"_SUCCESS.json",
+            b"a/_attempts/1",
             b"a/.longshore/b",
             b".longshore",
         ] {

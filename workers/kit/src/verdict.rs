@@ -19,6 +19,7 @@ pub(crate) fn storage(error: Error) -> JobError {
     let (code, reason) = match &error {
         Error::Invalid(_) => (exit::BAD_ITEM, "BadItem"),
         Error::Forbidden(_) => (exit::FORBIDDEN, "Forbidden"),
+        Error::Expired(_) => (exit::TEMPORARY, "UrlExpired"),
         Error::NotFound(_) => (exit::NO_INPUT, "InputMissing"),
         Error::Changed { .. } => (exit::TEMPORARY, "InputChanged"),
         Error::Taken(_) => (exit::CANT_CREATE, "OutputTaken"),
