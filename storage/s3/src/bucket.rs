@@ -1,16 +1,28 @@
-//! What can be asked of a bucket, one request each. Whole transfers are in [`crate::transfer`].
+//! What can be asked of a bucket; mostly one request each. Whole transfers are in `crate::transfer`.
+
+mod copy;
+mod delete;
+mod presign;
+mod tags;
+mod uploads;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{EncodingType, ObjectStorageClass};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType, ObjectStorageClass};
 use bytes::Bytes;
 use contract::Timestamp;
 use storage::Error;
 
+pub use self::copy::{Copied, Origin};
+pub use self::delete::Deleted;
+pub use self::presign::Presigned;
+pub use self::tags::Tagged;
+pub use self::uploads::{OpenUpload, Versioning};
+pub use self::write::{Condition, Written};
 use crate::error::Refusal;
 use crate::{Location, S3};
 
@@ -19,6 +31,8 @@ use crate::{Location, S3};
 pub struct Bucket {
     s3: S3,
     name: Arc<str>,
+    /// Whether the store was seen to honour `If-Match` on a DELETE.
+    deletes_if_match: Arc<AtomicBool>,
 }
 
 /// Which part of a listing is wanted.
@@ -77,34 +91,49 @@ pub struct Head {
     pub storage_class: Option<String>,
     /// `x-amz-meta-…`, the names without that.
     pub metadata: HashMap<String, String>,
+    /// What the store knows of the content.
+    pub checksums: Checksums,
 }
 
-/// On what a write depends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// Nothing.
-    Always,
-    /// Nothing stands there: `If-None-Match: *`.
-    Absent,
-    /// This ETag (without quotes) stands there: `If-Match`.
-    Is(String),
+/// What a store says about an object's content, as base64; nothing where it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checksums {
+    /// `x-amz-checksum-sha256`.
+    pub sha256: Option<String>,
+    /// `x-amz-checksum-crc64nvme`.
+    pub crc64nvme: Option<String>,
+    /// `x-amz-checksum-crc32c`.
+    pub crc32c: Option<String>,
+    /// `x-amz-checksum-crc32`.
+    pub crc32: Option<String>,
+    /// Whether they are of the whole content. Those of an object that came in parts may be of the parts' checksums (`…-7`).
+    pub whole: bool,
 }
 
-/// How a conditional write went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// Done; the new ETag, without quotes.
-    Yes {
-        /// Of what was written.
-        etag: String,
-    },
-    /// The condition did not hold (412, or 409 where another write was under way): look at what stands there.
-    Conflict,
+/// Which content of a key is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// Whatever stands there.
+    Current,
+    /// What stands there, if it has this ETag (without quotes).
+    Etag(&'a str),
+    /// Exactly this version, in a bucket that keeps them.
+    Version(&'a str),
+}
+
+impl<'a> Which<'a> {
+    fn etag(self) -> Option<&'a str> {
+        if let Self::Etag(etag) = self { Some(etag) } else { None }
+    }
+
+    fn version(self) -> Option<&'a str> {
+        if let Self::Version(id) = self { Some(id) } else { None }
+    }
 }
 
 impl Bucket {
     pub(crate) fn new(s3: S3, name: &str) -> Self {
-        Self { s3, name: name.into() }
+        Self { s3, name: name.into(), deletes_if_match: Arc::default() }
     }
 
     /// Its name.
@@ -174,19 +203,21 @@ impl Bucket {
             .head_object()
             .bucket(&*self.name)
             .key(key)
+            .checksum_mode(ChecksumMode::Enabled)
             .set_version_id(version.map(str::to_owned));
         let head =
             request.send().await.map_err(|error| Refusal::from(error).at(&format!("look at {}", self.uri(key))))?;
         Ok(Head {
             size: unsigned(head.content_length()),
             etag: unquoted(head.e_tag()),
-            version_id: head.version_id().filter(|id| *id != "null").map(str::to_owned),
+            version_id: version_id(head.version_id()),
             last_modified: head.last_modified().map(timestamp),
             storage_class: head
                 .storage_class()
                 .map(|class| class.as_str().to_owned())
                 .filter(|class| class != "STANDARD"),
             metadata: head.metadata().cloned().unwrap_or_default(),
+            checksums: checksums(&head),
         })
     }
 
@@ -207,59 +238,6 @@ impl Bucket {
         let body = body.map_err(|error| Error::Unavailable { doing, source: std::io::Error::other(error) })?;
         Ok((body.into_bytes(), etag))
     }
-
-    /// Writes a small object in one request.
-    ///
-    /// # Errors
-    /// As [`list`](Self::list). After [`Error::Unavailable`] it may have been written all the same.
-    pub async fn put(
-        &self,
-        key: &str,
-        body: Bytes,
-        condition: &Condition,
-        metadata: &HashMap<String, String>,
-    ) -> Result<Written, Error> {
-        let request = self
-            .s3
-            .client()
-            .await?
-            .put_object()
-            .bucket(&*self.name)
-            .key(key)
-            .set_metadata(Some(metadata.clone()).filter(|metadata| !metadata.is_empty()))
-            .body(ByteStream::from(body));
-        let request = match condition {
-            Condition::Always => request,
-            Condition::Absent => request.if_none_match("*"),
-            Condition::Is(etag) => request.if_match(format!("\"{etag}\"")),
-        };
-        match request.send().await.map_err(Refusal::from) {
-            Ok(put) => Ok(Written::Yes { etag: unquoted(put.e_tag()) }),
-            Err(refusal) if *condition != Condition::Always && (refusal.is_precondition() || refusal.status == 409) => {
-                Ok(Written::Conflict)
-            }
-            Err(refusal) => Err(refusal.at(&format!("write {}", self.uri(key)))),
-        }
-    }
-
-    /// A URL by which anybody can read `key` (or one version of it) for a while.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for more than a week, and those of the credentials.
-    pub async fn presign_get(&self, key: &str, version: Option<&str>, life: Duration) -> Result<String, Error> {
-        let config = PresigningConfig::expires_in(life).map_err(|error| Error::Invalid(error.to_string()))?;
-        let request = self
-            .s3
-            .client()
-            .await?
-            .get_object()
-            .bucket(&*self.name)
-            .key(key)
-            .set_version_id(version.map(str::to_owned));
-        let signed = request.presigned(config).await;
-        let signed = signed.map_err(|error| Refusal::from(error).at(&format!("sign a URL of {}", self.uri(key))))?;
-        Ok(signed.uri().to_owned())
-    }
 }
 
 fn unsigned(number: Option<i64>) -> u64 {
@@ -268,6 +246,26 @@ fn unsigned(number: Option<i64>) -> u64 {
 
 fn unquoted(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// Objects from before a bucket kept versions have the version `null`, which names nothing for good.
+fn version_id(id: Option<&str>) -> Option<String> {
+    id.filter(|id| *id != "null" && !id.is_empty()).map(str::to_owned)
+}
+
+fn checksums(head: &HeadObjectOutput) -> Checksums {
+    let own = |text: Option<&str>| text.map(str::to_owned);
+    let found = Checksums {
+        sha256: own(head.checksum_sha256()),
+        crc64nvme: own(head.checksum_crc64_nvme()),
+        crc32c: own(head.checksum_crc32_c()),
+        crc32: own(head.checksum_crc32()),
+        whole: false,
+    };
+    let parts = [&found.sha256, &found.crc64nvme, &found.crc32c, &found.crc32]
+        .iter()
+        .any(|sum| sum.as_deref().is_some_and(|sum| sum.contains('-')));
+    Checksums { whole: !parts && head.checksum_type() != Some(&ChecksumType::Composite), ..found }
 }
 
 fn timestamp(time: &aws_sdk_s3::primitives::DateTime) -> Timestamp {

@@ -49,6 +49,11 @@ impl S3 {
         &self.0.transfer
     }
 
+    /// What signs requests now; `None` where nothing is signed.
+    pub(crate) async fn credential(&self) -> Result<Option<Credentials>, Error> {
+        Ok(self.0.keys.clone())
+    }
+
     /// The client, with its configuration read.
     pub(crate) async fn client(&self) -> Result<&aws_sdk_s3::Client, Error> {
         self.0.client.get_or_try_init(|| connect(&self.0.args, self.0.keys.clone())).await

@@ -49,6 +49,22 @@ impl Refusal {
         self.status == 412 || self.code == "PreconditionFailed"
     }
 
+    /// Whether the object (or what was asked for of it) is not there.
+    pub(crate) fn is_absent(&self) -> bool {
+        match self.code.as_str() {
+            "NoSuchKey" | "NotFound" | "NoSuchVersion" => true,
+            // A HEAD has no body, so no code either.
+            "" => self.status == 404,
+            _ => false,
+        }
+    }
+
+    /// Whether the store lacks this operation.
+    pub(crate) fn is_unimplemented(&self) -> bool {
+        self.status == 501
+            || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed" | "VersioningNotConfigured")
+    }
+
     /// `doing`, which was refused so, as an error of the seam.
     pub(crate) fn at(self, doing: &str) -> Error {
         let Self { status, code, message } = self;

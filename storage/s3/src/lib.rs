@@ -4,11 +4,16 @@ mod args;
 mod bucket;
 mod client;
 mod error;
+mod listing;
 mod transfer;
 mod uri;
 
 pub use args::{AddressingStyle, S3Args, TransferArgs};
-pub use bucket::{Bucket, Condition, Head, ListPage, ListQuery, Listed, Written};
+pub use bucket::{
+    Bucket, Checksums, Condition, Copied, Deleted, Head, ListPage, ListQuery, Listed, OpenUpload, Origin, Presigned,
+    Tagged, Versioning, Which, Written,
+};
 pub use client::S3;
+pub use listing::Walk;
 pub use transfer::{Fetched, Meter, Upload, Wanted};
 pub use uri::Location;

@@ -117,7 +117,8 @@ impl Bucket {
             Ok(put) => {
                 meter.add(size);
                 meter.finish_one();
-                Ok(Written::Yes { etag: put.e_tag().unwrap_or_default().trim_matches('"').to_owned() })
+                let etag = put.e_tag().unwrap_or_default().trim_matches('"').to_owned();
+                Ok(Written::Yes { etag, version_id: put.version_id().map(str::to_owned) })
             }
             Err(refusal)
                 if how.condition != Condition::Always && (refusal.is_precondition() || refusal.status == 409) =>

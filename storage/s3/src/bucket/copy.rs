@@ -1,0 +1,257 @@
+//! Copying within a bucket, by the store itself.
+
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirective, StorageClass, TaggingDirective};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use storage::Error;
+
+use super::{Bucket, Condition, Head, Which, Written, unquoted, version_id};
+use crate::error::Refusal;
+
+/// The most that one request copies; more goes in parts. The API's own limit.
+const AT_ONCE: u64 = 5 << 30;
+/// A part of a copy: a store copies it in seconds, and 10,000 of them hold 5 TiB.
+const PART: u64 = 1 << 29;
+/// Parts copied at once.
+const PARALLEL: usize = 8;
+
+/// What is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// Which content of it.
+    pub which: Which<'a>,
+}
+
+/// How a copy went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// Done: exactly the content that was meant lies there, with its metadata and tags.
+    Yes {
+        /// Of the copy, without quotes.
+        etag: String,
+        /// Of the copy, in a versioned bucket.
+        version_id: Option<String>,
+    },
+    /// What was to be copied has been replaced; nothing was written.
+    Changed,
+    /// The condition on the destination did not hold; nothing was written.
+    Conflict,
+}
+
+impl Bucket {
+    /// Copies an object to another key, with its metadata and tags. The store compares the ETag itself
+    /// (`x-amz-copy-source-if-match`, which MinIO, Versity and AWS do). Where it ignores the condition on the destination (MinIO
+    /// does on a copy), what is written within the milliseconds after a look at it may be overwritten.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is nothing to copy, and as [`list`](Self::list). Nothing is left of a copy in parts that
+    /// failed.
+    pub async fn copy(&self, from: Origin<'_>, to: &str, condition: &Condition) -> Result<Copied, Error> {
+        self.copy_by(from, to, condition, AT_ONCE, PART).await
+    }
+
+    async fn copy_by(
+        &self,
+        from: Origin<'_>,
+        to: &str,
+        condition: &Condition,
+        at_once: u64,
+        part: u64,
+    ) -> Result<Copied, Error> {
+        let head = self.head(from.key, from.which.version()).await?;
+        if from.which.etag().is_some_and(|etag| etag != head.etag) {
+            return Ok(Copied::Changed);
+        }
+        if !self.holds(to, condition).await? {
+            return Ok(Copied::Conflict);
+        }
+        let source = Source {
+            path: self.source(from.key, from.which.version()),
+            // Whatever was looked at is what is copied, however long it takes.
+            etag: format!("\"{}\"", head.etag),
+        };
+        let copied = if head.size > at_once {
+            self.copy_in_parts(from, &head, &source, to, condition, part).await?
+        } else {
+            self.copy_whole(&head, &source, to, condition).await?
+        };
+        match copied {
+            Ok(Written::Yes { etag, version_id }) => Ok(Copied::Yes { etag, version_id }),
+            Ok(Written::Conflict) => Ok(Copied::Conflict),
+            // Both conditions are refused in the same words: which of them it was, the source tells.
+            Err(refusal) if refusal.is_precondition() || refusal.status == 409 => {
+                match self.head(from.key, from.which.version()).await {
+                    Ok(now) if now.etag == head.etag => Ok(Copied::Conflict),
+                    Ok(_) | Err(Error::NotFound(_)) => Ok(Copied::Changed),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(refusal) => Err(refusal.at(&format!("copy {} to {}", self.uri(from.key), self.uri(to)))),
+        }
+    }
+
+    /// Whether a condition holds now: for the stores that do not look themselves.
+    async fn holds(&self, key: &str, condition: &Condition) -> Result<bool, Error> {
+        let now = match condition {
+            Condition::Always => return Ok(true),
+            Condition::Absent | Condition::Is(_) => self.head(key, None).await,
+        };
+        match (condition, now) {
+            (Condition::Is(etag), Ok(now)) => Ok(now.etag == *etag),
+            (_, Ok(_)) => Ok(false),
+            (Condition::Is(_), Err(Error::NotFound(_))) => Ok(false),
+            (_, Err(Error::NotFound(_))) => Ok(true),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// `x-amz-copy-source`: some servers take a `+` in it for a space.
+    fn source(&self, key: &str, version: Option<&str>) -> String {
+        let key = contract::item::encode_path(key.as_bytes()).replace('+', "%2B");
+        let version = version.map(|id| format!("?versionId={id}")).unwrap_or_default();
+        format!("{}/{key}{version}", self.name)
+    }
+
+    async fn copy_whole(
+        &self,
+        head: &Head,
+        source: &Source,
+        to: &str,
+        condition: &Condition,
+    ) -> Result<Result<Written, Refusal>, Error> {
+        let (if_none_match, if_match) = condition.headers();
+        let request = self
+            .s3
+            .client()
+            .await?
+            .copy_object()
+            .bucket(&*self.name)
+            .key(to)
+            .copy_source(&source.path)
+            .copy_source_if_match(&source.etag)
+            .metadata_directive(MetadataDirective::Copy)
+            .tagging_directive(TaggingDirective::Copy)
+            // Otherwise the copy would be of the ordinary class.
+            .set_storage_class(head.storage_class.as_deref().map(StorageClass::from))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        Ok(request.send().await.map_err(Refusal::from).map(|copied| Written::Yes {
+            etag: unquoted(copied.copy_object_result().and_then(|result| result.e_tag())),
+            version_id: version_id(copied.version_id()),
+        }))
+    }
+
+    async fn copy_in_parts(
+        &self,
+        from: Origin<'_>,
+        head: &Head,
+        source: &Source,
+        to: &str,
+        condition: &Condition,
+        part: u64,
+    ) -> Result<Result<Written, Refusal>, Error> {
+        let id = self.begin_copy(from, head, to).await?;
+        let copied = self.copy_parts(head, source, to, condition, &id, part).await;
+        if !matches!(copied, Ok(Ok(_)))
+            && let Err(error) = self.abort_upload(to, &id).await
+        {
+            tracing::warn!(%error, "an upload is left open");
+        }
+        copied
+    }
+
+    /// An upload that becomes what a copy in one request would: the same type, metadata and tags.
+    async fn begin_copy(&self, from: Origin<'_>, head: &Head, to: &str) -> Result<String, Error> {
+        let tags = match self.tags(from.key, from.which.version()).await {
+            Ok(tags) => tags,
+            // A store without tags, or a right that nobody needs for objects that have none.
+            Err(Error::Unsupported(_) | Error::Invalid(_) | Error::Forbidden(_)) => Default::default(),
+            Err(error) => return Err(error),
+        };
+        let tagging = tags.iter().map(|(name, value)| format!("{}={}", form(name), form(value))).collect::<Vec<_>>();
+        let client = self.s3.client().await?;
+        let doing = format!("copy {} to {}", self.uri(from.key), self.uri(to));
+        let got = client.head_object().bucket(&*self.name).key(from.key);
+        let got = got.set_version_id(from.which.version().map(str::to_owned)).send().await;
+        let got = got.map_err(|error| Refusal::from(error).at(&doing))?;
+        let request = client
+            .create_multipart_upload()
+            .bucket(&*self.name)
+            .key(to)
+            .set_metadata(Some(head.metadata.clone()).filter(|metadata| !metadata.is_empty()))
+            .set_storage_class(head.storage_class.as_deref().map(StorageClass::from))
+            .set_tagging(Some(tagging.join("&")).filter(|tagging| !tagging.is_empty()))
+            .set_content_type(got.content_type().map(str::to_owned))
+            .set_content_encoding(got.content_encoding().map(str::to_owned))
+            .set_content_language(got.content_language().map(str::to_owned))
+            .set_content_disposition(got.content_disposition().map(str::to_owned))
+            .set_cache_control(got.cache_control().map(str::to_owned));
+        let begun = request.send().await.map_err(|error| Refusal::from(error).at(&doing))?;
+        Ok(begun.upload_id().unwrap_or_default().to_owned())
+    }
+
+    async fn copy_parts(
+        &self,
+        head: &Head,
+        source: &Source,
+        to: &str,
+        condition: &Condition,
+        id: &str,
+        part: u64,
+    ) -> Result<Result<Written, Refusal>, Error> {
+        let client = self.s3.client().await?;
+        let ranges = (0..head.size.div_ceil(part)).map(|n| (n, n * part, ((n + 1) * part).min(head.size) - 1));
+        let parts = stream::iter(ranges).map(|(n, first, last)| async move {
+            let number = i32::try_from(n + 1).unwrap_or(i32::MAX);
+            let request = client
+                .upload_part_copy()
+                .bucket(&*self.name)
+                .key(to)
+                .upload_id(id)
+                .part_number(number)
+                .copy_source(&source.path)
+                .copy_source_if_match(&source.etag)
+                .copy_source_range(format!("bytes={first}-{last}"));
+            let copied = request.send().await.map_err(Refusal::from)?;
+            let etag = copied.copy_part_result().and_then(|result| result.e_tag()).map(str::to_owned);
+            Ok::<_, Refusal>(CompletedPart::builder().part_number(number).set_e_tag(etag).build())
+        });
+        let parts = match parts.buffered(PARALLEL).try_collect::<Vec<_>>().await {
+            Ok(parts) => parts,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let (if_none_match, if_match) = condition.headers();
+        let request = client
+            .complete_multipart_upload()
+            .bucket(&*self.name)
+            .key(to)
+            .upload_id(id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        Ok(request
+            .send()
+            .await
+            .map_err(Refusal::from)
+            .map(|whole| Written::Yes { etag: unquoted(whole.e_tag()), version_id: version_id(whole.version_id()) }))
+    }
+}
+
+/// What is copied, in the words of the API.
+struct Source {
+    path: String,
+    etag: String,
+}
+
+/// As in the query of a URL.
+fn form(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}

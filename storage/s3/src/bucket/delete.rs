@@ -1,0 +1,96 @@
+//! Deleting what is meant, and nothing that has taken its place.
+
+use std::sync::atomic::Ordering;
+
+use storage::Error;
+
+use super::{Bucket, Versioning, Which};
+use crate::error::Refusal;
+
+/// How a delete went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, or was so before.
+    Yes {
+        /// Whether nothing else can have been deleted in its place: a version was named, or the store is known to honour
+        /// `If-Match` here ([`Bucket::deletes_exactly`]).
+        exact: bool,
+    },
+    /// Something else stands there by now; it was left alone.
+    Changed,
+}
+
+impl Bucket {
+    /// Deletes what stands at `key`, if it is what is meant.
+    ///
+    /// An ETag is looked at first and sent along as `If-Match`: a store that ignores that on a DELETE (MinIO does) could still
+    /// delete what was written within the milliseconds between. Deleting a version takes it away for good, and the one before
+    /// it, if there is one, stands there again.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub async fn delete(&self, key: &str, which: Which<'_>) -> Result<Deleted, Error> {
+        if let Some(etag) = which.etag() {
+            match self.head(key, None).await {
+                Ok(head) if head.etag != etag => return Ok(Deleted::Changed),
+                Ok(_) => {}
+                Err(Error::NotFound(_)) => return Ok(Deleted::Yes { exact: true }),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.send_delete(key, which).await? {
+            Ok(()) => {
+                let exact = match which {
+                    Which::Current => false,
+                    Which::Etag(_) => self.deletes_if_match.load(Ordering::Relaxed),
+                    Which::Version(_) => true,
+                };
+                Ok(Deleted::Yes { exact })
+            }
+            Err(refusal) if refusal.is_precondition() || (refusal.status == 409 && which.etag().is_some()) => {
+                self.deletes_if_match.store(true, Ordering::Relaxed);
+                Ok(Deleted::Changed)
+            }
+            Err(refusal) if refusal.is_absent() => Ok(Deleted::Yes { exact: true }),
+            Err(refusal) => Err(refusal.at(&format!("delete {}", self.uri(key)))),
+        }
+    }
+
+    /// Whether a delete of one content cannot take another: the bucket keeps versions, or the store refuses an `If-Match` that
+    /// does not hold. The latter is found out by deleting something below `prefix` that cannot be there, which needs no more
+    /// right than deletes do. A store that honours the header but answers 204 for what is not there (Versity) stays unproven.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub async fn deletes_exactly(&self, prefix: &str) -> Result<bool, Error> {
+        match self.versioning().await {
+            Ok(Versioning::Enabled) => return Ok(true),
+            Ok(Versioning::Suspended | Versioning::Never) => {}
+            // Whoever may delete need not be allowed to ask that.
+            Err(Error::Forbidden(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let nobody = format!("{prefix}.longshore-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        match self.send_delete(&nobody, Which::Etag("00000000000000000000000000000000")).await? {
+            Ok(()) => Ok(false),
+            Err(refusal) if refusal.is_precondition() || refusal.is_absent() => {
+                self.deletes_if_match.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(refusal) => Err(refusal.at(&format!("delete {}", self.uri(&nobody)))),
+        }
+    }
+
+    async fn send_delete(&self, key: &str, which: Which<'_>) -> Result<Result<(), Refusal>, Error> {
+        let request = self
+            .s3
+            .client()
+            .await?
+            .delete_object()
+            .bucket(&*self.name)
+            .key(key)
+            .set_version_id(which.version().map(str::to_owned))
+            .set_if_match(which.etag().map(|etag| format!("\"{etag}\"")));
+        Ok(request.send().await.map(drop).map_err(Refusal::from))
+    }
+}

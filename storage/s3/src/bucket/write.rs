@@ -1,0 +1,94 @@
+//! Writing small objects, on a condition.
+
+use std::collections::HashMap;
+
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use md5::Md5;
+use sha2::{Digest, Sha256};
+use storage::Error;
+
+use super::{Bucket, unquoted, version_id};
+use crate::error::Refusal;
+
+/// On what a write depends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    Always,
+    /// Nothing stands there: `If-None-Match: *`.
+    Absent,
+    /// This ETag (without quotes) stands there: `If-Match`.
+    Is(String),
+}
+
+/// How a conditional write went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Done.
+    Yes {
+        /// Of what was written, without quotes.
+        etag: String,
+        /// In a versioned bucket.
+        version_id: Option<String>,
+    },
+    /// The condition did not hold (412, or 409 where another write was under way, or 404 where what was to be replaced is gone):
+    /// look at what stands there.
+    Conflict,
+}
+
+impl Condition {
+    /// The values of `If-None-Match` and `If-Match`.
+    pub(crate) fn headers(&self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Always => (None, None),
+            Self::Absent => (Some("*".to_owned()), None),
+            Self::Is(etag) => (None, Some(format!("\"{etag}\""))),
+        }
+    }
+
+    /// Whether `refusal` only says that this condition does not hold.
+    pub(crate) fn is_refused(&self, refusal: &Refusal) -> bool {
+        match self {
+            Self::Always => false,
+            Self::Absent => refusal.is_precondition() || refusal.status == 409,
+            Self::Is(_) => refusal.is_precondition() || refusal.status == 409 || refusal.code == "NoSuchKey",
+        }
+    }
+}
+
+impl Bucket {
+    /// Writes a small object in one request, which carries what proves its bytes to the store: `Content-MD5`, which every store
+    /// checks, and a SHA-256, which many also keep and tell again.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list). After [`Error::Unavailable`] it may have been written all the same.
+    pub async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        condition: &Condition,
+        metadata: &HashMap<String, String>,
+    ) -> Result<Written, Error> {
+        let (if_none_match, if_match) = condition.headers();
+        let request = self
+            .s3
+            .client()
+            .await?
+            .put_object()
+            .bucket(&*self.name)
+            .key(key)
+            .set_metadata(Some(metadata.clone()).filter(|metadata| !metadata.is_empty()))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
+            .content_md5(BASE64.encode(&Md5::digest(&body)))
+            .checksum_sha256(BASE64.encode(&Sha256::digest(&body)))
+            .body(ByteStream::from(body));
+        match request.send().await.map_err(Refusal::from) {
+            Ok(put) => Ok(Written::Yes { etag: unquoted(put.e_tag()), version_id: version_id(put.version_id()) }),
+            Err(refusal) if condition.is_refused(&refusal) => Ok(Written::Conflict),
+            Err(refusal) => Err(refusal.at(&format!("write {}", self.uri(key)))),
+        }
+    }
+}
