@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ambassador_kit::Names;
+use ambassador_kit::{Names, PatternError};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use sidecar::cli::value;
 use tracing::warn;
 use url::Url;
 
-use crate::filter::{Filter, FilterError};
+use crate::filter::Filter;
 
 /// Which folder is served, and how.
 #[derive(Clone, Debug, Args)]
@@ -184,7 +184,7 @@ pub struct Settings {
 pub enum SettingsError {
     /// A pattern is wrong.
     #[error("read the patterns")]
-    Filter(#[from] FilterError),
+    Filter(#[from] PatternError),
     /// `--item-base` cannot be extended by a path.
     #[error("--item-base {0} has no place for a path (give one such as file:///media/)")]
     ItemBase(Url),

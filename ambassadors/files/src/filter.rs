@@ -1,26 +1,16 @@
 //! Which names are items: by pattern, by what their name says, by where they lie. Pure; sizes and times are not its matter.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use ambassador_kit::{PatternError, Patterns};
 use contract::{MARKER_FILE, STAGING_DIR};
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::args::{FilterArgs, OwnOutput};
 use crate::reason::Reason;
 
 /// Bytes of the longest path that any program can open: `PATH_MAX` of linux/limits.h, less the NUL.
 const PATH_MAX: usize = 4_095;
-
-/// A pattern that is no pattern.
-#[derive(Debug, thiserror::Error)]
-#[error("the pattern {pattern:?} of --{flag} is not valid")]
-pub struct FilterError {
-    flag: &'static str,
-    pattern: String,
-    source: globset::Error,
-}
 
 /// What the flags say about names.
 #[derive(Clone, Debug)]
@@ -41,94 +31,18 @@ pub(crate) struct Filter {
     longest: usize,
 }
 
-/// A set of globs that can say which of them matched.
-///
-/// One without a slash is about the last component, at any depth; one with a slash is about the whole path from the root.
-#[derive(Clone, Debug)]
-struct Patterns {
-    texts: Vec<String>,
-    /// The endings of those that are `*` and an ending: nearly all there are, and quickly compared.
-    endings: Vec<Vec<u8>>,
-    ending_of: Vec<usize>,
-    names: GlobSet,
-    name_of: Vec<usize>,
-    paths: GlobSet,
-    path_of: Vec<usize>,
-}
-
-impl Patterns {
-    fn new(flag: &'static str, texts: &[String]) -> Result<Self, FilterError> {
-        let (mut names, mut paths) = (GlobSetBuilder::new(), GlobSetBuilder::new());
-        let (mut name_of, mut path_of) = (Vec::new(), Vec::new());
-        let (mut endings, mut ending_of) = (Vec::new(), Vec::new());
-        let texts: Vec<String> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
-        let wrong = |pattern: &str, source| FilterError { flag, pattern: pattern.to_owned(), source };
-        for (n, text) in texts.iter().enumerate() {
-            // `raw/` is what others write for the directory of that name.
-            let pattern = text.trim_end_matches('/');
-            let anchored = pattern.strip_prefix("./").or_else(|| pattern.strip_prefix('/')).unwrap_or(pattern);
-            let glob = GlobBuilder::new(anchored).literal_separator(true).build().map_err(|e| wrong(text, e))?;
-            if pattern.contains('/') {
-                paths.add(glob);
-                path_of.push(n);
-            } else if let Some(ending) = pattern.strip_prefix('*').filter(|ending| !ending.contains(META)) {
-                endings.push(ending.as_bytes().to_vec());
-                ending_of.push(n);
-            } else {
-                names.add(glob);
-                name_of.push(n);
-            }
-        }
-        let all = texts.join(" ");
-        let names = names.build().map_err(|e| wrong(&all, e))?;
-        let paths = paths.build().map_err(|e| wrong(&all, e))?;
-        Ok(Self { texts, endings, ending_of, names, name_of, paths, path_of })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    /// A pattern that matches, if one does.
-    fn find(&self, path: &[u8], name: &[u8]) -> Option<&str> {
-        // Most sets are empty, or about names alone; and a candidate is not for nothing.
-        let first = |globs: &GlobSet, text| {
-            (!globs.is_empty()).then(|| globs.matches_candidate(&candidate(text)))?.first().copied()
-        };
-        let by_name = || first(&self.names, name).and_then(|n| self.name_of.get(n));
-        let by_path = || first(&self.paths, path).and_then(|n| self.path_of.get(n));
-        let by_ending = || self.endings.iter().position(|end| name.ends_with(end)).and_then(|n| self.ending_of.get(n));
-        by_ending().or_else(by_name).or_else(by_path).and_then(|n| self.texts.get(*n)).map(String::as_str)
-    }
-
-    fn matches(&self, path: &[u8], name: &[u8]) -> bool {
-        let is_match = |globs: &GlobSet, text| !globs.is_empty() && globs.is_match_candidate(&candidate(text));
-        self.endings.iter().any(|end| name.ends_with(end)) || is_match(&self.names, name) || is_match(&self.paths, path)
-    }
-}
-
-/// What means something in a pattern (globset's syntax).
-const META: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
-
-fn candidate(bytes: &[u8]) -> Candidate<'_> {
-    Candidate::new(Path::new(OsStr::from_bytes(bytes)))
-}
-
 impl Filter {
     /// Reads the patterns.
     ///
     /// # Errors
     /// Names the flag and the pattern.
-    pub(crate) fn new(args: &FilterArgs, done_marker: Option<&str>) -> Result<Self, FilterError> {
-        let mut prefixes: Vec<Vec<u8>> = args.glob.iter().map(|text| literal_directories(text)).collect();
-        if prefixes.iter().any(Vec::is_empty) {
-            prefixes.clear();
-        }
+    pub(crate) fn new(args: &FilterArgs, done_marker: Option<&str>) -> Result<Self, PatternError> {
+        let glob = Patterns::new("glob", &args.glob)?;
         Ok(Self {
-            glob: Patterns::new("glob", &args.glob)?,
+            prefixes: glob.directories(),
+            glob,
             exclude: Patterns::new("exclude", &args.exclude)?,
             partial: Patterns::new("partial", &args.partial)?,
-            prefixes,
             settled: Vec::new(),
             done_marker: done_marker.filter(|suffix| !suffix.is_empty()).map(|suffix| suffix.as_bytes().to_vec()),
             include_hidden: args.include_hidden,
@@ -165,7 +79,7 @@ impl Filter {
         if name.starts_with(b".") && !self.include_hidden {
             return Err(Reason::Hidden);
         }
-        if let Some(pattern) = self.exclude.find(path, name) {
+        if let Some(pattern) = self.exclude.find(path) {
             return Err(Reason::Excluded { pattern: pattern.into() });
         }
         let depth = path.iter().filter(|b| **b == b'/').count() + 1;
@@ -190,13 +104,13 @@ impl Filter {
         if name.starts_with(b".") && !self.include_hidden {
             return Err(Reason::Hidden);
         }
-        if let Some(pattern) = self.exclude.find(path, name) {
+        if let Some(pattern) = self.exclude.find(path) {
             return Err(Reason::Excluded { pattern: pattern.into() });
         }
-        if let Some(pattern) = self.partial.find(b"", name) {
+        if let Some(pattern) = self.partial.find(name) {
             return Err(Reason::Partial { pattern: pattern.into() });
         }
-        if !self.glob.is_empty() && !self.glob.matches(path, name) {
+        if !self.glob.is_empty() && !self.glob.matches(path) {
             return Err(Reason::NoMatch);
         }
         Ok(())
@@ -233,19 +147,12 @@ impl Filter {
 
     /// The globs, for people.
     pub(crate) fn globs(&self) -> String {
-        self.glob.texts.join(", ")
+        self.glob.texts()
     }
 }
 
 fn last(path: &[u8]) -> &[u8] {
     path.rsplit(|b| *b == b'/').next().unwrap_or_default()
-}
-
-/// The directories a pattern names before its first wildcard: `in/2024/*/x.mp4` → `in/2024`.
-fn literal_directories(pattern: &str) -> Vec<u8> {
-    let pattern = pattern.strip_prefix("./").or_else(|| pattern.strip_prefix('/')).unwrap_or(pattern);
-    let literal = pattern.find(['*', '?', '[', '{', '\\']).map_or(pattern, |at| pattern.get(..at).unwrap_or_default());
-    literal.rfind('/').and_then(|at| literal.get(..at)).unwrap_or_default().as_bytes().to_vec()
 }
 
 /// Whether `prefix` lies on the way down to or up from `path`.

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use ambassador_kit::Catalog;
+use ambassador_kit::{Catalog, Remembered};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
@@ -21,7 +21,6 @@ use crate::jail::{Jail, Root, RootError};
 use crate::metrics::Metrics;
 use crate::reason::Whys;
 use crate::rest::Resting;
-use crate::settle::Remembered;
 use crate::stamp::Stamp;
 use crate::vitals::Vitals;
 use crate::watch::{Event, Watch};
@@ -80,7 +79,7 @@ pub(crate) struct Shared {
     pub(crate) root: Arc<Root>,
     pub(crate) catalog: Arc<Catalog<Stamp>>,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) remembered: Arc<Remembered>,
+    pub(crate) remembered: Arc<Remembered<Stamp>>,
     pub(crate) metrics: Metrics,
 }
 

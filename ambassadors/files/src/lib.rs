@@ -22,7 +22,6 @@ use clap::Parser;
 use sidecar::{Failure, ProcessArgs, Shutdown};
 
 pub use args::{FilesArgs, Settings, SettingsError};
-pub use filter::FilterError;
 pub use source::FilesSource;
 
 /// Serves a folder's files through the source contract.

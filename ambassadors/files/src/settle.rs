@@ -4,11 +4,9 @@
 mod archive;
 mod aside;
 mod preflight;
-mod remembered;
 
 pub(crate) use aside::{is_aside, recover};
 pub(crate) use preflight::preflight;
-pub(crate) use remembered::Remembered;
 
 use std::io;
 use std::path::PathBuf;

@@ -1,33 +1,39 @@
-//! What was settled and is not done with: names that were not at hand, and files that failed and were told to stay.
+//! What was settled and is not done with: names that were not at hand, and native items that failed and were told to stay.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ambassador_kit::source::Outcome;
 use contract::ItemName;
 
-use crate::stamp::Stamp;
+use crate::source::Outcome;
 
 /// Names remembered at most; the oldest make room.
 const MOST: usize = 10_000;
 /// How long a name is remembered.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// In memory only: after a restart a manager settles again whatever is listed again.
-#[derive(Debug, Default)]
-pub(crate) struct Remembered(Mutex<Inner>);
+/// What was settled, by name and, with its version `V`, by native key. In memory only: after a restart a manager settles again
+/// whatever is listed again.
+#[derive(Debug)]
+pub struct Remembered<V>(Mutex<Inner<V>>);
 
-#[derive(Debug, Default)]
-struct Inner {
+#[derive(Debug)]
+struct Inner<V> {
     outcomes: HashMap<ItemName, (Outcome, Instant)>,
     order: VecDeque<(ItemName, Instant)>,
-    stays: HashMap<Box<[u8]>, Stamp>,
+    stays: HashMap<Box<[u8]>, V>,
 }
 
-impl Remembered {
+impl<V> Default for Remembered<V> {
+    fn default() -> Self {
+        Self(Mutex::new(Inner { outcomes: HashMap::new(), order: VecDeque::new(), stays: HashMap::new() }))
+    }
+}
+
+impl<V: PartialEq> Remembered<V> {
     /// This name was settled and nothing of that name is listed.
-    pub(crate) fn settle(&self, name: &ItemName, outcome: &Outcome) {
+    pub fn settle(&self, name: &ItemName, outcome: &Outcome) {
         let mut inner = self.lock();
         let now = Instant::now();
         inner.order.push_back((name.clone(), now));
@@ -44,28 +50,28 @@ impl Remembered {
     }
 
     /// Whether nothing is.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         let inner = self.lock();
         inner.outcomes.is_empty() && inner.stays.is_empty()
     }
 
     /// Whether this name was settled before it was listed.
-    pub(crate) fn was_settled(&self, name: &ItemName) -> bool {
+    pub fn was_settled(&self, name: &ItemName) -> bool {
         self.lock().outcomes.get(name).is_some_and(|(_, at)| at.elapsed() < LONGEST)
     }
 
     /// How it was settled; from now on it is not remembered.
-    pub(crate) fn take(&self, name: &ItemName) -> Option<Outcome> {
+    pub fn take(&self, name: &ItemName) -> Option<Outcome> {
         self.lock().outcomes.remove(name).map(|(outcome, _)| outcome)
     }
 
-    /// This version of a file failed for good, and stays where it is.
-    pub(crate) fn stay(&self, key: &[u8], version: Stamp) {
+    /// This version of a native item failed for good, and stays where it is.
+    pub fn stay(&self, key: &[u8], version: V) {
         self.lock().stays.insert(key.into(), version);
     }
 
     /// Whether it did. Another version of it has not.
-    pub(crate) fn stays(&self, key: &[u8], version: Stamp) -> bool {
+    pub fn stays(&self, key: &[u8], version: V) -> bool {
         let mut inner = self.lock();
         let stays = inner.stays.get(key).map(|stays| *stays == version);
         if stays == Some(false) {
@@ -74,20 +80,18 @@ impl Remembered {
         stays == Some(true)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner<V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use contract::FileVersion;
-
     use super::*;
 
     #[test]
     fn memory_is_bounded_and_the_youngest_stay() {
-        let remembered = Remembered::default();
+        let remembered = Remembered::<u64>::default();
         let name = |n: usize| ItemName::derive(b"", n.to_string().as_bytes(), b"");
         for n in 0..MOST + 5 {
             remembered.settle(&name(n), &Outcome::Done);
@@ -103,10 +107,9 @@ mod tests {
     #[test]
     fn only_the_version_that_failed_stays() {
         let remembered = Remembered::default();
-        let version = |size| Stamp::from(FileVersion { size, mtime_nanos: 0 });
-        remembered.stay(b"k", version(1));
-        assert!(remembered.stays(b"k", version(1)));
-        assert!(!remembered.stays(b"k", version(2)));
-        assert!(!remembered.stays(b"k", version(1)));
+        remembered.stay(b"k", 1);
+        assert!(remembered.stays(b"k", 1));
+        assert!(!remembered.stays(b"k", 2));
+        assert!(!remembered.stays(b"k", 1));
     }
 }
