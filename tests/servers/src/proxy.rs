@@ -1,0 +1,1 @@
+//! An HTTP/1.1 proxy that spoils what a test wants spoilt.
