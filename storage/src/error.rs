@@ -59,13 +59,13 @@ pub enum Error {
 
 impl Error {
     /// `source`, met while `doing`: a server that is away is told from a local failure by the error's number.
-    pub(crate) fn io(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub fn io(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
         let (doing, source) = (doing.into(), source.into());
         if is_away(&source) { Self::Unavailable { doing, source } } else { Self::Io { doing, source } }
     }
 
     /// What a fault point told to fail answers.
-    pub(crate) fn fault(source: io::Error) -> Self {
+    pub fn fault(source: io::Error) -> Self {
         Self::Io { doing: "pass a fault point".to_owned(), source }
     }
 }

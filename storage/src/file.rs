@@ -11,6 +11,8 @@ mod walk;
 
 use std::path::PathBuf;
 
+pub use self::walk::measure;
+
 use crate::{Error, Inputs, Outputs, Store, Uri};
 
 /// Files of this machine and whatever is mounted on it.

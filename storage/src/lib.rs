@@ -7,9 +7,10 @@ mod store;
 mod uri;
 
 pub use error::Error;
-pub use file::FileStore;
+pub use file::{FileStore, measure};
 pub use place::{InvalidPlace, Place};
 pub use store::{
-    Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Standing, Store, Stores,
+    Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Regard, Standing, Store,
+    Stores,
 };
 pub use uri::{InvalidUri, Uri};

@@ -123,6 +123,41 @@ pub struct Claim {
     pub number: u32,
 }
 
+/// What a marker that stands at a claim's place is to the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regard {
+    /// Of this item and revision. Whether what it names is there, only the store can tell.
+    Same,
+    /// Of the same key, in another version or of a lower revision: to be replaced.
+    Older,
+    /// Of the same key, of a higher revision.
+    Newer {
+        /// Which.
+        revision: u64,
+    },
+}
+
+impl Claim {
+    /// Compares the claim with the marker that stands at its place, which is called `place` in what is said of it.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when it is the marker of another key.
+    pub fn regard(&self, marker: &Marker, place: &dyn fmt::Display) -> Result<Regard, Error> {
+        if marker.item.key != self.item.key {
+            return Err(Error::Taken(format!(
+                "{place} holds the output of {}, so {} cannot have it; choose an --output that keeps them apart, such as \
+                 {{key}}",
+                marker.item.key, self.item.key
+            )));
+        }
+        if marker.revision > self.revision {
+            return Ok(Regard::Newer { revision: marker.revision });
+        }
+        let same = marker.revision == self.revision && marker.item.version == self.item.version;
+        Ok(if same { Regard::Same } else { Regard::Older })
+    }
+}
+
 /// What only the end of the work tells.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::dir::{Dir, kind, kind_name};
-use crate::{Claim, Error, Standing};
+use crate::{Claim, Error, Regard, Standing};
 
 /// Judges `claim.place` below `root`. Authoritative while the root's lock is held; a good guess otherwise.
 ///
@@ -73,19 +73,11 @@ fn standing(own: &Dir, claim: &Claim) -> Result<Standing, Error> {
             own.path().display()
         )));
     };
-    if marker.item.key != claim.item.key {
-        return Err(Error::Taken(format!(
-            "{} holds the output of {}, so {} cannot have it; choose an --output that keeps them apart, such as {{key}}",
-            own.path().display(),
-            marker.item.key,
-            claim.item.key
-        )));
-    }
-    if marker.revision > claim.revision {
-        return Ok(Standing::Superseded { revision: marker.revision });
-    }
-    let same = marker.revision == claim.revision && marker.item.version == claim.item.version;
-    Ok(if same && is_whole(own, &marker)? { Standing::Published(Box::new(marker)) } else { Standing::Replaceable })
+    Ok(match claim.regard(&marker, &own.path().display())? {
+        Regard::Same if is_whole(own, &marker)? => Standing::Published(Box::new(marker)),
+        Regard::Same | Regard::Older => Standing::Replaceable,
+        Regard::Newer { revision } => Standing::Superseded { revision },
+    })
 }
 
 fn read_marker(own: &Dir) -> Result<Option<Marker>, Error> {

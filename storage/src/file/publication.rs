@@ -82,7 +82,7 @@ impl FilePublication {
 
     /// Makes all that was written durable, and last the marker that names it.
     fn seal(self: Box<Self>, draft: Draft) -> Result<(Box<Self>, Marker), Error> {
-        let outputs = walk::measure(self.staging.out())?;
+        let outputs = walk::seal(self.staging.out())?;
         if outputs.is_empty() && !draft.allow_empty {
             return Err(Error::Unpublishable(
                 "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),

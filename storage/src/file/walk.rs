@@ -1,4 +1,4 @@
-//! What a run wrote: every file measured and made durable, everything that is no file refused.
+//! What a run wrote: every file measured (and made durable), everything that is no file refused.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,8 +15,22 @@ use sha2::{Digest, Sha256};
 use super::dir::{Dir, kind, kind_name};
 use crate::Error;
 
-/// Every file below `out`, sorted by path, synced to disk with the directories that name it.
-pub(super) fn measure(out: &Path) -> Result<Vec<Output>, Error> {
+/// Every file below `out`, sorted by path. For stores that carry what a run wrote to somewhere else; what cannot be
+/// published to one store cannot be to any.
+///
+/// # Errors
+/// [`Error::Unpublishable`] for what is no regular file, has a name of the commit's own, cannot be read or is still being
+/// written, or when `out` is no directory any more; those of reading.
+pub fn measure(out: &Path) -> Result<Vec<Output>, Error> {
+    walk(out, false)
+}
+
+/// As [`measure`], everything synced to disk with the directories that name it.
+pub(super) fn seal(out: &Path) -> Result<Vec<Output>, Error> {
+    walk(out, true)
+}
+
+fn walk(out: &Path, sync: bool) -> Result<Vec<Output>, Error> {
     let mut outputs = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut todo = vec![PathBuf::new()];
@@ -39,7 +53,7 @@ pub(super) fn measure(out: &Path) -> Result<Vec<Output>, Error> {
             let Some(stat) = dir.stat(&name).map_err(failed)? else { continue };
             match kind(&stat) {
                 FileType::Directory => todo.push(relative),
-                FileType::RegularFile => outputs.push(file(out, &relative, &mut buffer)?),
+                FileType::RegularFile => outputs.push(file(out, &relative, &mut buffer, sync)?),
                 _ => {
                     return Err(Error::Unpublishable(format!(
                         "the output holds {}, which is {}; only regular files can be published",
@@ -49,7 +63,9 @@ pub(super) fn measure(out: &Path) -> Result<Vec<Output>, Error> {
                 }
             }
         }
-        dir.sync()?;
+        if sync {
+            dir.sync()?;
+        }
     }
     outputs.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(outputs)
@@ -67,7 +83,7 @@ fn given(out: &Path) -> Result<(), Error> {
     Err(Error::Unpublishable(format!("OUTPUT_DIR is {what}: the command must write into it, not replace it")))
 }
 
-fn file(out: &Path, relative: &Path, buffer: &mut [u8]) -> Result<Output, Error> {
+fn file(out: &Path, relative: &Path, buffer: &mut [u8], sync: bool) -> Result<Output, Error> {
     let path = out.join(relative);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = openat(CWD, &path, flags, Mode::empty()).map_err(|errno| refused(&path, errno))?;
@@ -86,8 +102,10 @@ fn file(out: &Path, relative: &Path, buffer: &mut [u8]) -> Result<Output, Error>
             Err(error) => return Err(failed(error)),
         }
     }
-    // A delayed write that failed (a full NFS server, a quota) is told here or never.
-    file.sync_all().map_err(|e| Error::io(format!("sync {}", path.display()), e))?;
+    if sync {
+        // A delayed write that failed (a full NFS server, a quota) is told here or never.
+        file.sync_all().map_err(|e| Error::io(format!("sync {}", path.display()), e))?;
+    }
     let end = fstat(&file).map_err(|errno| failed(errno.into()))?;
     if u64::try_from(end.st_size) != Ok(size) {
         return Err(Error::Unpublishable(format!(
