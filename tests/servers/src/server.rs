@@ -202,6 +202,7 @@ impl S3Server {
         let begun = Instant::now();
         while begun.elapsed() < READY {
             if self.answers() {
+                crate::proxy::know(&format!("127.0.0.1:{}", self.port), &self.secret_key);
                 self.running = Some(running);
                 return true;
             }

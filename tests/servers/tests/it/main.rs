@@ -1,4 +1,7 @@
 //! The servers of the tests, tested.
 
-#[path = "servers.rs"]
-mod needs_s3_servers;
+#[path = "."]
+mod needs_s3_servers {
+    mod proxy;
+    mod servers;
+}

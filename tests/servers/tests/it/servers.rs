@@ -59,7 +59,7 @@ fn a_dropped_server_leaves_no_process_and_no_data() {
 #[test]
 fn no_server_survives_its_process() {
     let mut victim = Command::new(std::env::current_exe().expect("this test has a path"))
-        .args(["--exact", "needs_s3_servers::is_killed_with_a_server", "--ignored", "--nocapture"])
+        .args(["--exact", "needs_s3_servers::servers::is_killed_with_a_server", "--ignored", "--nocapture"])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
