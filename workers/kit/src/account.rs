@@ -8,6 +8,7 @@ use contract::report::ReportKind;
 use contract::{ExitClass, ItemName, Marker, Outcome, Report, Timestamp, exit};
 use serde::Serialize;
 use sidecar::fault;
+use storage::Claim;
 use tracing::warn;
 
 use crate::JobError;
@@ -31,6 +32,8 @@ pub(crate) struct Account {
     pub(crate) revision: u64,
     pub(crate) started_at: Timestamp,
     pub(crate) item: Option<ItemName>,
+    /// What is wanted, of which place, once that is known.
+    pub(crate) claim: Option<Claim>,
     /// Where the output goes, once that is known.
     pub(crate) output: Option<String>,
     pub(crate) result: Option<serde_json::Value>,
@@ -44,6 +47,7 @@ impl Account {
             revision,
             started_at: Timestamp::now(),
             item: None,
+            claim: None,
             output: None,
             result: None,
             command: LastCommand::default(),

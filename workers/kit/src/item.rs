@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use contract::wire::Item;
-use contract::{ItemName, Key, exit};
+use contract::{ItemName, Key, Timestamp, exit};
 use serde_json::{Map, Value};
 use storage::Uri;
 
@@ -23,6 +23,8 @@ pub(crate) struct WorkItem {
     pub(crate) etag: Option<String>,
     /// Which of the versions that a bucket keeps.
     pub(crate) version_id: Option<String>,
+    /// Until when `url` is good, where it is signed.
+    pub(crate) url_expires: Option<Timestamp>,
     /// For each input where it may be had, best first; none for a message, which is all in the item.
     pub(crate) inputs: Vec<Vec<Uri>>,
     pub(crate) size: Option<u64>,
@@ -78,11 +80,13 @@ impl WorkItem {
         let filled = |name| Ok::<_, String>(text(&data, name)?.filter(|text| !text.is_empty()).map(str::to_owned));
         let (etag, version_id) = (filled("etag")?, filled("versionId")?);
         let size = data.get("size").and_then(Value::as_u64);
+        // Only ever a hint, so one that cannot be read is none.
+        let url_expires = data.get("urlExpires").and_then(|time| serde_json::from_value(time.clone()).ok());
         let inputs = inputs(&data)?;
         if inputs.is_empty() && !data.contains_key("value") && !data.contains_key("valueBase64") {
             return Err("names no input".to_owned());
         }
-        Ok(Self { name, key, etag, version_id, inputs, size, data })
+        Ok(Self { name, key, etag, version_id, url_expires, inputs, size, data })
     }
 
     /// What the item stands for, of everything its key ever was: the version id, else the ETag; empty where the source gave

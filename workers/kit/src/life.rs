@@ -11,8 +11,9 @@ use tracing::info;
 
 use crate::account::{Account, End, deliver};
 use crate::environment::Environment;
+use crate::record::record;
 use crate::trip::{self, Setup};
-use crate::{Job, JobError, WorkerArgs, check, stores};
+use crate::{Job, JobError, WorkerArgs, check, stores, verdict};
 
 /// Runs a worker's whole life: parses `A`, splits it into the shared flags and the job, does one item, reports, exits.
 pub fn main<A: Parser, J: Job>(split: impl FnOnce(A) -> (WorkerArgs, J)) -> ExitCode {
@@ -55,15 +56,23 @@ async fn live<J: Job>(
         return check::check(&setup.map_err(failure)?, job.programs()).await;
     }
     let mut account = Account::new(args.attempt_id.clone().unwrap_or_else(nonce), args.revision);
-    let end = match setup {
-        Err(error) => Err(error),
-        Ok(setup) => tokio::select! {
-            end = trip::run(&setup, job, &mut account) => end,
-            error = trip::abandoned(&shutdown) => Err(error),
-        },
+    let (end, outputs) = match setup {
+        Err(error) => (Err(error), None),
+        Ok(setup) => {
+            let end = tokio::select! {
+                end = trip::run(&setup, job, &mut account) => end,
+                error = trip::abandoned(&shutdown) => Err(error),
+            };
+            (end, Some(setup.outputs))
+        }
     };
+    // What lies below another item's place is none of our business.
+    let claim = account.claim.take().filter(|_| matches!(&end, Err(error) if error.reason != verdict::OUTPUT_TAKEN));
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
+    if let (Some(outputs), Some(claim)) = (outputs, claim) {
+        record(outputs.as_ref(), &claim, &report, &shutdown).await;
+    }
     tell(&report);
     end.map(|_: End| ExitCode::SUCCESS).map_err(failure)
 }

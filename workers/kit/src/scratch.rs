@@ -60,7 +60,7 @@ impl Scratch {
         let nonce = path.extension().unwrap_or_default().to_string_lossy().into_owned();
         let scratch = Self { path, nonce, lock, _held: held };
         DirBuilder::new().mode(0o700).create(&scratch.path).map_err(failed)?;
-        for dir in [scratch.inputs(), scratch.output(), scratch.temporary()] {
+        for dir in [scratch.inputs(), scratch.fetched_root(), scratch.output(), scratch.temporary()] {
             DirBuilder::new().mode(0o700).create(dir).map_err(failed)?;
         }
         fault::point("worker.scratch.after").map_err(failed)?;
@@ -75,6 +75,15 @@ impl Scratch {
     /// `INPUT_DIR`.
     pub(crate) fn inputs(&self) -> PathBuf {
         self.path.join("in")
+    }
+
+    /// Where the nth input lies, if it has to be fetched: two may have one name.
+    pub(crate) fn fetched(&self, n: usize) -> PathBuf {
+        self.fetched_root().join(n.to_string())
+    }
+
+    fn fetched_root(&self) -> PathBuf {
+        self.path.join("fetched")
     }
 
     /// Where output is gathered that goes to no file system.

@@ -1,7 +1,7 @@
 //! `--output`: where each item's output goes.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use contract::item::decode_path;
@@ -56,12 +56,17 @@ impl Template {
         Ok(template)
     }
 
-    /// The place of one item.
-    pub(crate) fn place(&self, key: &Key, name: &ItemName) -> Result<Place, InvalidPlace> {
+    /// The place of one item. Two keys have one place only where the template itself leaves out what sets them apart.
+    ///
+    /// # Errors
+    /// [`Misplaced`] when what the item is called leads out, or is no path: as one, `a//b` would be `a/b`, another item.
+    pub(crate) fn place(&self, key: &Key, name: &ItemName) -> Result<Place, Misplaced> {
         let native = key.to_bytes();
-        // An absolute key, or a name of two dots, leads out; checked before the slash could vanish behind a literal.
-        if native.first() == Some(&b'/') || name.as_str().starts_with('/') {
-            return Err(InvalidPlace::LeadsOut { place: key.to_string() });
+        if !self.takes_every_key() {
+            expect_path(&native)?;
+        }
+        if self.pattern.contains(&Piece::Name) {
+            expect_path(name.as_str().as_bytes())?;
         }
         let path = Path::new(OsStr::from_bytes(&native));
         let of = |part: Option<&OsStr>| part.map(OsStr::as_bytes).unwrap_or_default().to_vec();
@@ -76,16 +81,26 @@ impl Template {
                 Piece::Name => name.as_str().as_bytes().to_vec(),
             });
         }
-        if has_dots(&native) || has_dots(name.as_str().as_bytes()) {
-            return Err(InvalidPlace::LeadsOut { place: OsString::from_vec(place).to_string_lossy().into_owned() });
-        }
         // An empty {dir} leaves its slash behind.
-        Place::new(place.get(place.iter().take_while(|b| **b == b'/').count()..).unwrap_or_default())
+        Ok(Place::new(place.get(place.iter().take_while(|b| **b == b'/').count()..).unwrap_or_default())?)
+    }
+
+    /// Whether places are made of names alone: a key may be anything then.
+    pub(crate) fn takes_every_key(&self) -> bool {
+        self.pattern.iter().all(|piece| matches!(piece, Piece::Literal(_) | Piece::Name))
     }
 }
 
-fn has_dots(bytes: &[u8]) -> bool {
-    bytes.split(|b| *b == b'/').any(|component| component == b"..")
+/// That these bytes are a relative path, and the only way to write it.
+fn expect_path(bytes: &[u8]) -> Result<(), Misplaced> {
+    let text = || String::from_utf8_lossy(bytes).into_owned();
+    if bytes.first() == Some(&b'/') || bytes.split(|b| *b == b'/').any(|component| component == b"..") {
+        return Err(InvalidPlace::LeadsOut { place: text() }.into());
+    }
+    if bytes.split(|b| *b == b'/').any(|component| component.is_empty() || component == b".") {
+        return Err(Misplaced::NoPath { text: text() });
+    }
+    Ok(())
 }
 
 fn pieces(mut rest: &[u8]) -> Result<Vec<Piece>, InvalidTemplate> {
@@ -123,7 +138,16 @@ pub(crate) enum InvalidTemplate {
     #[error(transparent)]
     Uri(#[from] InvalidUri),
     #[error("no item could have its output there: {0}")]
-    Place(InvalidPlace),
+    Place(Misplaced),
+}
+
+/// Why an item can have no place below the output root.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misplaced {
+    #[error("{text:?} is no path: it has an empty component, or one of a single dot, which paths do not count")]
+    NoPath { text: String },
+    #[error(transparent)]
+    Place(#[from] InvalidPlace),
 }
 
 #[cfg(test)]
@@ -136,7 +160,7 @@ mod tests {
         Template::parse(text.into()).expect(text)
     }
 
-    fn place(text: &str, key: &[u8]) -> Result<Place, InvalidPlace> {
+    fn place(text: &str, key: &[u8]) -> Result<Place, Misplaced> {
         template(text).place(&Key::new(key), &"the-name".parse().expect("a name"))
     }
 
@@ -202,7 +226,47 @@ mod tests {
         assert!(raw.is_err());
     }
 
+    #[test]
+    fn keys_that_are_no_paths_need_names() {
+        let long = [b'x'; 1000];
+        for key in [
+            &b"/a"[..],
+            b"a//b",
+            b"a/",
+            b"./a",
+            b"a/./b",
+            b"..",
+            b"_SUCCESS.json",
+            b"a/_attempts/b",
+            &long,
+            b"/",
+            b"a\0b",
+            b"",
+        ] {
+            let shown = String::from_utf8_lossy(key);
+            assert!(place("/out/{key}/", key).is_err(), "{shown:?}");
+            assert_eq!(place("/out/{name}/", key).expect(&shown).as_path(), Path::new("the-name"), "{shown:?}");
+        }
+        for text in ["/o/{dir}/{stem}/", "/o/{stem}-{name}/", "/o/{name}.{ext}/"] {
+            assert!(place(text, b"a//b.c").is_err(), "{text}");
+        }
+        // A name that is a raw key is as bad as the key.
+        for name in ["a//b@1", "/a@1", "a/../b@1", "a/./b@1"] {
+            let raw = template("/out/{name}/").place(&Key::new(b"k"), &name.parse().expect("a name"));
+            assert!(raw.is_err(), "{name}");
+        }
+        // The operator's own slashes are nobody's key.
+        assert_eq!(place("/o/{dir}//x/{stem}/", b"a").expect("a place").as_path(), Path::new("x/a"));
+    }
+
     proptest! {
+        #[test]
+        fn by_key_two_items_never_share_a_place(key in prop::collection::vec(prop::sample::select(b"./ab".to_vec()), 0..8)) {
+            if let Ok(place) = place("/out/{key}/", &key) {
+                prop_assert_eq!(place.as_path().as_os_str().as_bytes(), key);
+            }
+        }
+
         #[test]
         fn no_key_leads_out(key in prop::collection::vec(prop::sample::select(b"./a\0 _{}".to_vec()), 0..24)) {
             if let Ok(place) = place("/out/{dir}/{stem}{ext}-{key}/", &key) {

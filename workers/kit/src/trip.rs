@@ -2,24 +2,29 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use contract::marker::MarkedItem;
-use contract::{Key, attempt, exit};
+use contract::{attempt, exit};
 use rustix::fs::{Mode, OFlags};
 use sidecar::{Shutdown, fault};
-use storage::{Allowed, Claim, Committed, Draft, Error, Input, Inputs, Object, Outputs, Publication, Standing, Uri};
+use storage::{Allowed, Claim, Committed, Draft, Error, Outputs, Publication, Standing};
 use tracing::{info, warn};
 
 use crate::account::{Account, End};
 use crate::context::{LastCommand, Runner, cancelled, passing};
 use crate::environment::Environment;
+use crate::inputs::{Admitted, Ready};
 use crate::item::WorkItem;
 use crate::scratch::{self, Scratch};
 use crate::{Context, Job, JobError, Progress, WorkerArgs, verdict};
 
 /// The most that is taken from `RESULT_FILE`, in bytes.
 const RESULT_MAX: u64 = 64 * 1024;
+
+/// How long it may take to see whether a command failed over an input that was replaced.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a worker was set up with: everything but the item.
 #[derive(Debug)]
@@ -29,13 +34,6 @@ pub(crate) struct Setup<'a> {
     pub(crate) outputs: Box<dyn Outputs>,
     pub(crate) environment: Environment,
     pub(crate) shutdown: Shutdown,
-}
-
-/// An input that is allowed, and where it is.
-struct Admitted<'a> {
-    root: &'a dyn Inputs,
-    key: Key,
-    object: Object,
 }
 
 /// Does one item, and notes on the way what the report will say.
@@ -48,35 +46,26 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     fault::point("worker.item.after").map_err(passing)?;
 
     account.item = args.work_item_name.as_ref().or(item.name.as_ref()).cloned();
-    let admitted = admit(&setup.allowed, &item)?;
-    let (name, key) = item.identify(args.work_item_name.as_ref(), admitted.first().map(|first| first.key.clone()))?;
+    let admitted = Admitted::of(&item, &setup.allowed)?;
+    let (name, key) = item.identify(args.work_item_name.as_ref(), admitted.key())?;
     account.item = Some(name.clone());
-    let place = args.output.place(&key, &name).map_err(|error| verdict::place(&error, &args.output.root))?;
+    let place = args.output.place(&key, &name).map_err(|error| verdict::place(&error, &args.output))?;
     account.output = Some(setup.outputs.uri(&place));
     info!(item = %name, output = account.output, attempt = args.attempt, "item read");
 
     let marked = MarkedItem { name: name.clone(), key, version: item.version().to_owned() };
     let attempt = account.attempt.clone();
     let claim = Claim { place, item: marked, revision: args.revision, attempt, number: args.attempt };
-    let tmp = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    scratch::sweep(&tmp).await;
-    setup.outputs.sweep().await.map_err(verdict::storage)?;
-    match setup.outputs.look(&claim).await.map_err(verdict::storage)? {
-        Standing::Free | Standing::Replaceable => {}
-        Standing::Published(marker) => return Ok(End::Already(marker)),
-        Standing::Superseded { revision } => return Ok(outranked(revision)),
-    }
-
-    let scratch = Scratch::create(&tmp)?;
-    let inputs = match fetch(&admitted, &scratch).await {
-        Ok(inputs) => inputs,
-        Err(Error::Changed { uri, wanted, found }) => return Ok(replaced(&uri, &wanted, &found)),
-        Err(error) => return Err(verdict::storage(error)),
-    };
+    account.claim = Some(claim.clone());
+    let (scratch, inputs) =
+        match unless_told(&setup.shutdown, make_ready(setup, &claim, &admitted)).await.ok_or_else(cancelled)?? {
+            Begun::Over(end) => return Ok(end),
+            Begun::Ready(scratch, inputs) => (scratch, inputs),
+        };
     let publication = setup.outputs.begin(claim, &scratch.output()).await.map_err(verdict::storage)?;
     let mut context = Context {
         item: item.into_item(name),
-        inputs: inputs.iter().map(|input| input.path().to_owned()).collect(),
+        inputs: inputs.paths(),
         output_dir: publication.dir().to_owned(),
         scratch_dir: scratch.temporary(),
         result_file: scratch.result(),
@@ -87,9 +76,8 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     account.command = std::mem::take(&mut context.runner.last);
     if let Err(error) = ran {
         // What a command makes of a file that is replaced under it says nothing of the item: it may look corrupt.
-        if !setup.shutdown.is_draining()
-            && let Err(Error::Changed { uri, wanted, found }) = verify(&inputs).await
-        {
+        let look = async { tokio::time::timeout(PATIENCE, inputs.verify()).await.unwrap_or(Ok(())) };
+        if let Some(Err(Error::Changed { uri, wanted, found })) = unless_told(&setup.shutdown, look).await {
             return Ok(replaced(&uri, &wanted, &found));
         }
         return Err(verdict::job(error, &args.permanent_exit, &[&context.scratch_dir, &context.output_dir]));
@@ -99,51 +87,54 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     commit(publication, draft, &inputs).await
 }
 
-/// Finds for each input the first place it may be had from.
-fn admit<'a>(allowed: &'a Allowed, item: &WorkItem) -> Result<Vec<Admitted<'a>>, JobError> {
-    // Version and size are of the one input; an item with several cannot say them of each.
-    let single = item.inputs.len() == 1;
-    let one = |uris: &Vec<Uri>| {
-        let mut refused = None;
-        for uri in uris {
-            match allowed.find(uri) {
-                Ok((root, key)) => {
-                    let version = item.etag.clone().filter(|_| single);
-                    let version_id = item.version_id.clone().filter(|_| single);
-                    let size = item.size.filter(|_| single);
-                    return Ok(Admitted { root, key, object: Object { uri: uri.clone(), version, version_id, size } });
-                }
-                Err(error) => refused = refused.or(Some(error)),
-            }
-        }
-        Err(verdict::storage(refused.expect("an input has at least one URI")))
-    };
-    item.inputs.iter().map(one).collect()
+/// Whether there is anything to do.
+enum Begun {
+    Over(End),
+    Ready(Scratch, Ready),
 }
 
-async fn fetch(admitted: &[Admitted<'_>], scratch: &Scratch) -> Result<Vec<Box<dyn Input>>, Error> {
-    let mut inputs = Vec::with_capacity(admitted.len());
-    for one in admitted {
-        inputs.push(one.root.fetch(&one.object, &scratch.inputs()).await?);
+/// Clears up after the dead, looks at what stands at the place, and if there is work to do, gets the inputs.
+async fn make_ready(setup: &Setup<'_>, claim: &Claim, admitted: &Admitted<'_>) -> Result<Begun, JobError> {
+    let tmp = setup.args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    scratch::sweep(&tmp).await;
+    setup.outputs.sweep().await.map_err(verdict::storage)?;
+    match setup.outputs.look(claim).await.map_err(verdict::storage)? {
+        Standing::Free | Standing::Replaceable => {}
+        Standing::Published(marker) => return Ok(Begun::Over(End::Already(marker))),
+        Standing::Superseded { revision } => return Ok(Begun::Over(outranked(revision))),
     }
-    Ok(inputs)
+    let scratch = Scratch::create(&tmp)?;
+    match admitted.fetch(&scratch).await {
+        Ok(inputs) => Ok(Begun::Ready(scratch, inputs)),
+        Err(Error::Changed { uri, wanted, found }) => Ok(Begun::Over(replaced(&uri, &wanted, &found))),
+        Err(error) => Err(verdict::storage(error)),
+    }
+}
+
+/// What `work` gives, unless the worker is told to stop first.
+async fn unless_told<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = shutdown.draining() => None,
+        done = work => Some(done),
+    }
 }
 
 fn runner(
     setup: &Setup<'_>,
     account: &Account,
     scratch: &Scratch,
-    inputs: &[Box<dyn Input>],
+    inputs: &Ready,
     publication: &dyn Publication,
 ) -> Result<Runner, JobError> {
     let args = setup.args;
     let mut environment = setup.environment.clone();
     environment.set_attempt(&account.attempt, args.attempt);
-    match inputs.first() {
-        Some(input) => environment.set("INPUT_FILE", input.path()),
+    match inputs.paths().first() {
+        Some(input) => environment.set("INPUT_FILE", input),
         None => environment.unset("INPUT_FILE"),
     }
-    let linked = link(inputs, &scratch.inputs());
+    let linked = inputs.link(&scratch.inputs());
     linked.map_err(|e| JobError::io("link the inputs into the scratch directory", &e, ""))?;
     environment.set("INPUT_DIR", scratch.inputs());
     environment.set("OUTPUT_DIR", publication.dir());
@@ -164,25 +155,6 @@ fn runner(
         tail: usize::try_from(args.tail_bytes.as_u64()).unwrap_or(usize::MAX),
         last: LastCommand::default(),
     })
-}
-
-/// `INPUT_DIR` holds a link by its own name to each input that lies elsewhere.
-fn link(inputs: &[Box<dyn Input>], dir: &Path) -> std::io::Result<()> {
-    for (n, input) in inputs.iter().enumerate() {
-        let path = input.path();
-        if path.starts_with(dir) {
-            continue;
-        }
-        let name = path.file_name().unwrap_or_default();
-        let mut link = dir.join(name);
-        if link.symlink_metadata().is_ok() {
-            let mut numbered = std::ffi::OsString::from(format!("{n}-"));
-            numbered.push(name);
-            link = dir.join(numbered);
-        }
-        std::os::unix::fs::symlink(path, link)?;
-    }
-    Ok(())
 }
 
 /// What the command wrote to `RESULT_FILE`, if that is JSON of a size that a marker can carry.
@@ -206,22 +178,14 @@ fn result(path: &PathBuf) -> Option<serde_json::Value> {
     serde_json::from_slice(&json).inspect_err(|error| warn!(%error, "RESULT_FILE is not JSON and is left out")).ok()
 }
 
-async fn commit(publication: Box<dyn Publication>, draft: Draft, inputs: &[Box<dyn Input>]) -> Result<End, JobError> {
-    match publication.commit(draft, Box::pin(verify(inputs))).await {
+async fn commit(publication: Box<dyn Publication>, draft: Draft, inputs: &Ready) -> Result<End, JobError> {
+    match publication.commit(draft, Box::pin(inputs.verify())).await {
         Ok(Committed::Published(marker)) => Ok(End::Published(marker)),
         Ok(Committed::Already(marker)) => Ok(End::Already(marker)),
         Ok(Committed::Superseded { revision }) => Ok(outranked(revision)),
         Err(Error::Changed { uri, wanted, found }) => Ok(replaced(&uri, &wanted, &found)),
         Err(error) => Err(verdict::storage(error)),
     }
-}
-
-/// Whether every input still is what it was when it was fetched.
-async fn verify(inputs: &[Box<dyn Input>]) -> Result<(), Error> {
-    for input in inputs {
-        input.verify().await?;
-    }
-    Ok(())
 }
 
 fn outranked(revision: u64) -> End {
@@ -237,7 +201,7 @@ fn replaced(uri: &str, wanted: &str, found: &str) -> End {
 
 /// Ends what will not end by itself: once everything must stop, storage that hangs gets this long.
 pub(crate) async fn abandoned(shutdown: &Shutdown) -> JobError {
-    const LAST: std::time::Duration = std::time::Duration::from_secs(4);
+    const LAST: Duration = Duration::from_secs(4);
     shutdown.aborting().await;
     tokio::time::sleep(LAST).await;
     cancelled()

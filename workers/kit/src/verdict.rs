@@ -6,12 +6,16 @@ use std::path::Path;
 use contract::exit;
 use rustix::fs::statvfs;
 use sidecar::chain;
-use storage::{Error, InvalidPlace, Uri};
+use storage::{Error, InvalidPlace};
 
 use crate::JobError;
+use crate::template::{Misplaced, Template};
 
 /// Less room than this on a disk that something failed on, in bytes, is why it failed.
 const NO_ROOM: u64 = 64 * 1024;
+
+/// The place is another item's.
+pub(crate) const OUTPUT_TAKEN: &str = "OutputTaken";
 
 /// What a store's error is. [`Error::Changed`] is an outcome and not an error; where nobody made it one it is temporary.
 pub(crate) fn storage(error: Error) -> JobError {
@@ -22,7 +26,7 @@ pub(crate) fn storage(error: Error) -> JobError {
         Error::Expired(_) => (exit::TEMPORARY, "UrlExpired"),
         Error::NotFound(_) => (exit::NO_INPUT, "InputMissing"),
         Error::Changed { .. } => (exit::TEMPORARY, "InputChanged"),
-        Error::Taken(_) => (exit::CANT_CREATE, "OutputTaken"),
+        Error::Taken(_) => (exit::CANT_CREATE, OUTPUT_TAKEN),
         Error::Unpublishable(_) => (exit::CANT_CREATE, "OutputInvalid"),
         Error::Unavailable { .. } => (exit::UNAVAILABLE, "StorageUnavailable"),
         Error::Busy(_) => (exit::TEMPORARY, "Busy"),
@@ -41,14 +45,19 @@ impl JobError {
     }
 }
 
-/// What a place that cannot be is: the item asks for something it may not touch, or for something that cannot exist.
-pub(crate) fn place(error: &InvalidPlace, root: &Uri) -> JobError {
-    let code = match error {
-        InvalidPlace::LeadsOut { .. } | InvalidPlace::Reserved { .. } => (exit::FORBIDDEN, "Forbidden"),
-        InvalidPlace::Nul { .. } => (exit::BAD_ITEM, "BadItem"),
-        InvalidPlace::TooLong { .. } | InvalidPlace::Empty => (exit::CANT_CREATE, "OutputInvalid"),
+/// What it is that an item can have no output: it asks for something it may not touch, or for something that cannot exist.
+pub(crate) fn place(error: &Misplaced, output: &Template) -> JobError {
+    let (code, reason) = match error {
+        Misplaced::Place(InvalidPlace::LeadsOut { .. } | InvalidPlace::Reserved { .. }) => {
+            (exit::FORBIDDEN, "Forbidden")
+        }
+        Misplaced::Place(InvalidPlace::Nul { .. }) => (exit::BAD_ITEM, "BadItem"),
+        Misplaced::Place(InvalidPlace::TooLong { .. } | InvalidPlace::Empty) | Misplaced::NoPath { .. } => {
+            (exit::CANT_CREATE, "OutputInvalid")
+        }
     };
-    JobError::new(code.0, code.1, format!("the item can have no output below {root}: {error}"))
+    let error = JobError::new(code, reason, format!("the item can have no output below {}: {error}", output.root));
+    if output.takes_every_key() { error } else { error.with_hint("an --output with {name} alone takes every key") }
 }
 
 /// What a job's error is, once it is known which codes mean "hopeless" and whether a disk is full.
