@@ -3,6 +3,7 @@
 //! `file:` is parsed here, byte for byte: a general URL parser resolves `..`, turns `\` into `/` and knows drive letters,
 //! and each of those would make the path that was checked another one than the path that was written.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use contract::item::{decode_path, encode_path};
 
-/// Where something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where something is. What it prints, also for debugging, is fit for a log: the query and the user of a URL are left out, for
+/// who has a signature has the object.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Uri {
     /// An absolute path on this machine.
     File(PathBuf),
@@ -31,7 +33,7 @@ impl Uri {
     /// [`InvalidUri`] when it has no scheme, or is a `file:` URI of another machine or with a path that could be read in two
     /// ways: relative, with a NUL, an escaped slash, a query or a fragment. A `..` is kept, for a jail to refuse.
     pub fn parse(text: &str) -> Result<Self, InvalidUri> {
-        let invalid = |why| InvalidUri { text: text.to_owned(), why };
+        let invalid = |why| InvalidUri { text: without_secrets(text).into_owned(), why };
         let (scheme, rest) = split(text).ok_or_else(|| invalid("has no scheme such as file: or s3:"))?;
         if scheme != "file" {
             return Ok(Self::Other { scheme, text: text.to_owned() });
@@ -111,8 +113,29 @@ impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.write_str(&file_uri(path)),
-            Self::Other { text, .. } => f.write_str(text),
+            Self::Other { text, .. } => f.write_str(&without_secrets(text)),
         }
+    }
+}
+
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+/// A URI up to its query, and without the user before its host.
+fn without_secrets(text: &str) -> Cow<'_, str> {
+    // In a key or a path a ? is what it is, or a mistake to be shown.
+    let bare = split(text).is_some_and(|(scheme, _)| matches!(scheme.as_str(), "s3" | "file"));
+    let open = if bare { text } else { text.split('?').next().unwrap_or_default() };
+    let after = open.find(':').map_or(0, |colon| colon + 1);
+    let slashes = open.get(after..).map_or(0, |rest| rest.len() - rest.trim_start_matches(['/', '\\']).len());
+    let (scheme, rest) = open.split_at(after + slashes);
+    let host = rest.find(['/', '\\']).unwrap_or(rest.len());
+    match rest.get(..host).and_then(|authority| authority.rfind('@')) {
+        Some(at) => Cow::Owned(format!("{scheme}{}", rest.get(at + 1..).unwrap_or_default())),
+        None => Cow::Borrowed(open),
     }
 }
 
@@ -167,6 +190,21 @@ mod tests {
             let error = Uri::parse(text).expect_err(text).to_string();
             assert!(error.contains(&format!("{text:?}")), "{error} does not name {text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_printed_holds_no_secret() {
+        for (text, want) in [
+            ("https://h/a?X-Amz-Signature=s3cret", "https://h/a"),
+            ("https://me:s3cret@h/a@b?c#d", "https://h/a@b"),
+            ("https:\\\\me:s3cret@h\\a", "https:\\\\h\\a"),
+            ("s3://b/a@b?c", "s3://b/a@b?c"),
+        ] {
+            let uri = Uri::parse(text).expect(text);
+            assert_eq!((uri.to_string().as_str(), format!("{uri:?}")), (want, format!("{want:?}")));
+        }
+        let error = Uri::parse(" https://me:s3cret@h/a?sig=s3cret").expect_err("it has no scheme").to_string();
+        assert!(!error.contains("s3cret"), "{error}");
     }
 
     #[test]
