@@ -18,8 +18,14 @@ demo: ## Real mp4 files become thumbnails, end to end, on this machine (OUT=demo
 
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
-	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs
+	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv
 	@tests/run
+
+.PHONY: servers
+servers: ## Make the servers and clients that the tests start, once (tests/run does it too)
+	@scripts/setup curl python3 venv
+	@tests/servers/s3-clients/setup
+	@tests/servers/s3/setup
 
 .PHONY: bench
 bench: ## Speed and memory beside find, Node, xargs and others (docs/performance.md; about ten minutes)
