@@ -1,5 +1,6 @@
 //! The seam: what a store of one URI scheme offers to workers, and the set of stores a program has.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path};
 use std::pin::Pin;
@@ -121,6 +122,10 @@ pub struct Claim {
     pub attempt: String,
     /// Which attempt at the item this is, from 1.
     pub number: u32,
+    /// Signed URLs to PUT to that the item brought, by the path below the place that each is for, percent-encoded as in a
+    /// marker; `_SUCCESS.json` is the marker's own. For stores where a worker has no right of its own to write. They bring
+    /// signatures and choose nothing: whither output goes is said by the root and the place.
+    pub uploads: BTreeMap<String, Uri>,
 }
 
 /// What a marker that stands at a claim's place is to the claim.

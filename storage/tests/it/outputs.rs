@@ -1,5 +1,6 @@
 //! Publications: all or nothing, one at a time, and what is left when they end otherwise.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ fn claim(key: &str, version: &str, attempt: &str) -> Claim {
         revision: 0,
         attempt: attempt.to_owned(),
         number: 1,
+        uploads: BTreeMap::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The item file: read, checked, and made into what the rest of the worker needs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -28,6 +29,8 @@ pub(crate) struct WorkItem {
     /// For each input where it may be had, best first; none for a message, which is all in the item.
     pub(crate) inputs: Vec<Vec<Uri>>,
     pub(crate) size: Option<u64>,
+    /// Signed URLs for what it publishes, by path below its place.
+    pub(crate) uploads: BTreeMap<String, Uri>,
     data: Map<String, Value>,
 }
 
@@ -82,11 +85,11 @@ impl WorkItem {
         let size = data.get("size").and_then(Value::as_u64);
         // Only ever a hint, so one that cannot be read is none.
         let url_expires = data.get("urlExpires").and_then(|time| serde_json::from_value(time.clone()).ok());
-        let inputs = inputs(&data)?;
+        let (inputs, uploads) = (inputs(&data)?, uploads(&data)?);
         if inputs.is_empty() && !data.contains_key("value") && !data.contains_key("valueBase64") {
             return Err("names no input".to_owned());
         }
-        Ok(Self { name, key, etag, version_id, url_expires, inputs, size, data })
+        Ok(Self { name, key, etag, version_id, url_expires, inputs, size, uploads, data })
     }
 
     /// What the item stands for, of everything its key ever was: the version id, else the ETag; empty where the source gave
@@ -176,6 +179,20 @@ fn inputs(data: &Map<String, Value>) -> Result<Vec<Vec<Uri>>, String> {
     each.collect()
 }
 
+fn uploads(data: &Map<String, Value>) -> Result<BTreeMap<String, Uri>, String> {
+    let uploads = match data.get("uploads") {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(uploads)) => uploads,
+        Some(_) => return Err("has \"uploads\" that are no object of URLs by path".to_owned()),
+    };
+    let each = uploads.iter().map(|(path, url)| {
+        let url = url.as_str().ok_or_else(|| format!("has \"uploads\" with no URL for {path:?}"))?;
+        let url = Uri::parse(url).map_err(|error| format!("has an unusable URL in \"uploads\": {error}"))?;
+        Ok((path.clone(), url))
+    });
+    each.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +240,13 @@ mod tests {
     }
 
     #[test]
+    fn an_item_may_bring_urls_to_publish_to() {
+        let item = item(r#"{"uri":"file:///a","uploads":{"x.txt":"https://h/o/a/x.txt?sig=s"}}"#);
+        let uploads: Vec<_> = item.uploads.iter().map(|(path, url)| (path.as_str(), url.to_string())).collect();
+        assert_eq!(uploads, [("x.txt", "https://h/o/a/x.txt".to_owned())]);
+    }
+
+    #[test]
     fn several_inputs() {
         assert_eq!(item(r#"{"urls":["file:///a","s3://b/c"]}"#).inputs.len(), 2);
         assert_eq!(item(r#"{"uri":"s3://b/c","url":"https://h/x"}"#).inputs.first().map(Vec::len), Some(2));
@@ -246,6 +270,9 @@ mod tests {
             (r#"{"uri":"file:///a","key":{}}"#, "unusable \"key\""),
             (r#"{"uri":"file:///a","etag":1}"#, "\"etag\" that is no string"),
             (r#"{"urls":[]}"#, "\"urls\""),
+            (r#"{"uri":"file:///a","uploads":[]}"#, "\"uploads\""),
+            (r#"{"uri":"file:///a","uploads":{"a":1}}"#, "no URL for \"a\""),
+            (r#"{"uri":"file:///a","uploads":{"a":"b"}}"#, "unusable URL in \"uploads\""),
             (r#"{"urls":[1]}"#, "\"urls\""),
             (r#"{"metadata":{"name":"a\u0000"},"data":{"uri":"file:///a"}}"#, "metadata.name"),
         ] {

@@ -55,7 +55,8 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
 
     let marked = MarkedItem { name: name.clone(), key, version: item.version().to_owned() };
     let attempt = account.attempt.clone();
-    let claim = Claim { place, item: marked, revision: args.revision, attempt, number: args.attempt };
+    let (number, uploads) = (args.attempt, item.uploads.clone());
+    let claim = Claim { place, item: marked, revision: args.revision, attempt, number, uploads };
     account.claim = Some(claim.clone());
     let (scratch, inputs) =
         match unless_told(&setup.shutdown, make_ready(setup, &claim, &admitted)).await.ok_or_else(cancelled)?? {
