@@ -1,0 +1,154 @@
+//! The flags, and what they mean once they are parsed.
+
+use std::time::Duration;
+
+use ambassador_kit::Names;
+use ambassador_kit::source::Order;
+use clap::{Args, ValueEnum};
+use sidecar::cli::value;
+use storage_s3::{Bucket, S3, S3Args, TransferArgs};
+
+use crate::filter::{Filter, FilterArgs, FilterError};
+use crate::naming::{Identity, Naming};
+use crate::settle::{OnSettle, SettleArgs, SettleError};
+
+/// Which bucket is served, and how.
+#[derive(Clone, Debug, Args)]
+pub struct BucketArgs {
+    /// The bucket to serve.
+    #[arg(long, value_name = "NAME")]
+    bucket: String,
+    /// List only what begins so; the store itself looks at nothing else.
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    prefix: String,
+    /// What names are derived with, beside key and version [default: the bucket's name].
+    #[arg(long, value_name = "TEXT")]
+    source_id: Option<String>,
+    /// What makes an overwritten object a new item: its content (`etag`), its writing (`version-id`, in versioned buckets), or
+    /// nothing (`key`).
+    #[arg(long, value_enum, default_value_t = Identity::Etag)]
+    identity: Identity,
+    /// What names look like: short and legal in Kubernetes (`label`), or `<key>@<version>` (`raw`).
+    #[arg(long, value_enum, default_value_t = Names::Label)]
+    names: Names,
+    /// `age`: what is there is held in memory, listed in the order in which it was found, and watched. `key`: nothing is held,
+    /// each page is asked of the store; only with `--names raw` [default: `key` with `--names raw`, else `age`].
+    #[arg(long, value_enum)]
+    order: Option<ListOrder>,
+    /// Give workers, as `url`, an address by which they can read the object for so long without credentials.
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION")]
+    presign: Option<Duration>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    when: WhenArgs,
+    #[command(flatten)]
+    settle: SettleArgs,
+    #[command(flatten)]
+    s3: S3Args,
+}
+
+/// How often the bucket is read, and what is said once it cannot be.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "When the bucket is read")]
+pub(crate) struct WhenArgs {
+    /// How often to look for new objects.
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "30s")]
+    pub(crate) poll: Duration,
+    /// How often to read everything, to learn what was deleted or overwritten, and what no poll could see.
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "10m")]
+    pub(crate) reconcile: Duration,
+    /// How many parts of the bucket to list at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) list_concurrency: u16,
+    /// How long the last list still stands once the bucket is lost; an item of it cannot be read meanwhile.
+    #[arg(long, value_parser = value::duration, value_name = "DURATION", default_value = "0s")]
+    pub(crate) max_stale: Duration,
+    /// After how long without an answer the store is taken for lost.
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "30s")]
+    pub(crate) stall_after: Duration,
+}
+
+/// `--order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListOrder {
+    /// As objects were found; held in memory.
+    Age,
+    /// By key; nothing is held.
+    Key,
+}
+
+/// What the flags come to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) bucket: Bucket,
+    pub(crate) prefix: String,
+    pub(crate) naming: Naming,
+    /// `Age` or `Key`.
+    pub(crate) order: Order,
+    pub(crate) filter: Filter,
+    pub(crate) when: WhenArgs,
+    pub(crate) on_settle: OnSettle,
+    pub(crate) presign: Option<Duration>,
+}
+
+/// Why the flags make no sense together.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A pattern or a bound is wrong.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// What is done with settled objects cannot be.
+    #[error(transparent)]
+    Settle(#[from] SettleError),
+    /// Labels cannot be read back into keys.
+    #[error("--order key needs --names raw: nothing is held by which a short name could be told from another")]
+    LabelsByKey,
+    /// What is held nowhere has no versions to be found by.
+    #[error("--identity version-id needs --order age: the ids of versions stand in no listing by key")]
+    VersionsByKey,
+}
+
+impl BucketArgs {
+    /// Checks everything that can be checked without asking the store.
+    ///
+    /// # Errors
+    /// [`SettingsError`], naming the flag.
+    pub fn settings(self) -> Result<Settings, SettingsError> {
+        let s3 = S3::new(self.s3.clone(), TransferArgs::default());
+        self.settings_of(&s3)
+    }
+
+    /// As [`settings`](Self::settings), of a store that is reached already.
+    ///
+    /// # Errors
+    /// [`SettingsError`], naming the flag.
+    pub fn settings_of(self, s3: &S3) -> Result<Settings, SettingsError> {
+        let order = match (self.order, self.names) {
+            (Some(ListOrder::Key), Names::Label) => return Err(SettingsError::LabelsByKey),
+            (Some(ListOrder::Key), Names::Raw) => Order::Key,
+            (None, Names::Raw) if self.identity != Identity::VersionId => Order::Key,
+            (Some(ListOrder::Age) | None, _) => Order::Age,
+        };
+        if order == Order::Key && self.identity == Identity::VersionId {
+            return Err(SettingsError::VersionsByKey);
+        }
+        let filter = Filter::new(&self.filter, &self.prefix, Vec::new())?;
+        let on_settle = self.settle.parse(&self.bucket, &self.prefix)?;
+        Ok(Settings {
+            naming: Naming {
+                names: self.names,
+                identity: self.identity,
+                source_id: self.source_id.unwrap_or_else(|| self.bucket.clone()),
+            },
+            bucket: s3.bucket(&self.bucket),
+            prefix: self.prefix,
+            order,
+            filter,
+            when: self.when,
+            on_settle,
+            presign: self.presign,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! One item, read anew.
+
+use std::sync::Arc;
+
+use ambassador_kit::source::SourceError;
+use contract::wire::Item;
+use contract::{ItemName, Key, ObjectData};
+use storage::Error;
+
+use crate::args::Settings;
+use crate::naming::Identity;
+use crate::trouble::unavailable;
+
+/// Reads items.
+#[derive(Clone, Debug)]
+pub(crate) struct Items {
+    settings: Arc<Settings>,
+}
+
+impl Items {
+    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings }
+    }
+
+    /// The item `name`, which the object at `key` is or was.
+    ///
+    /// # Errors
+    /// [`SourceError::Gone`] when it is there no more or is another version.
+    pub(crate) async fn get(&self, name: &ItemName, key: &str) -> Result<Item, SourceError> {
+        let Settings { bucket, naming, presign, .. } = &*self.settings;
+        let gone = || SourceError::Gone(name.clone());
+        let head = match bucket.head(key, None).await {
+            Ok(head) => head,
+            Err(Error::NotFound(_)) => return Err(gone()),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        if naming.name(key, &head.etag, head.version_id.as_deref()).as_ref() != Ok(name) {
+            return Err(gone());
+        }
+        let mut other = serde_json::Map::new();
+        other.insert("bucket".to_owned(), bucket.name().into());
+        if let Some(version) = &head.version_id {
+            other.insert("versionId".to_owned(), version.clone().into());
+        }
+        if let Some(life) = presign {
+            let signed = bucket.presign_get(key, head.version_id.as_deref(), *life).await;
+            let signed = signed.map_err(|error| unavailable(&error))?;
+            other.insert("url".to_owned(), signed.url.into());
+            other.insert("urlExpires".to_owned(), signed.expires.to_string().into());
+        }
+        let data = ObjectData {
+            uri: Some(bucket.uri(key)),
+            key: Some(Key::new(key.as_bytes())),
+            size: Some(head.size),
+            etag: (naming.identity != Identity::Key).then_some(head.etag),
+            last_modified: head.last_modified,
+            other,
+        };
+        match serde_json::to_value(data) {
+            Ok(serde_json::Value::Object(data)) => Ok(Item::new(name.clone(), data)),
+            Ok(_) => Err(SourceError::Internal("an item's data is no object".into())),
+            Err(error) => Err(SourceError::Internal(error.into())),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Keeps the catalog: looks at the bucket again and again, for ever.
+
+mod backoff;
+mod page;
+mod stamp;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ambassador_kit::Catalog;
+use ambassador_kit::source::SourceError;
+use contract::ItemName;
+use futures_util::{FutureExt, StreamExt};
+use storage::Error;
+use storage_s3::{Listed, Walk};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use self::backoff::Backoff;
+pub(crate) use self::stamp::{Stamp, Stamps};
+use crate::args::Settings;
+use crate::metrics::Metrics;
+use crate::settle::Settler;
+use crate::trouble;
+use crate::vitals::Vitals;
+
+/// What the keeper shares with those who answer requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) catalog: Arc<Catalog<Stamp>>,
+    pub(crate) stamps: Arc<Stamps>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) settler: Settler,
+    pub(crate) metrics: Metrics,
+}
+
+/// Asks the keeper; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Door(mpsc::UnboundedSender<String>);
+
+impl Door {
+    /// Have a look at this key soon.
+    pub(crate) fn look(&self, key: &str) {
+        // Fails only when the keeper has ended, and then nobody needs it.
+        let _ = self.0.send(key.to_owned());
+    }
+}
+
+/// The task's own state.
+#[derive(Debug)]
+struct Keeper {
+    shared: Shared,
+    asks: mpsc::UnboundedReceiver<String>,
+    /// Items that turned up after they were settled.
+    late: mpsc::UnboundedSender<ItemName>,
+    backoff: Backoff,
+    /// Objects that are withheld for their youth, by when they are old enough.
+    young: BTreeMap<Instant, Vec<Listed>>,
+    /// Withheld objects held one by one, of those that stay so; and how many more there are.
+    held: u64,
+    not_held: u64,
+}
+
+/// Starts to read the bucket, on the runtime this is called on, until the door and its clones are dropped.
+pub(crate) fn start(shared: Shared, late: mpsc::UnboundedSender<ItemName>) -> Door {
+    let (door, asks) = mpsc::unbounded_channel();
+    let keeper =
+        Keeper { shared, asks, late, backoff: Backoff::default(), young: BTreeMap::new(), held: 0, not_held: 0 };
+    tokio::spawn(async move {
+        if std::panic::AssertUnwindSafe(keeper.run()).catch_unwind().await.is_err() {
+            // A catalog that nobody keeps is a lie; whoever supervises this process starts it anew, and nothing is lost.
+            error!("a defect ended the task that reads the bucket: aborting");
+            std::process::abort();
+        }
+    });
+    Door(door)
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            let next = match self.reconcile().await {
+                Ok(()) => {
+                    self.found();
+                    self.shared.settings.when.poll
+                }
+                Err(error) => self.lose(&error),
+            };
+            if self.rest(Instant::now() + next).await {
+                return;
+            }
+        }
+    }
+
+    /// Looks at everything.
+    async fn reconcile(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let catalog = Arc::clone(&self.shared.catalog);
+        let when = &self.shared.settings.when;
+        let (stall_after, parallelism) = (when.stall_after, when.list_concurrency.into());
+        let walk = Walk { prefix: self.shared.settings.prefix.clone(), parallelism, ..Walk::default() };
+        let mut pages = self.shared.settings.bucket.walk(walk);
+        let sweep = catalog.start_sweep();
+        (self.held, self.not_held) = (0, 0);
+        self.young.clear();
+        let mut objects = 0;
+        while let Some(page) = within(stall_after, pages.next()).await? {
+            let page = page?;
+            objects += page.len() as u64;
+            self.take(page);
+            self.shared.vitals.indexing(format!("{objects} objects were found so far"));
+        }
+        self.note_not_held();
+        catalog.end_sweep(sweep, |_| false);
+        catalog.set_complete(true);
+        self.shared.metrics.reconciled(began.elapsed(), objects);
+        Ok(())
+    }
+
+    fn found(&mut self) {
+        self.backoff.reset();
+        if self.shared.vitals.live() {
+            info!(bucket = self.shared.settings.bucket.name(), "the bucket is back");
+        }
+    }
+
+    /// Tells everybody that the bucket cannot be seen, and says how long to wait.
+    fn lose(&mut self, error: &Error) -> Duration {
+        let why = sidecar::chain(error);
+        self.shared.metrics.failed(trouble::reason(error));
+        if self.shared.vitals.lost(why.clone()) {
+            warn!(error = why, "the bucket cannot be seen: its list is kept, not served");
+        }
+        self.backoff.next()
+    }
+
+    /// Until `next`, doing meanwhile what falls due and what is asked for. Whether nobody is there any more to ask.
+    async fn rest(&mut self, next: Instant) -> bool {
+        loop {
+            self.grow_up();
+            let stale = self.shared.vitals.stale_until();
+            let young = self.young.keys().next().copied();
+            let wake = [stale, young].into_iter().flatten().fold(next, Instant::min);
+            tokio::select! {
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if stale == Some(wake) {
+                        self.shared.vitals.stale_no_more();
+                    }
+                    if Instant::now() >= next {
+                        return false;
+                    }
+                }
+                asked = self.asks.recv() => match asked {
+                    Some(key) => self.look(&key).await,
+                    None => return true,
+                }
+            }
+        }
+    }
+}
+
+/// `answer`, unless it is too long in coming.
+async fn within<T>(stall_after: Duration, answer: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(stall_after, answer).await.map_err(|_| Error::Unavailable {
+        doing: "hear from the store".to_owned(),
+        source: std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            format!("it has not answered for more than {stall_after:?}"),
+        ),
+    })
+}
+
+/// That an item is not there, as far as a page or a look says.
+pub(crate) fn is_absent(error: &SourceError) -> bool {
+    matches!(error, SourceError::Gone(_) | SourceError::NotFound(_))
+}
