@@ -70,6 +70,8 @@ pub struct Listed {
     pub size: u64,
     /// Without the quotes.
     pub etag: String,
+    /// Known only where versions were listed, and only in a versioned bucket.
+    pub version_id: Option<String>,
     /// By the store's clock.
     pub last_modified: Option<Timestamp>,
     /// `GLACIER` and the like; `None` for the ordinary one.
@@ -141,7 +143,8 @@ impl Bucket {
         &self.name
     }
 
-    pub(crate) fn s3(&self) -> &S3 {
+    /// The store it belongs to.
+    pub fn s3(&self) -> &S3 {
         &self.s3
     }
 
@@ -177,6 +180,7 @@ impl Bucket {
             key: plain(object.key().unwrap_or_default()),
             size: unsigned(object.size()),
             etag: unquoted(object.e_tag()),
+            version_id: None,
             last_modified: object.last_modified().map(timestamp),
             storage_class: object
                 .storage_class()
@@ -240,16 +244,16 @@ impl Bucket {
     }
 }
 
-fn unsigned(number: Option<i64>) -> u64 {
+pub(crate) fn unsigned(number: Option<i64>) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
 }
 
-fn unquoted(etag: Option<&str>) -> String {
+pub(crate) fn unquoted(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
 }
 
 /// Objects from before a bucket kept versions have the version `null`, which names nothing for good.
-fn version_id(id: Option<&str>) -> Option<String> {
+pub(crate) fn version_id(id: Option<&str>) -> Option<String> {
     id.filter(|id| *id != "null" && !id.is_empty()).map(str::to_owned)
 }
 
@@ -268,7 +272,7 @@ fn checksums(head: &HeadObjectOutput) -> Checksums {
     Checksums { whole: !parts && head.checksum_type() != Some(&ChecksumType::Composite), ..found }
 }
 
-fn timestamp(time: &aws_sdk_s3::primitives::DateTime) -> Timestamp {
+pub(crate) fn timestamp(time: &aws_sdk_s3::primitives::DateTime) -> Timestamp {
     Timestamp::from_unix_nanos(time.as_nanos())
 }
 
