@@ -5,8 +5,12 @@
 //! server has a shell beside it that holds the end of a pipe, and when the process is gone, however it went, the shell kills the
 //! server and removes its data.
 
+mod bucket;
 mod proxy;
 mod server;
 
+/// The client that [`S3Server::client`] gives.
+pub use aws_sdk_s3;
+pub use bucket::Bucket;
 pub use proxy::{Proxy, Seen, Spoil};
 pub use server::S3Server;

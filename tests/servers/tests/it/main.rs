@@ -2,6 +2,7 @@
 
 #[path = "."]
 mod needs_s3_servers {
+    mod bucket;
     mod proxy;
     mod servers;
 }
