@@ -16,84 +16,26 @@ out=$(realpath -m "${2:?$usage}")
 videos=$out/videos thumbnails=$out/thumbnails logs=$out/logs state=$out/state
 camera=camera.mp4 camera_pid='' manager_pid='' port=''
 limit=300 # seconds, after which something hangs
-interrupted=''
-declare -A running=() # by process id, what is to be stopped at the end
 
-say() { printf '%s\n' "$*"; }
-heading() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
-fail() { printf 'the demo failed: %s (logs: %s)\n' "$*" "$logs" >&2; exit 1; }
-if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
-
+# shellcheck source=common.sh
+. "$here/common.sh"
 # shellcheck source=videos.sh
 . "$here/videos.sh"
 # shellcheck source=story.sh
 . "$here/story.sh"
 
-# reap PID: waits for a process of ours, which is not to be stopped any more, and returns its exit code.
-reap() {
-    local code=0
-    wait "$1" 2>/dev/null || code=$?
-    unset "running[$1]"
-    return "$code"
-}
-
-# Ends what still runs, by its process id and only that. What an interrupted demo has made is of no use to anybody.
-cleanup() {
-    trap '' INT TERM
-    stop_all
-    [ -z "$interrupted" ] || [ ! -e "$out/.demo" ] || rm -rf "$out"
-}
-
-stop_all() {
-    local pid tries
-    for tries in {1..100}; do
-        for pid in "${!running[@]}"; do
-            kill -0 "$pid" 2>/dev/null || { reap "$pid" || true; continue; }
-            # The second TERM tells our programs not to wait for what is under way.
-            case $tries in
-                1 | 10) kill -TERM "$pid" 2>/dev/null || true ;;
-                100) kill -KILL "$pid" 2>/dev/null || true ;;
-            esac
-        done
-        [ "${#running[@]}" -gt 0 ] || return 0
-        sleep 0.1
-    done
-}
-trap cleanup EXIT
-trap 'interrupted=yes; exit 130' INT
-trap 'interrupted=yes; exit 143' TERM
-
 prepare() {
-    local program
-    for program in ffmpeg ffprobe; do
-        command -v "$program" >/dev/null || fail "$program is missing: apt-get install ffmpeg"
-    done
-    for program in files-ambassador queue-manager ffmpeg-worker; do
-        [ -x "$bin/$program" ] || fail "$bin/$program is missing: run make demo"
-    done
-    # Only a directory that an earlier demo made is emptied.
-    if [ -e "$out" ] && [ ! -e "$out/.demo" ] && [ -n "$(ls -A "$out")" ]; then
-        printf 'the demo failed: %s holds something that no demo made: choose another directory (make demo OUT=…)\n' "$out" >&2
-        exit 64
-    fi
-    rm -rf "$out"
+    need ffmpeg ffprobe
+    need_ours files-ambassador queue-manager ffmpeg-worker
+    claim_out
     mkdir -p "$videos" "$thumbnails" "$logs"
-    : >"$out/.demo"
 }
 
-# Waits for the line of the log that says which free port was chosen.
 start_ambassador() {
     "$bin/files-ambassador" --root "$videos" --glob '**/*.mp4' --rescan 1s --stable-for 3s \
         --listen 127.0.0.1:0 --probe-listen 127.0.0.1:0 2>"$logs/files-ambassador.log" &
-    local pid=$! tries
-    running[$pid]='files-ambassador'
-    for tries in {1..100}; do
-        port=$(sed -n 's|.*serving /v1/items.* address=127\.0\.0\.1:\([0-9]*\).*|\1|p' "$logs/files-ambassador.log")
-        [ -z "$port" ] || return 0
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    fail "files-ambassador did not start: $(tail -n 1 "$logs/files-ambassador.log")"
+    running[$!]='files-ambassador'
+    port=$(port_of files-ambassador $!)
 }
 
 start_manager() {
@@ -103,13 +45,6 @@ start_manager() {
         --allow-input "file://$(url "$videos")/" --output "file://$(url "$thumbnails")/{key}/" &
     manager_pid=$!
     running[$manager_pid]="queue-manager"
-}
-
-# ledger VERB FLAG…: asks the ledger; `last_attempts` is its list as lines of name, state, attempts, last attempt, message.
-ledger() { "$bin/queue-manager" ledger "$1" --state "$state" "${@:2}"; }
-last_attempts() {
-    ledger list -o json >"$logs/ledger.json"
-    LC_ALL=C awk -f "$here/json.awk" -f "$here/ledger.awk" "$logs/ledger.json"
 }
 
 # While the manager works: watches what becomes of the camera's file, and stops the camera once all others are done.
@@ -152,9 +87,6 @@ with_markers() {
     (cd "$out" && find thumbnails -name _SUCCESS.json -not -path '*/.longshore/*' -print0 | LC_ALL=C sort -z |
         LC_ALL=C xargs -0 awk -f "$here/json.awk" -f "$here/$1")
 }
-
-blanks() { printf '%*s' "$(($1 > 0 ? $1 : 1))" ''; }
-counted() { printf '%4d %s' "$1" "$2" && { [ "$1" = 1 ] || printf s; }; }
 
 # What is published, checked against what was made and against the ledger.
 check_published() {

@@ -2,28 +2,6 @@
 
 story_began='' camera_state=''
 
-# get PATH: the body of a GET to the ambassador. A bare Debian has bash, and maybe no curl.
-get() {
-    {
-        exec 3<>"/dev/tcp/127.0.0.1/$port" || return 0
-        printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$1" >&3
-        sed '1,/^\r*$/d' <&3
-        exec 3>&-
-    } 2>/dev/null
-}
-
-# url PATH: the path as it stands in a URL.
-url() {
-    local LC_ALL=C path=$1 i c
-    for ((i = 0; i < ${#path}; i++)); do
-        c=${path:i:1}
-        case $c in
-            [-A-Za-z0-9._~/]) printf %s "$c" ;;
-            *) printf '%%%02X' "'$c" ;;
-        esac
-    done
-}
-
 begin_story() { story_began=$(date +%s%N); }
 
 tell() { printf '  %5s s  %s\n' "$(seconds)" "$*" >>"$logs/story"; }
