@@ -1,5 +1,8 @@
 //! Copying within a bucket, by the store itself.
 
+use std::collections::HashMap;
+
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirective, StorageClass, TaggingDirective};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use storage::Error;
@@ -48,7 +51,21 @@ impl Bucket {
     /// [`Error::NotFound`] when there is nothing to copy, and as [`list`](Self::list). Nothing is left of a copy in parts that
     /// failed.
     pub async fn copy(&self, from: Origin<'_>, to: &str, condition: &Condition) -> Result<Copied, Error> {
-        self.copy_by(from, to, condition, AT_ONCE, PART).await
+        self.copy_by(from, to, condition, &HashMap::new(), AT_ONCE, PART).await
+    }
+
+    /// As [`copy`](Self::copy), with `marks` beside the metadata that the object has, by which the copy is known again.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub async fn copy_marked(
+        &self,
+        from: Origin<'_>,
+        to: &str,
+        condition: &Condition,
+        marks: &HashMap<String, String>,
+    ) -> Result<Copied, Error> {
+        self.copy_by(from, to, condition, marks, AT_ONCE, PART).await
     }
 
     async fn copy_by(
@@ -56,10 +73,12 @@ impl Bucket {
         from: Origin<'_>,
         to: &str,
         condition: &Condition,
+        marks: &HashMap<String, String>,
         at_once: u64,
         part: u64,
     ) -> Result<Copied, Error> {
-        let head = self.head(from.key, from.which.version()).await?;
+        let mut head = self.head(from.key, from.which.version()).await?;
+        head.metadata.extend(marks.clone());
         if from.which.etag().is_some_and(|etag| etag != head.etag) {
             return Ok(Copied::Changed);
         }
@@ -74,7 +93,7 @@ impl Bucket {
         let copied = if head.size > at_once {
             self.copy_in_parts(from, &head, &source, to, condition, part).await?
         } else {
-            self.copy_whole(&head, &source, to, condition).await?
+            self.copy_whole(from, &head, &source, to, condition, marks.is_empty()).await?
         };
         match copied {
             Ok(Written::Yes { etag, version_id }) => Ok(Copied::Yes { etag, version_id }),
@@ -115,22 +134,34 @@ impl Bucket {
 
     async fn copy_whole(
         &self,
+        from: Origin<'_>,
         head: &Head,
         source: &Source,
         to: &str,
         condition: &Condition,
+        as_it_is: bool,
     ) -> Result<Result<Written, Refusal>, Error> {
         let (if_none_match, if_match) = condition.headers();
-        let request = self
-            .s3
-            .client()
-            .await?
-            .copy_object()
+        let request = self.s3.client().await?.copy_object();
+        let request = if as_it_is {
+            request.metadata_directive(MetadataDirective::Copy)
+        } else {
+            // Whoever says the metadata says all that is known of the content.
+            let got = self.look(from, to).await?;
+            request
+                .metadata_directive(MetadataDirective::Replace)
+                .set_metadata(Some(head.metadata.clone()))
+                .set_content_type(got.content_type().map(str::to_owned))
+                .set_content_encoding(got.content_encoding().map(str::to_owned))
+                .set_content_language(got.content_language().map(str::to_owned))
+                .set_content_disposition(got.content_disposition().map(str::to_owned))
+                .set_cache_control(got.cache_control().map(str::to_owned))
+        };
+        let request = request
             .bucket(&*self.name)
             .key(to)
             .copy_source(&source.path)
             .copy_source_if_match(&source.etag)
-            .metadata_directive(MetadataDirective::Copy)
             .tagging_directive(TaggingDirective::Copy)
             // Otherwise the copy would be of the ordinary class.
             .set_storage_class(head.storage_class.as_deref().map(StorageClass::from))
@@ -170,11 +201,9 @@ impl Bucket {
             Err(error) => return Err(error),
         };
         let tagging = tags.iter().map(|(name, value)| format!("{}={}", form(name), form(value))).collect::<Vec<_>>();
+        let got = self.look(from, to).await?;
         let client = self.s3.client().await?;
         let doing = format!("copy {} to {}", self.uri(from.key), self.uri(to));
-        let got = client.head_object().bucket(&*self.name).key(from.key);
-        let got = got.set_version_id(from.which.version().map(str::to_owned)).send().await;
-        let got = got.map_err(|error| Refusal::from(error).at(&doing))?;
         let request = client
             .create_multipart_upload()
             .bucket(&*self.name)
@@ -189,6 +218,14 @@ impl Bucket {
             .set_cache_control(got.cache_control().map(str::to_owned));
         let begun = request.send().await.map_err(|error| Refusal::from(error).at(&doing))?;
         Ok(begun.upload_id().unwrap_or_default().to_owned())
+    }
+
+    /// All that is known of what is copied.
+    async fn look(&self, from: Origin<'_>, to: &str) -> Result<HeadObjectOutput, Error> {
+        let request = self.s3.client().await?.head_object().bucket(&*self.name).key(from.key);
+        let got = request.set_version_id(from.which.version().map(str::to_owned)).send().await;
+        let doing = || format!("copy {} to {}", self.uri(from.key), self.uri(to));
+        got.map_err(|error| Refusal::from(error).at(&doing()))
     }
 
     async fn copy_parts(

@@ -1,10 +1,13 @@
 //! Deleting what is meant, and nothing that has taken its place.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+use contract::STAGING_DIR;
 use storage::Error;
 
-use super::{Bucket, Versioning, Which};
+use super::{Bucket, Condition, Versioning, Which};
 use crate::error::Refusal;
 
 /// How a delete went.
@@ -57,8 +60,7 @@ impl Bucket {
     }
 
     /// Whether a delete of one content cannot take another: the bucket keeps versions, or the store refuses an `If-Match` that
-    /// does not hold. The latter is found out by deleting something below `prefix` that cannot be there, which needs no more
-    /// right than deletes do. A store that honours the header but answers 204 for what is not there (Versity) stays unproven.
+    /// does not hold.
     ///
     /// # Errors
     /// As [`list`](Self::list).
@@ -70,15 +72,48 @@ impl Bucket {
             Err(Error::Forbidden(_)) => {}
             Err(error) => return Err(error),
         }
-        let nobody = format!("{prefix}.longshore-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        match self.send_delete(&nobody, Which::Etag("00000000000000000000000000000000")).await? {
-            Ok(()) => Ok(false),
-            Err(refusal) if refusal.is_precondition() || refusal.is_absent() => {
-                self.deletes_if_match.store(true, Ordering::Relaxed);
-                Ok(true)
-            }
-            Err(refusal) => Err(refusal.at(&format!("delete {}", self.uri(&nobody)))),
+        self.deletes_if_match(prefix).await
+    }
+
+    /// Whether the store refuses to delete on an `If-Match` that does not hold. Found out by deleting something below `prefix`
+    /// that cannot be there, which needs no more right than deletes do. A store that answers 204 to that (MinIO, which ignores the
+    /// header; Versity, which honours it) is given a thing of ours for a moment, `.longshore/probe-…`; without the right to write
+    /// it stays unproven.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub async fn deletes_if_match(&self, prefix: &str) -> Result<bool, Error> {
+        let nobody = format!("{prefix}{STAGING_DIR}/probe-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let honoured = match self.delete_wrong(&nobody).await? {
+            true => true,
+            false => match self.put(&nobody, Bytes::new(), &Condition::Absent, &HashMap::new()).await {
+                Err(Error::Forbidden(_)) => false,
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    let honoured = self.delete_wrong(&nobody).await;
+                    self.clear_probe(&nobody).await?;
+                    honoured?
+                }
+            },
+        };
+        if honoured {
+            self.deletes_if_match.store(true, Ordering::Relaxed);
         }
+        Ok(honoured)
+    }
+
+    /// Asks for a delete that must not happen. Whether it was refused for that.
+    async fn delete_wrong(&self, key: &str) -> Result<bool, Error> {
+        match self.send_delete(key, Which::Etag("00000000000000000000000000000000")).await? {
+            Ok(()) => Ok(false),
+            Err(refusal) if refusal.is_precondition() || refusal.is_absent() => Ok(true),
+            Err(refusal) => Err(refusal.at(&format!("delete {}", self.uri(key)))),
+        }
+    }
+
+    /// Removes what was written to find out, and in a bucket that keeps versions what that left.
+    async fn clear_probe(&self, key: &str) -> Result<(), Error> {
+        self.delete(key, Which::Current).await.map(drop)
     }
 
     async fn send_delete(&self, key: &str, which: Which<'_>) -> Result<Result<(), Refusal>, Error> {

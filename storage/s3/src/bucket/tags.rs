@@ -59,11 +59,27 @@ impl Bucket {
         if all != before {
             self.put_tags(key, which.version(), &all).await?;
         }
-        // What came in between has lost nothing but a tag or two, and is not taken for done.
         if !self.is_still(key, which).await? {
+            // What came in between has tags that were not meant for it.
+            self.take_tags(key, tags).await?;
             return Ok(Tagged::Changed);
         }
         Ok(Tagged::Yes { exact: which.version().is_some() })
+    }
+
+    /// Takes these tags from what stands at `key` now, if it has them.
+    async fn take_tags(&self, key: &str, tags: &BTreeMap<String, String>) -> Result<(), Error> {
+        let before = match self.tags(key, None).await {
+            Ok(before) => before,
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let others = before.iter().filter(|(name, value)| tags.get(*name) != Some(value));
+        let others: BTreeMap<_, _> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
+        if others != before {
+            self.put_tags(key, None, &others).await?;
+        }
+        Ok(())
     }
 
     async fn is_still(&self, key: &str, which: Which<'_>) -> Result<bool, Error> {
