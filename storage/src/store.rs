@@ -88,6 +88,11 @@ pub trait Outputs: fmt::Debug + Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
+    /// Waits until whatever a publication that was dropped still does to clear up after itself is done.
+    fn idle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Whether the root can be written, and what people should know about how commits work there.
     fn check(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
 }

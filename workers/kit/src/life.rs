@@ -70,8 +70,11 @@ async fn live<J: Job>(
     let claim = account.claim.take().filter(|_| matches!(&end, Err(error) if error.reason != verdict::OUTPUT_TAKEN));
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
-    if let (Some(outputs), Some(claim)) = (outputs, claim) {
-        record(outputs.as_ref(), &claim, &report, &shutdown).await;
+    if let Some(outputs) = outputs {
+        if let Some(claim) = claim {
+            record(outputs.as_ref(), &claim, &report, &shutdown).await;
+        }
+        let _ = tokio::time::timeout(trip::LAST, outputs.idle()).await;
     }
     tell(&report);
     end.map(|_: End| ExitCode::SUCCESS).map_err(failure)

@@ -85,7 +85,7 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     }
     account.result = result(&context.result_file);
     let draft = Draft { result: account.result.clone(), allow_empty: args.allow_empty };
-    commit(publication, draft, &inputs).await
+    commit(publication, draft, &inputs, &setup.shutdown).await
 }
 
 /// Whether there is anything to do.
@@ -179,8 +179,19 @@ fn result(path: &PathBuf) -> Option<serde_json::Value> {
     serde_json::from_slice(&json).inspect_err(|error| warn!(%error, "RESULT_FILE is not JSON and is left out")).ok()
 }
 
-async fn commit(publication: Box<dyn Publication>, draft: Draft, inputs: &Ready) -> Result<End, JobError> {
-    match publication.commit(draft, Box::pin(inputs.verify())).await {
+/// Publishes, also when told to stop, for as long as the grace period lasts; what was uploaded by then is taken back.
+async fn commit(
+    publication: Box<dyn Publication>,
+    draft: Draft,
+    inputs: &Ready,
+    shutdown: &Shutdown,
+) -> Result<End, JobError> {
+    let committed = tokio::select! {
+        biased;
+        committed = publication.commit(draft, Box::pin(inputs.verify())) => committed,
+        () = shutdown.aborting() => return Err(cancelled()),
+    };
+    match committed {
         Ok(Committed::Published(marker)) => Ok(End::Published(marker)),
         Ok(Committed::Already(marker)) => Ok(End::Already(marker)),
         Ok(Committed::Superseded { revision }) => Ok(outranked(revision)),
@@ -200,9 +211,11 @@ fn replaced(uri: &str, wanted: &str, found: &str) -> End {
     End::Superseded { why }
 }
 
-/// Ends what will not end by itself: once everything must stop, storage that hangs gets this long.
+/// Once everything must stop, what does not end by itself gets this long.
+pub(crate) const LAST: Duration = Duration::from_secs(4);
+
+/// Ends what will not end by itself: storage that hangs.
 pub(crate) async fn abandoned(shutdown: &Shutdown) -> JobError {
-    const LAST: Duration = Duration::from_secs(4);
     shutdown.aborting().await;
     tokio::time::sleep(LAST).await;
     cancelled()
