@@ -10,11 +10,12 @@ use super::listed::Listed;
 use super::quiet::{TRIES, too_busy};
 
 /// Every reason for which something is withheld, and whether it will be listed by itself in a while.
-pub const REASONS: [(&str, bool); 23] = [
+pub const REASONS: [(&str, bool); 26] = [
     ("growing", true),
     ("settling", true),
     ("open-for-writing", true),
     ("no-done-marker", true),
+    ("too-young", true),
     ("hidden", false),
     ("partial", false),
     ("excluded", false),
@@ -29,6 +30,8 @@ pub const REASONS: [(&str, bool); 23] = [
     ("symlink", false),
     ("outside-root", false),
     ("not-a-file", false),
+    ("placeholder", false),
+    ("archived", false),
     ("unreadable", false),
     ("mount-gone", false),
     ("unnameable", false),
