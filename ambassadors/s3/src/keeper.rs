@@ -108,8 +108,8 @@ impl Keeper {
         let mut objects = 0;
         while let Some(page) = within(stall_after, pages.next()).await? {
             let page = page?;
-            objects += page.len() as u64;
-            self.take(page);
+            objects += page.objects.len() as u64;
+            self.take(page.objects);
             self.shared.vitals.indexing(format!("{objects} objects were found so far"));
         }
         self.note_not_held();

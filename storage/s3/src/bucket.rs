@@ -5,6 +5,7 @@ mod delete;
 mod presign;
 mod tags;
 mod uploads;
+mod versions;
 mod write;
 
 use std::collections::HashMap;

@@ -14,6 +14,6 @@ pub use bucket::{
     Tagged, Versioning, Which, Written,
 };
 pub use client::S3;
-pub use listing::Walk;
+pub use listing::{Listing, Walk, WalkPage};
 pub use transfer::{Fetched, Meter, Upload, Wanted};
 pub use uri::Location;
