@@ -11,7 +11,7 @@ mod walk;
 
 use std::path::PathBuf;
 
-pub use self::walk::measure;
+pub use self::walk::{measure, output_files};
 
 use crate::{Error, Inputs, Outputs, Store, Uri};
 

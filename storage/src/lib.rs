@@ -7,7 +7,7 @@ mod store;
 mod uri;
 
 pub use error::Error;
-pub use file::{FileStore, measure};
+pub use file::{FileStore, measure, output_files};
 pub use place::{InvalidPlace, Place};
 pub use store::{
     Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Regard, Standing, Store,

@@ -1,4 +1,4 @@
-//! What a run wrote: every file measured (and made durable), everything that is no file refused.
+//! What a run wrote: every file listed, measured and made durable, everything that is no file refused.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,24 +15,61 @@ use sha2::{Digest, Sha256};
 use super::dir::{Dir, kind, kind_name};
 use crate::Error;
 
-/// Every file below `out`, sorted by path. For stores that carry what a run wrote to somewhere else; what cannot be
+/// Every file below `out`, relative to it, sorted. For stores that carry what a run wrote to somewhere else: what cannot be
 /// published to one store cannot be to any.
 ///
 /// # Errors
-/// [`Error::Unpublishable`] for what is no regular file, has a name of the commit's own, cannot be read or is still being
-/// written, or when `out` is no directory any more; those of reading.
+/// [`Error::Unpublishable`] for what is no regular file or has a name of the commit's own, and when `out` is no directory any
+/// more; those of reading.
+pub fn output_files(out: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    walk(
+        out,
+        |_| Ok(()),
+        |file| {
+            files.push(file.to_owned());
+            Ok(())
+        },
+    )?;
+    files.sort();
+    Ok(files)
+}
+
+/// Every file below `out`, sorted by path.
+///
+/// # Errors
+/// As [`output_files`], and [`Error::Unpublishable`] for what cannot be read or is still being written.
 pub fn measure(out: &Path) -> Result<Vec<Output>, Error> {
-    walk(out, false)
+    measure_with(out, |_| Ok(()), |_| Ok(()))
 }
 
 /// As [`measure`], everything synced to disk with the directories that name it.
 pub(super) fn seal(out: &Path) -> Result<Vec<Output>, Error> {
-    walk(out, true)
+    // A delayed write that failed (a full NFS server, a quota) is told here or never.
+    measure_with(out, Dir::sync, File::sync_all)
 }
 
-fn walk(out: &Path, sync: bool) -> Result<Vec<Output>, Error> {
+fn measure_with(
+    out: &Path,
+    directory: impl Fn(&Dir) -> Result<(), Error>,
+    file: impl Fn(&File) -> std::io::Result<()>,
+) -> Result<Vec<Output>, Error> {
     let mut outputs = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
+    walk(out, directory, |relative| {
+        outputs.push(measure_file(out, relative, &mut buffer, &file)?);
+        Ok(())
+    })?;
+    outputs.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(outputs)
+}
+
+/// Meets each file below `out`, and each directory once all in it were met.
+fn walk(
+    out: &Path,
+    directory: impl Fn(&Dir) -> Result<(), Error>,
+    mut file: impl FnMut(&Path) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut todo = vec![PathBuf::new()];
     given(out)?;
     while let Some(relative) = todo.pop() {
@@ -53,7 +90,7 @@ fn walk(out: &Path, sync: bool) -> Result<Vec<Output>, Error> {
             let Some(stat) = dir.stat(&name).map_err(failed)? else { continue };
             match kind(&stat) {
                 FileType::Directory => todo.push(relative),
-                FileType::RegularFile => outputs.push(file(out, &relative, &mut buffer, sync)?),
+                FileType::RegularFile => file(&relative)?,
                 _ => {
                     return Err(Error::Unpublishable(format!(
                         "the output holds {}, which is {}; only regular files can be published",
@@ -63,12 +100,9 @@ fn walk(out: &Path, sync: bool) -> Result<Vec<Output>, Error> {
                 }
             }
         }
-        if sync {
-            dir.sync()?;
-        }
+        directory(&dir)?;
     }
-    outputs.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(outputs)
+    Ok(())
 }
 
 /// That `out` still is the directory the command was given.
@@ -83,7 +117,12 @@ fn given(out: &Path) -> Result<(), Error> {
     Err(Error::Unpublishable(format!("OUTPUT_DIR is {what}: the command must write into it, not replace it")))
 }
 
-fn file(out: &Path, relative: &Path, buffer: &mut [u8], sync: bool) -> Result<Output, Error> {
+fn measure_file(
+    out: &Path,
+    relative: &Path,
+    buffer: &mut [u8],
+    sync: impl Fn(&File) -> std::io::Result<()>,
+) -> Result<Output, Error> {
     let path = out.join(relative);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = openat(CWD, &path, flags, Mode::empty()).map_err(|errno| refused(&path, errno))?;
@@ -102,10 +141,7 @@ fn file(out: &Path, relative: &Path, buffer: &mut [u8], sync: bool) -> Result<Ou
             Err(error) => return Err(failed(error)),
         }
     }
-    if sync {
-        // A delayed write that failed (a full NFS server, a quota) is told here or never.
-        file.sync_all().map_err(|e| Error::io(format!("sync {}", path.display()), e))?;
-    }
+    sync(&file).map_err(|e| Error::io(format!("sync {}", path.display()), e))?;
     let end = fstat(&file).map_err(|errno| failed(errno.into()))?;
     if u64::try_from(end.st_size) != Ok(size) {
         return Err(Error::Unpublishable(format!(
