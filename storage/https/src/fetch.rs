@@ -67,7 +67,7 @@ impl<'a> Transfer<'a> {
         let file = made.and_then(|partial| Ok((partial.reopen()?, partial)));
         let (file, partial) =
             file.map_err(|source| Error::Io { doing: format!("create a file in {}", scratch.display()), source })?;
-        let progress = Progress::new("fetching", link.to_string());
+        let progress = Progress::new("fetching", link.to_string(), object.size);
         let (file, version) = (tokio::fs::File::from_std(file), Version::default());
         Ok(Self { client, link, object, doing, scratch, partial, file, have: 0, version, progress })
     }
@@ -161,7 +161,7 @@ impl<'a> Transfer<'a> {
             self.allow(size)?;
             self.reserve(size)?;
         }
-        self.progress.total(found.size.or(self.object.size));
+        self.progress.restart(found.size.or(self.object.size));
         self.version = found;
         Ok(())
     }
@@ -204,7 +204,7 @@ impl<'a> Transfer<'a> {
             }
             self.file.write_all(&chunk).await.map_err(|error| self.local(error))?;
             self.have = end;
-            self.progress.at(end);
+            self.progress.add(chunk.len() as u64);
         }
         match self.version.size {
             Some(size) if size != self.have => {

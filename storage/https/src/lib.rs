@@ -9,11 +9,16 @@ mod headers;
 mod inputs;
 mod link;
 mod name;
+mod outputs;
 mod progress;
+mod publication;
 mod refusal;
 mod retry;
+mod standing;
 mod store;
+mod target;
 mod tls;
+mod upload;
 mod version;
 
 pub use address::Private;

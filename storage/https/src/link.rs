@@ -54,11 +54,15 @@ impl Link {
         Self::new(url).map_err(|_| "a URL with a user in it, which is not followed")
     }
 
-    /// The same with a path below it, percent-encoded.
-    pub(crate) fn below(&self, path: &str) -> Self {
+    /// What lies at `path` below it, percent-encoded; `None` where that could be read as something that does not.
+    pub(crate) fn below(&self, path: &str) -> Option<Self> {
+        let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !leads_up(&[part.to_vec()]);
+        if !path.split('/').all(|part| plain(&decode_path(part))) {
+            return None;
+        }
         let mut url = self.0.clone();
         url.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
-        Self(url)
+        Some(Self(url))
     }
 
     /// What hyper asks for.
@@ -106,13 +110,18 @@ impl Link {
     }
 
     /// The components of the path, decoded; an empty last one where it ends with a slash.
-    fn components(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn components(&self) -> Vec<Vec<u8>> {
         self.0.path().split('/').skip(1).map(decode_path).collect()
     }
 
     /// What it is called where it lies.
     pub(crate) fn file_name(&self) -> Option<Vec<u8>> {
         self.components().pop().filter(|name| !name.is_empty())
+    }
+
+    /// Whether it names the same as `other`, whatever either has after the `?`.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self.origin() == other.origin() && self.components() == other.components()
     }
 
     /// Scheme, host and port.

@@ -1,37 +1,47 @@
 //! A line in the log every 5 seconds, of what takes longer.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How far a transfer is.
+/// How far transfers are that belong together.
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: &'static str,
     uri: String,
-    total: Option<u64>,
-    last: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    bytes: u64,
+    of: Option<u64>,
+    told: Instant,
 }
 
 impl Progress {
-    /// `what` is `fetching` or `publishing`, `uri` what goes over the wire.
-    pub(crate) fn new(what: &'static str, uri: String) -> Self {
-        Self { what, uri, total: None, last: Instant::now() }
+    /// `what` is `fetching` or `publishing`, `uri` what goes over the wire, `of` how much that is, where known.
+    pub(crate) fn new(what: &'static str, uri: String, of: Option<u64>) -> Self {
+        Self { what, uri, state: Mutex::new(State { bytes: 0, of, told: Instant::now() }) }
     }
 
-    /// All there is, where known.
-    pub(crate) fn total(&mut self, bytes: Option<u64>) {
-        self.total = bytes;
+    /// It begins anew, and has so many bytes now.
+    pub(crate) fn restart(&self, of: Option<u64>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.bytes, state.of) = (0, of);
     }
 
-    /// So much is done.
-    pub(crate) fn at(&mut self, bytes: u64) {
-        if self.last.elapsed() < EVERY {
+    /// So many bytes more are done.
+    pub(crate) fn add(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.bytes += bytes;
+        if state.told.elapsed() < EVERY {
             return;
         }
-        self.last = Instant::now();
-        info!(uri = self.uri, bytes, of = self.total, "{}", self.what);
+        state.told = Instant::now();
+        info!(uri = self.uri, bytes = state.bytes, of = state.of, "{}", self.what);
     }
 }

@@ -77,6 +77,11 @@ impl Refusal {
         said || message.contains("has expired") || link.expiry().is_some_and(|expiry| expiry <= now)
     }
 
+    /// Whether a store refuses a PUT since another one, on the same condition, is under way.
+    pub(crate) fn is_conditional_conflict(&self) -> bool {
+        self.code == "ConditionalRequestConflict"
+    }
+
     /// What it means to whoever was `doing` something with `link`.
     pub(crate) fn judge(self, doing: &str, link: &Link) -> Failure {
         let expired = self.is_expired(link, SystemTime::now());

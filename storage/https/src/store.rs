@@ -6,6 +6,7 @@ use crate::HttpsArgs;
 use crate::client::{Client, Surroundings};
 use crate::inputs::HttpsInputs;
 use crate::link::Root;
+use crate::outputs::HttpsOutputs;
 
 /// What is reached by `https:`, or by `http:` without encryption.
 #[derive(Clone, Debug)]
@@ -49,6 +50,6 @@ impl Store for HttpsStore {
     }
 
     fn outputs(&self, root: &Uri) -> Result<Box<dyn Outputs>, Error> {
-        Err(Error::Unsupported(format!("{root} can hold no output")))
+        Ok(Box::new(HttpsOutputs::new(self.client.clone(), self.root(root)?.link)))
     }
 }

@@ -1,0 +1,206 @@
+//! The commit over HTTP: objects first, the marker last and under a condition, and then a look at what stands there.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::item::decode_path;
+use contract::marker::{ApiV1, MarkerKind, Output};
+use contract::{ATTEMPTS_DIR, MARKER_FILE, Marker, Timestamp};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use sidecar::fault;
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
+
+use crate::client::Client;
+use crate::progress::Progress;
+use crate::standing::{Seen, Size, judge, see, size};
+use crate::target::Target;
+use crate::upload::{Condition, Put, Upload, put};
+
+/// How many objects are under way at once.
+const AT_ONCE: usize = 8;
+/// How often a marker that changes between look and PUT is looked at again.
+const TRIES: u32 = 5;
+
+/// Output gathered in a local directory.
+#[derive(Debug)]
+pub(crate) struct HttpsPublication {
+    pub(crate) client: Client,
+    pub(crate) target: Target,
+    pub(crate) claim: Claim,
+    pub(crate) dir: PathBuf,
+}
+
+impl Publication for HttpsPublication {
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn commit<'a>(
+        self: Box<Self>,
+        draft: Draft,
+        verify: BoxFuture<'a, Result<(), Error>>,
+    ) -> BoxFuture<'a, Result<Committed, Error>> {
+        Box::pin(async move {
+            let outputs = self.measure(&draft).await?;
+            let (standing, seen) = judge(&self.client, &self.target, &self.claim).await?;
+            if let Some(end) = over(standing) {
+                return Ok(end);
+            }
+            self.upload(&outputs).await?;
+            verify.await?;
+            let marker = Marker {
+                kind: MarkerKind::Success,
+                api_version: ApiV1::V1,
+                item: self.claim.item.clone(),
+                revision: self.claim.revision,
+                attempt: self.claim.attempt.clone(),
+                committed_at: Timestamp::now(),
+                outputs,
+                result: draft.result,
+            };
+            self.mark(marker, seen).await
+        })
+    }
+}
+
+/// A standing after which there is nothing to do.
+fn over(standing: Standing) -> Option<Committed> {
+    match standing {
+        Standing::Free | Standing::Replaceable => None,
+        Standing::Published(marker) => Some(Committed::Already(marker)),
+        Standing::Superseded { revision } => Some(Committed::Superseded { revision }),
+    }
+}
+
+impl HttpsPublication {
+    /// What was written; all of it can be published, or nothing is.
+    async fn measure(&self, draft: &Draft) -> Result<Vec<Output>, Error> {
+        let dir = self.dir.clone();
+        let measured = tokio::task::spawn_blocking(move || storage::measure(&dir)).await;
+        let outputs = measured.map_err(|error| Error::Busy(format!("the process is ending: {error}")))??;
+        if outputs.is_empty() && !draft.allow_empty {
+            return Err(Error::Unpublishable(
+                "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),
+            ));
+        }
+        for output in &outputs {
+            if output.path.split('/').next() == Some(ATTEMPTS_DIR) {
+                let why = "the name is the commit's own in an object store";
+                return Err(Error::Unpublishable(format!("the output holds {}, and {why}", output.path)));
+            }
+            self.target.write(&output.path)?;
+        }
+        Ok(outputs)
+    }
+
+    async fn upload(&self, outputs: &[Output]) -> Result<(), Error> {
+        let all = outputs.iter().map(|output| output.size).sum();
+        let progress = Arc::new(Progress::new("publishing", self.target.place().to_string(), Some(all)));
+        let one = |output| -> BoxFuture<'_, Result<(), Error>> { Box::pin(self.publish(output, &progress)) };
+        let each: Vec<_> = outputs.iter().map(one).collect();
+        stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn publish(&self, output: &Output, progress: &Arc<Progress>) -> Result<(), Error> {
+        let path = self.dir.join(OsStr::from_bytes(&decode_path(&output.path)));
+        Upload { client: &self.client, target: &self.target, output, path, progress }.run().await?;
+        self.read_back(output).await
+    }
+
+    /// That an object is there as it was put, where that may be asked.
+    async fn read_back(&self, output: &Output) -> Result<(), Error> {
+        if self.target.is_signed() {
+            return Ok(());
+        }
+        let link = self.target.read(&output.path)?;
+        let found = match size(&self.client, &link).await? {
+            Size::Is(size) if size != output.size => format!("{size} bytes"),
+            Size::Absent => "nothing".to_owned(),
+            Size::Is(_) | Size::Unknown => return Ok(()),
+        };
+        let source = std::io::Error::other(format!("{found} stands there after a PUT of {} bytes", output.size));
+        Err(Error::Unavailable { doing: format!("put {link}"), source })
+    }
+
+    /// Puts the marker, on the condition that what stands there is still what was seen.
+    async fn mark(&self, marker: Marker, mut seen: Seen) -> Result<Committed, Error> {
+        let mut json = serde_json::to_vec_pretty(&marker)
+            .map_err(|error| Error::Io { doing: "write the marker".to_owned(), source: error.into() })?;
+        json.push(b'\n');
+        let json = Bytes::from(json);
+        let link = self.target.write(MARKER_FILE)?;
+        fault::point("worker.marker.before").map_err(fault_failed)?;
+        for _ in 0..TRIES {
+            let condition = match &seen {
+                Seen::Nothing | Seen::Unknown => Condition::Absent,
+                Seen::Marker(_, Some(etag)) if !etag.starts_with("W/") => Condition::Is(etag.clone()),
+                // Without an ETag the server has no way to hold anybody to what was seen.
+                Seen::Marker(..) => Condition::Always,
+            };
+            let lost = match put(&self.client, &link, json.clone(), &condition).await? {
+                Put::Done => {
+                    fault::point("worker.marker.after").map_err(fault_failed)?;
+                    return self.confirm(marker).await;
+                }
+                Put::Conflict { lost } => lost,
+                Put::Homeless(refusal) => {
+                    return Err(refusal.judge("put the marker", &link).at(&format!("put {link}")));
+                }
+            };
+            // The marker that is in the way may be this very one, put by a request whose answer was lost.
+            let (standing, now) = judge(&self.client, &self.target, &self.claim).await?;
+            match &now {
+                Seen::Marker(there, _) if there.attempt == marker.attempt => {
+                    return Ok(Committed::Published(there.clone()));
+                }
+                Seen::Unknown => return Err(self.unreadable(lost)),
+                Seen::Marker(..) | Seen::Nothing => {}
+            }
+            if let Some(end) = over(standing) {
+                return Ok(end);
+            }
+            seen = now;
+        }
+        Err(Error::Busy(format!("{link} changes each time before it can be replaced: others are at the same item")))
+    }
+
+    /// What is known when a marker is in the way that may not be read.
+    fn unreadable(&self, lost: bool) -> Error {
+        let whose = if lost {
+            "this attempt's own, whose answer was lost, or another's"
+        } else {
+            "another attempt's or item's"
+        };
+        Error::Taken(format!(
+            "{}/{MARKER_FILE} stands already and may not be read, so that nobody can tell whether it is {whose}; let it be \
+             read (GET without a signature), or look there and settle the item by hand",
+            self.target.place()
+        ))
+    }
+
+    /// Looks at what stands there after the PUT: not every server knows conditions.
+    async fn confirm(&self, marker: Marker) -> Result<Committed, Error> {
+        let link = self.target.read(MARKER_FILE)?;
+        match see(&self.client, &link).await? {
+            Seen::Unknown => Ok(Committed::Published(Box::new(marker))),
+            Seen::Marker(there, _) if there.attempt == marker.attempt => Ok(Committed::Published(there)),
+            Seen::Marker(there, _) => match self.claim.regard(&there, self.target.place())? {
+                Regard::Same => Ok(Committed::Already(there)),
+                Regard::Newer { revision } => Ok(Committed::Superseded { revision }),
+                Regard::Older => Err(Error::Busy(format!("{link} was replaced in this instant by an older version's"))),
+            },
+            Seen::Nothing => Err(Error::Unavailable {
+                doing: format!("put {link}"),
+                source: std::io::Error::other("nothing stands there after a PUT that succeeded"),
+            }),
+        }
+    }
+}
+
+/// What a fault point told to fail answers.
+pub(crate) fn fault_failed(source: std::io::Error) -> Error {
+    Error::Io { doing: "pass a fault point".to_owned(), source }
+}
