@@ -13,6 +13,7 @@ use aws_smithy_http_client::tls;
 use storage::Error;
 use tokio::sync::OnceCell;
 
+use crate::transfer::Limits;
 use crate::{AddressingStyle, Bucket, S3Args, TransferArgs};
 
 /// One store, reached as one identity. Cheap to clone; all clones share connections, memory and credentials. Nothing is read
@@ -23,20 +24,20 @@ pub struct S3(Arc<Inner>);
 struct Inner {
     args: S3Args,
     keys: Option<Credentials>,
-    transfer: TransferArgs,
+    limits: Arc<Limits>,
     client: OnceCell<aws_sdk_s3::Client>,
 }
 
 impl S3 {
     /// The store that `args` describe.
     pub fn new(args: S3Args, transfer: TransferArgs) -> Self {
-        Self(Arc::new(Inner { args, keys: None, transfer, client: OnceCell::new() }))
+        Self(Arc::new(Inner { args, keys: None, limits: Arc::new(Limits::new(&transfer)), client: OnceCell::new() }))
     }
 
     /// As [`new`](Self::new), with keys that the caller has, in place of those that the environment tells.
     pub fn with_keys(args: S3Args, transfer: TransferArgs, access_key_id: &str, secret_access_key: &str) -> Self {
         let keys = Credentials::new(access_key_id, secret_access_key, None, None, "given");
-        Self(Arc::new(Inner { args, keys: Some(keys), transfer, client: OnceCell::new() }))
+        Self(Arc::new(Inner { args, keys: Some(keys), limits: Arc::new(Limits::new(&transfer)), client: OnceCell::new() }))
     }
 
     /// A bucket of it. Asks nothing.
@@ -44,9 +45,9 @@ impl S3 {
         Bucket::new(self.clone(), name)
     }
 
-    /// How objects are carried.
-    pub(crate) fn transfer(&self) -> &TransferArgs {
-        &self.0.transfer
+    /// What all transfers share.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.0.limits
     }
 
     /// What signs requests now; `None` where nothing is signed.
@@ -62,7 +63,7 @@ impl S3 {
 
 impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3").field("args", &self.0.args).field("transfer", &self.0.transfer).finish_non_exhaustive()
+        f.debug_struct("S3").field("args", &self.0.args).field("limits", &self.0.limits).finish_non_exhaustive()
     }
 }
 

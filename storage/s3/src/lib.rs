@@ -15,5 +15,5 @@ pub use bucket::{
 };
 pub use client::S3;
 pub use listing::{Listing, Walk, WalkPage};
-pub use transfer::{Fetched, Meter, Upload, Wanted};
+pub use transfer::{Digest, Fetched, Meter, SHA256_METADATA, ToFetch, ToUpload, Upload, Wanted};
 pub use uri::Location;

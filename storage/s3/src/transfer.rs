@@ -1,18 +1,38 @@
 //! Whole objects to files and back, as fast as the store and the machine allow, in bounded memory.
+//!
+//! Nothing here is made durable on this machine: what is fetched belongs to one run, and what is sent is the store's to keep.
 
+mod checksum;
+mod fetch;
+mod limits;
+mod local;
+mod many;
 mod meter;
+mod partial;
+mod parts;
+mod tries;
+mod upload;
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 
-use aws_sdk_s3::primitives::ByteStream;
 use storage::Error;
-use tokio::io::AsyncWriteExt;
 
+pub use self::checksum::Digest;
+pub(crate) use self::limits::Limits;
+pub use self::many::{ToFetch, ToUpload};
 pub use self::meter::Meter;
-use crate::error::Refusal;
-use crate::{Bucket, Condition, Head, Written};
+use crate::{Bucket, Condition, Head, S3, Written};
+
+/// How large a part is, unless there would be too many; what is not larger is carried in one request.
+const PART: u64 = 16 * 1024 * 1024;
+/// The most parts of an upload (the API's own limit), and the most ranges of which an object is fetched.
+const MOST_PARTS: u64 = 10_000;
+
+/// The metadata by which whoever fetches an object of ours can prove it: the SHA-256 of its content, in hexadecimal digits.
+pub const SHA256_METADATA: &str = "longshore-sha256";
+/// The metadata by which an upload knows itself again when its reply was lost.
+const NONCE_METADATA: &str = "longshore-upload";
 
 /// Which content of a key is wanted; any, where nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +41,7 @@ pub struct Wanted {
     pub etag: Option<String>,
     /// In a versioned bucket.
     pub version_id: Option<String>,
-    /// Bytes.
+    /// Bytes. With it and one of the others no answer has to be waited for before all of a large object is asked for.
     pub size: Option<u64>,
 }
 
@@ -37,95 +57,67 @@ pub struct Fetched {
 pub struct Upload {
     /// On what it depends.
     pub condition: Condition,
-    /// `x-amz-meta-…`, the names without that.
+    /// `x-amz-meta-…`, the names without that. [`SHA256_METADATA`] and a nonce are added.
     pub metadata: HashMap<String, String>,
     /// The store's own default without it.
     pub content_type: Option<String>,
+    /// Of this file, where it has been read already.
+    pub digest: Option<Digest>,
 }
 
 impl Default for Upload {
     fn default() -> Self {
-        Self { condition: Condition::Always, metadata: HashMap::new(), content_type: None }
+        Self { condition: Condition::Always, metadata: HashMap::new(), content_type: None, digest: None }
     }
 }
 
 impl Bucket {
-    /// Fetches exactly the version wanted to `to`, which is replaced when all of it is there and holds.
+    /// Fetches exactly the version wanted to `to`, which is replaced when all of it is there and holds: its size, and the
+    /// checksum that the store tells, or whoever wrote it. Small objects take one request, large ones are read in ranges at once;
+    /// what breaks off goes on from there. Until then it is a file `.partial-…` beside `to`, which is gone however this ends;
+    /// only a process that is killed leaves it, to whoever sweeps that directory.
     ///
     /// # Errors
     /// [`Error::Changed`] when another version is there, [`Error::NotFound`] when none is, [`Error::Io`] when the disk is full,
-    /// and as [`list`](Self::list).
+    /// which is found before anything is fetched, [`Error::Unsupported`] for a store that sends something else than it was asked
+    /// for, [`Error::Unavailable`] when nothing came for a minute or the checksum does not hold; and as [`list`](Self::list).
     pub async fn fetch(&self, key: &str, wanted: &Wanted, to: &Path, meter: &Meter) -> Result<Fetched, Error> {
-        let uri = self.uri(key);
-        let doing = format!("fetch {uri}");
-        let request = self.s3().client().await?.get_object().bucket(self.name()).key(key);
-        let request = request
-            .set_version_id(wanted.version_id.clone())
-            .set_if_match(wanted.etag.as_ref().map(|etag| format!("\"{etag}\"")));
-        let mut got = match request.send().await.map_err(Refusal::from) {
-            Ok(got) => got,
-            Err(refusal) if refusal.is_precondition() => {
-                let found = self.head(key, None).await?.etag;
-                return Err(Error::Changed { uri, wanted: wanted.etag.clone().unwrap_or_default(), found });
-            }
-            Err(refusal) => return Err(refusal.at(&doing)),
-        };
-        let local = |source: io::Error| Error::Io { doing: format!("write {}", to.display()), source };
-        let dir = to.parent().unwrap_or(Path::new("."));
-        let partial = tempfile::Builder::new().prefix(".partial-").tempfile_in(dir).map_err(local)?;
-        let mut file = tokio::fs::File::from_std(partial.reopen().map_err(local)?);
-        let mut size = 0;
-        while let Some(chunk) = got.body.next().await {
-            let chunk =
-                chunk.map_err(|error| Error::Unavailable { doing: doing.clone(), source: io::Error::other(error) })?;
-            file.write_all(&chunk).await.map_err(local)?;
-            size += chunk.len() as u64;
-            meter.add(chunk.len() as u64);
-        }
-        file.flush().await.map_err(local)?;
-        partial.persist(to).map_err(|error| local(error.error))?;
-        meter.finish_one();
-        let head = Head {
-            size,
-            etag: got.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
-            version_id: got.version_id().filter(|id| *id != "null").map(str::to_owned),
-            metadata: got.metadata().cloned().unwrap_or_default(),
-            ..Head::default()
-        };
-        Ok(Fetched { head })
+        fetch::fetch(self, key, wanted, to, meter).await
     }
 
-    /// Puts a local file.
+    /// Puts a local file, in one request or in parts at once. It is read once before (see [`Digest`]), and what is sent is held
+    /// against that. An upload in parts that does not come to its end is aborted, also when the future is dropped.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, and as [`put`](Self::put).
+    /// [`Error::Unpublishable`] when the file changes meanwhile, [`Error::Io`] when it cannot be read, and as [`put`](Self::put).
     pub async fn upload(&self, from: &Path, key: &str, how: &Upload, meter: &Meter) -> Result<Written, Error> {
-        let local = |source: io::Error| Error::Io { doing: format!("read {}", from.display()), source };
-        let body = tokio::fs::read(from).await.map_err(local)?;
-        let size = body.len() as u64;
-        let request = self.s3().client().await?.put_object().bucket(self.name()).key(key);
-        let request = request
-            .set_metadata(Some(how.metadata.clone()))
-            .set_content_type(how.content_type.clone())
-            .body(ByteStream::from(body));
-        let request = match &how.condition {
-            Condition::Always => request,
-            Condition::Absent => request.if_none_match("*"),
-            Condition::Is(etag) => request.if_match(format!("\"{etag}\"")),
-        };
-        match request.send().await.map_err(Refusal::from) {
-            Ok(put) => {
-                meter.add(size);
-                meter.finish_one();
-                let etag = put.e_tag().unwrap_or_default().trim_matches('"').to_owned();
-                Ok(Written::Yes { etag, version_id: put.version_id().map(str::to_owned) })
-            }
-            Err(refusal)
-                if how.condition != Condition::Always && (refusal.is_precondition() || refusal.status == 409) =>
-            {
-                Ok(Written::Conflict)
-            }
-            Err(refusal) => Err(refusal.at(&format!("write {}", self.uri(key)))),
+        upload::upload(self, from, key, how, meter).await
+    }
+}
+
+impl S3 {
+    /// Waits until uploads that were given up are aborted. A program that ends sooner leaves them to the store.
+    pub async fn idle(&self) {
+        self.limits().idle().await;
+    }
+}
+
+/// The size of the parts of an object of so many bytes: a multiple of [`PART`].
+fn part_size(size: u64) -> u64 {
+    size.div_ceil(MOST_PARTS).div_ceil(PART).max(1) * PART
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_parts_suffice_for_the_largest_object() {
+        for (size, want) in [(0, PART), (PART, PART), (PART * MOST_PARTS, PART), (PART * MOST_PARTS + 1, 2 * PART)] {
+            assert_eq!(part_size(size), want, "{size}");
+        }
+        for size in [1_u64 << 40, 5 << 40] {
+            assert!(size.div_ceil(part_size(size)) <= MOST_PARTS);
         }
     }
 }

@@ -18,10 +18,25 @@ pub struct Meter {
     ticker: Option<JoinHandle<()>>,
 }
 
+/// What a meter counts.
 #[derive(Debug, Default)]
-struct Count {
+pub(crate) struct Count {
     bytes: AtomicU64,
     objects: AtomicU64,
+}
+
+impl Count {
+    pub(crate) fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_back(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn finish_one(&self) {
+        self.objects.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What the transfers of a meter are for.
@@ -57,16 +72,13 @@ impl Meter {
         self.count.objects.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn add(&self, bytes: u64) {
-        self.count.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Another that counts to the same, and tells nobody.
+    pub(crate) fn share(&self) -> Self {
+        Self { count: self.count(), ticker: None }
     }
 
-    pub(crate) fn take_back(&self, bytes: u64) {
-        self.count.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn finish_one(&self) {
-        self.count.objects.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count(&self) -> Arc<Count> {
+        Arc::clone(&self.count)
     }
 
     fn telling(act: Act, objects: u64, bytes: Option<u64>) -> Self {

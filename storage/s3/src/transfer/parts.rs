@@ -1,0 +1,207 @@
+//! An upload in parts: they are sent at once, completed on a condition, and aborted on every way that does not end there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use storage::Error;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::warn;
+
+use super::limits::BUFFER;
+use super::local::Local;
+use super::tries::Tries;
+use super::upload::{Sending, is_about_checksums, is_spoilt};
+use super::{Meter, part_size};
+use crate::Written;
+use crate::bucket::{unquoted, version_id};
+use crate::error::Refusal;
+
+/// How long a failure waits for its upload to be aborted before it is told; it is aborted all the same.
+const ABORT_WAIT: Duration = Duration::from_secs(10);
+/// What one part under way needs: a piece being read, one at hand, and what the HTTP client holds.
+const MEMORY: u64 = 4 * BUFFER as u64;
+
+/// An upload in parts. Dropped before it is completed, it is aborted by itself; [`S3::idle`](crate::S3::idle) waits for that.
+#[derive(Debug)]
+pub(super) struct OpenUpload {
+    sending: Sending,
+    id: Arc<str>,
+    checksums: bool,
+    running: JoinSet<Result<CompletedPart, Error>>,
+    open: bool,
+}
+
+impl OpenUpload {
+    /// Begins one.
+    ///
+    /// # Errors
+    /// As [`Bucket::upload`](crate::Bucket::upload).
+    pub(super) async fn begin(sending: Sending) -> Result<Self, Error> {
+        let limits = sending.bucket.s3().limits();
+        loop {
+            let checksums = limits.has_checksums();
+            let request = sending.bucket.s3().client().await?.create_multipart_upload();
+            let request = request
+                .bucket(sending.bucket.name())
+                .key(&*sending.key)
+                .set_metadata(Some(sending.metadata.clone()))
+                .set_content_type(sending.how.content_type.clone())
+                .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
+                .set_checksum_type(checksums.then_some(ChecksumType::FullObject));
+            match request.send().await.map_err(Refusal::from) {
+                Ok(created) => {
+                    let id = created.upload_id().unwrap_or_default().into();
+                    return Ok(Self { sending, id, checksums, running: JoinSet::new(), open: true });
+                }
+                Err(refusal) if checksums && is_about_checksums(&refusal) => limits.give_up_checksums(),
+                Err(refusal) => return Err(sending.refused(refusal)),
+            }
+        }
+    }
+
+    /// Sends all parts and completes it.
+    ///
+    /// # Errors
+    /// As [`Bucket::upload`](crate::Bucket::upload); it is aborted then.
+    pub(super) async fn send(mut self, local: &Arc<Local>, meter: &Meter) -> Result<Written, Error> {
+        let size = local.digest.size();
+        let sent = match self.parts(local, size, meter).await {
+            Ok(parts) => match local.is_unchanged() {
+                Ok(()) => self.complete(parts, local).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(Some(written)) => {
+                self.open = false;
+                meter.count().add(size);
+                Ok(written)
+            }
+            not => {
+                // What went wrong is told even where the abort goes wrong too.
+                let _ = tokio::time::timeout(ABORT_WAIT, self.abort()).await;
+                not.map(|_| Written::Conflict)
+            }
+        }
+    }
+
+    async fn parts(&mut self, local: &Arc<Local>, size: u64, meter: &Meter) -> Result<Vec<CompletedPart>, Error> {
+        let part = part_size(size);
+        for (number, start) in (1..).zip((0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX))) {
+            let (sending, id, local, count) =
+                (self.sending.clone(), Arc::clone(&self.id), Arc::clone(local), meter.count());
+            let (range, checksums) = (start..size.min(start + part), self.checksums);
+            self.running.spawn(async move {
+                let limits = sending.bucket.s3().limits();
+                let _slot = limits.slot(MEMORY).await;
+                let crc = local.digest.crc64_of(range.start, range.end - range.start).base64();
+                let mut tries = Tries::default();
+                loop {
+                    let body = local.part(range.clone(), limits.buffers(), &count);
+                    let request = sending.bucket.s3().client().await?.upload_part();
+                    let request = request
+                        .bucket(sending.bucket.name())
+                        .key(&*sending.key)
+                        .upload_id(&*id)
+                        .part_number(number)
+                        .content_length(i64::try_from(range.end - range.start).unwrap_or(i64::MAX))
+                        .set_checksum_crc64_nvme(checksums.then(|| crc.clone()))
+                        .body(ByteStream::new(body))
+                        .customize()
+                        .disable_payload_signing();
+                    match request.send().await.map_err(Refusal::from) {
+                        Ok(sent) => {
+                            return Ok(CompletedPart::builder()
+                                .part_number(number)
+                                .set_e_tag(sent.e_tag().map(str::to_owned))
+                                .set_checksum_crc64_nvme(checksums.then_some(crc))
+                                .build());
+                        }
+                        Err(refusal) => {
+                            // A body that cannot be what was announced is not worth another try.
+                            local.is_unchanged()?;
+                            if !is_spoilt(&refusal) {
+                                return Err(sending.refused(refusal));
+                            }
+                            tries.endure(sending.spoilt(refusal)).await?;
+                        }
+                    }
+                }
+            });
+        }
+        let mut parts = Vec::with_capacity(self.running.len());
+        while let Some(ended) = self.running.join_next().await {
+            parts.push(ended.expect("a part does not panic")?);
+        }
+        parts.sort_unstable_by_key(CompletedPart::part_number);
+        Ok(parts)
+    }
+
+    /// Makes the parts an object; `None` where the condition does not hold.
+    async fn complete(&self, parts: Vec<CompletedPart>, local: &Local) -> Result<Option<Written>, Error> {
+        let sending = &self.sending;
+        // Not every store looks at a condition here. A look before leaves such a store only a moment for another's object.
+        if !sending.holds().await? {
+            return Ok(None);
+        }
+        let whole = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let (mut if_none_match, mut if_match) = sending.how.condition.headers();
+        loop {
+            let request = sending.bucket.s3().client().await?.complete_multipart_upload();
+            let request = request
+                .bucket(sending.bucket.name())
+                .key(&*sending.key)
+                .upload_id(&*self.id)
+                .multipart_upload(whole.clone())
+                .set_if_none_match(if_none_match.clone())
+                .set_if_match(if_match.clone())
+                .set_checksum_crc64_nvme(self.checksums.then(|| local.digest.crc64nvme()))
+                .set_checksum_type(self.checksums.then_some(ChecksumType::FullObject));
+            let refusal = match request.send().await.map_err(Refusal::from) {
+                Ok(done) => {
+                    let (etag, version_id) = (unquoted(done.e_tag()), version_id(done.version_id()));
+                    return Ok(Some(Written::Yes { etag, version_id }));
+                }
+                Err(refusal) => refusal,
+            };
+            // Whatever it says: it may be the answer to a second try of which the first one's answer was lost.
+            if let Some(written) = sending.landed().await? {
+                return Ok(Some(written));
+            }
+            if sending.how.condition.is_refused(&refusal) {
+                return Ok(None);
+            }
+            // A store may not know conditions here: then the look before has to do.
+            if !refusal.is_unimplemented() || (if_none_match.is_none() && if_match.is_none()) {
+                return Err(sending.refused(refusal));
+            }
+            (if_none_match, if_match) = (None, None);
+        }
+    }
+
+    /// Ends what is under way, then the upload: a part that arrives afterwards would stay.
+    fn abort(&mut self) -> JoinHandle<()> {
+        self.open = false;
+        let unfinished = self.sending.bucket.s3().limits().unfinished();
+        let (mut running, sending, id) =
+            (std::mem::take(&mut self.running), self.sending.clone(), Arc::clone(&self.id));
+        tokio::spawn(async move {
+            let _unfinished = unfinished;
+            running.shutdown().await;
+            if let Err(error) = sending.bucket.abort_upload(&sending.key, &id).await {
+                warn!(%error, upload = &*id, "an upload in parts is left open");
+            }
+        })
+    }
+}
+
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        if self.open && tokio::runtime::Handle::try_current().is_ok() {
+            drop(self.abort());
+        }
+    }
+}
