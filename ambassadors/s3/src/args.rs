@@ -6,11 +6,11 @@ use ambassador_kit::Names;
 use ambassador_kit::source::Order;
 use clap::{Args, ValueEnum};
 use sidecar::cli::value;
-use storage_s3::{Bucket, S3, S3Args, TransferArgs};
+use storage_s3::{Bucket, Patience, S3, S3Args, TransferArgs};
 
 use crate::filter::{Filter, FilterArgs, FilterError};
 use crate::naming::{Identity, Naming};
-use crate::settle::{OnSettle, SettleArgs, SettleError};
+use crate::settle::{OnSettle, Policy, SettleArgs, SettleError};
 
 /// Which bucket is served, and how.
 #[derive(Clone, Debug, Args)]
@@ -59,6 +59,10 @@ pub(crate) struct WhenArgs {
     /// How often to read everything, to learn what was deleted or overwritten, and what no poll could see.
     #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "10m")]
     pub(crate) reconcile: Duration,
+    /// The most LIST requests of a poll. A bucket that takes no more is read whole at each; of a larger one, between reconciles,
+    /// half of them look where objects turned up before and half go through all keys in turn.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) poll_requests: u16,
     /// How many parts of the bucket to list at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) list_concurrency: u16,
@@ -89,7 +93,7 @@ pub struct Settings {
     pub(crate) order: Order,
     pub(crate) filter: Filter,
     pub(crate) when: WhenArgs,
-    pub(crate) on_settle: OnSettle,
+    pub(crate) settle: Policy,
     pub(crate) presign: Option<Duration>,
 }
 
@@ -116,7 +120,7 @@ impl BucketArgs {
     /// # Errors
     /// [`SettingsError`], naming the flag.
     pub fn settings(self) -> Result<Settings, SettingsError> {
-        let s3 = S3::new(self.s3.clone(), TransferArgs::default());
+        let s3 = S3::new(self.s3.clone(), TransferArgs::default()).with_patience(Patience::AMBASSADOR);
         self.settings_of(&s3)
     }
 
@@ -134,8 +138,11 @@ impl BucketArgs {
         if order == Order::Key && self.identity == Identity::VersionId {
             return Err(SettingsError::VersionsByKey);
         }
-        let filter = Filter::new(&self.filter, &self.prefix, Vec::new())?;
-        let on_settle = self.settle.parse(&self.bucket, &self.prefix)?;
+        let settle = self.settle.policy(&self.prefix)?;
+        if order == Order::Key && matches!(settle.on_settle, OnSettle::Tag(..)) {
+            return Err(SettleError::TagsByKey.into());
+        }
+        let filter = Filter::new(&self.filter, &self.prefix, settle.destinations())?;
         Ok(Settings {
             naming: Naming {
                 names: self.names,
@@ -147,7 +154,7 @@ impl BucketArgs {
             order,
             filter,
             when: self.when,
-            on_settle,
+            settle,
             presign: self.presign,
         })
     }

@@ -6,26 +6,30 @@ use ambassador_kit::source::SourceError;
 use contract::wire::Item;
 use contract::{ItemName, Key, ObjectData};
 use storage::Error;
+use storage_s3::{Head, Listed};
 
 use crate::args::Settings;
+use crate::filter::Verdict;
 use crate::naming::Identity;
+use crate::settle::Settler;
 use crate::trouble::unavailable;
 
 /// Reads items.
 #[derive(Clone, Debug)]
 pub(crate) struct Items {
     settings: Arc<Settings>,
+    settler: Settler,
 }
 
 impl Items {
-    pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings }
+    pub(crate) fn new(settings: Arc<Settings>, settler: Settler) -> Self {
+        Self { settings, settler }
     }
 
     /// The item `name`, which the object at `key` is or was.
     ///
     /// # Errors
-    /// [`SourceError::Gone`] when it is there no more or is another version.
+    /// [`SourceError::Gone`] when it is there no more, is another version, or is nothing that is listed.
     pub(crate) async fn get(&self, name: &ItemName, key: &str) -> Result<Item, SourceError> {
         let Settings { bucket, naming, presign, .. } = &*self.settings;
         let gone = || SourceError::Gone(name.clone());
@@ -35,6 +39,14 @@ impl Items {
             Err(error) => return Err(unavailable(&error)),
         };
         if naming.name(key, &head.etag, head.version_id.as_deref()).as_ref() != Ok(name) {
+            return Err(gone());
+        }
+        if self.settings.filter.judge(&listed(key, &head), bucket.s3().now()) != Verdict::Item {
+            return Err(gone());
+        }
+        // Published in place beside what is listed, an object is seen before the marker that says so.
+        if self.settings.filter.withholds_output() && head.is_published() {
+            self.settler.found_output(key, &head.etag);
             return Err(gone());
         }
         let mut other = serde_json::Map::new();
@@ -61,5 +73,17 @@ impl Items {
             Ok(_) => Err(SourceError::Internal("an item's data is no object".into())),
             Err(error) => Err(SourceError::Internal(error.into())),
         }
+    }
+}
+
+/// What was looked at, as a listing would show it.
+pub(crate) fn listed(key: &str, head: &Head) -> Listed {
+    Listed {
+        key: key.to_owned(),
+        size: head.size,
+        etag: head.etag.clone(),
+        version_id: head.version_id.clone(),
+        last_modified: head.last_modified,
+        storage_class: head.storage_class.clone(),
     }
 }

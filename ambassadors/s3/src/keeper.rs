@@ -1,7 +1,11 @@
 //! Keeps the catalog: looks at the bucket again and again, for ever.
 
 mod backoff;
+mod hot;
+mod outputs;
 mod page;
+mod scan;
+mod settled;
 mod stamp;
 
 use std::collections::BTreeMap;
@@ -11,13 +15,17 @@ use std::time::{Duration, Instant};
 use ambassador_kit::Catalog;
 use ambassador_kit::source::SourceError;
 use contract::ItemName;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use storage::Error;
-use storage_s3::{Listed, Walk};
+use storage_s3::Listed;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use self::backoff::Backoff;
+use self::hot::Hot;
+use self::outputs::Outputs;
+use self::scan::Seen;
+pub(crate) use self::settled::SettledNow;
 pub(crate) use self::stamp::{Stamp, Stamps};
 use crate::args::Settings;
 use crate::metrics::Metrics;
@@ -33,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) stamps: Arc<Stamps>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) settler: Settler,
+    pub(crate) settled: Arc<SettledNow>,
     pub(crate) metrics: Metrics,
 }
 
@@ -61,13 +70,37 @@ struct Keeper {
     /// Withheld objects held one by one, of those that stay so; and how many more there are.
     held: u64,
     not_held: u64,
+    /// Whether everything is being looked at.
+    sweeping: bool,
+    /// What every key that can be listed begins with.
+    prefix: String,
+    /// What the last look at everything cost; `None` before the first.
+    seen: Option<Seen>,
+    /// Where keys grew, and where the next poll goes on through all of them.
+    hot: Hot,
+    turn: Option<String>,
+    outputs: Outputs,
 }
 
 /// Starts to read the bucket, on the runtime this is called on, until the door and its clones are dropped.
 pub(crate) fn start(shared: Shared, late: mpsc::UnboundedSender<ItemName>) -> Door {
     let (door, asks) = mpsc::unbounded_channel();
-    let keeper =
-        Keeper { shared, asks, late, backoff: Backoff::default(), young: BTreeMap::new(), held: 0, not_held: 0 };
+    let prefix = shared.settings.filter.listed_prefix();
+    let keeper = Keeper {
+        shared,
+        asks,
+        late,
+        backoff: Backoff::default(),
+        young: BTreeMap::new(),
+        held: 0,
+        not_held: 0,
+        sweeping: false,
+        hot: Hot::new(&prefix),
+        prefix,
+        seen: None,
+        turn: None,
+        outputs: Outputs::default(),
+    };
     tokio::spawn(async move {
         if std::panic::AssertUnwindSafe(keeper.run()).catch_unwind().await.is_err() {
             // A catalog that nobody keeps is a lie; whoever supervises this process starts it anew, and nothing is lost.
@@ -81,42 +114,20 @@ pub(crate) fn start(shared: Shared, late: mpsc::UnboundedSender<ItemName>) -> Do
 impl Keeper {
     async fn run(mut self) {
         loop {
-            let next = match self.reconcile().await {
-                Ok(()) => {
+            // What was settled before this look cannot be shown by it.
+            self.shared.settled.clear();
+            let next = match self.scan().await {
+                Ok(rest) => {
                     self.found();
-                    self.shared.settings.when.poll
+                    rest
                 }
                 Err(error) => self.lose(&error),
             };
+            self.sweeping = false;
             if self.rest(Instant::now() + next).await {
                 return;
             }
         }
-    }
-
-    /// Looks at everything.
-    async fn reconcile(&mut self) -> Result<(), Error> {
-        let began = Instant::now();
-        let catalog = Arc::clone(&self.shared.catalog);
-        let when = &self.shared.settings.when;
-        let (stall_after, parallelism) = (when.stall_after, when.list_concurrency.into());
-        let walk = Walk { prefix: self.shared.settings.prefix.clone(), parallelism, ..Walk::default() };
-        let mut pages = self.shared.settings.bucket.walk(walk);
-        let sweep = catalog.start_sweep();
-        (self.held, self.not_held) = (0, 0);
-        self.young.clear();
-        let mut objects = 0;
-        while let Some(page) = within(stall_after, pages.next()).await? {
-            let page = page?;
-            objects += page.objects.len() as u64;
-            self.take(page.objects);
-            self.shared.vitals.indexing(format!("{objects} objects were found so far"));
-        }
-        self.note_not_held();
-        catalog.end_sweep(sweep, |_| false);
-        catalog.set_complete(true);
-        self.shared.metrics.reconciled(began.elapsed(), objects);
-        Ok(())
     }
 
     fn found(&mut self) {
@@ -139,7 +150,7 @@ impl Keeper {
     /// Until `next`, doing meanwhile what falls due and what is asked for. Whether nobody is there any more to ask.
     async fn rest(&mut self, next: Instant) -> bool {
         loop {
-            self.grow_up();
+            self.grow_up().await;
             let stale = self.shared.vitals.stale_until();
             let young = self.young.keys().next().copied();
             let wake = [stale, young].into_iter().flatten().fold(next, Instant::min);

@@ -53,7 +53,7 @@ pub fn run(args: Args) -> ExitCode {
 async fn serve_bucket(bucket: BucketArgs, serve: ServeArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
     let settings = bucket.settings().map_err(Failure::config)?;
     if serve.check {
-        preflight::preflight(&settings).await?;
+        preflight::preflight(&settings, &mut std::io::stdout()).await?;
     }
     match settings.order {
         Order::Key => {

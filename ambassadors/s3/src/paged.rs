@@ -1,7 +1,7 @@
 //! The bucket as a [`Source`] that is held nowhere: each page is asked of the store, and a name says its key itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::wire::{Item, Withheld};
@@ -47,15 +47,16 @@ impl PagedSource {
         let settings = Arc::new(settings);
         info!(
             bucket = settings.bucket.name(), prefix = settings.prefix, naming = ?settings.naming,
-            on_settle = ?settings.on_settle, presign = ?settings.presign, "serving pages of the bucket; nothing is held"
+            on_settle = ?settings.settle.on_settle, presign = ?settings.presign, "serving pages of the bucket; nothing is held"
         );
         let vitals = Arc::new(Vitals::new(Duration::ZERO));
         tokio::spawn(probe(Arc::clone(&settings), Arc::downgrade(&vitals), Metrics::new(registry)));
         // Positions are keys, and mean the same to every replica and after a restart.
         let parts = [settings.bucket.name().as_bytes(), settings.prefix.as_bytes()];
+        let settler = Settler::new(Arc::clone(&settings));
         Self {
-            items: Items::new(Arc::clone(&settings)),
-            settler: Settler::new(Arc::clone(&settings)),
+            items: Items::new(Arc::clone(&settings), settler.clone()),
+            settler,
             vitals,
             incarnation: contract::name::hash(&parts),
             settings,
@@ -77,14 +78,14 @@ impl PagedSource {
         let mut next = None;
         while items.len() < max {
             let query = ListQuery {
-                prefix: self.settings.prefix.clone(),
+                prefix: self.settings.filter.listed_prefix(),
                 start_after: after,
                 max: Some(u16::try_from((max - items.len()).min(MOST)).unwrap_or(1_000)),
                 ..ListQuery::default()
             };
             let page = self.settings.bucket.list(&query).await.map_err(|error| unavailable(&error))?;
             let last = page.objects.last().map(|object| object.key.clone()).or(query.start_after);
-            let now = SystemTime::now();
+            let now = self.settings.bucket.s3().now();
             items.extend(page.objects.into_iter().filter_map(|object| {
                 let verdict = self.settings.filter.judge(&object, now);
                 pick(object, verdict)

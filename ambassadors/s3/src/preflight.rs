@@ -1,23 +1,83 @@
-//! What `--check` asks of the store before anything is listed, so that it says whose fault it is.
+//! What `--check` asks of the store before anything is listed, so that it says whose fault it is; and what it says of the store.
 
-use sidecar::Failure;
+use std::io::Write;
+
+use contract::wire::Settle;
+use sidecar::{Failure, chain};
 use storage::Error;
 use storage_s3::ListQuery;
 
 use crate::args::Settings;
+use crate::settle::{Honoured, OnSettle};
 
-/// Whether there is such a bucket, and it may be listed.
+/// Whether there is such a bucket, and it may be listed; who asks, whom, and what settling can rest on there.
 ///
 /// # Errors
 /// Exit 78 when it may not or there is none, 69 when the store fails or does not answer.
-pub(crate) async fn preflight(settings: &Settings) -> Result<(), Failure> {
-    let query = ListQuery { prefix: settings.prefix.clone(), max: Some(1), ..ListQuery::default() };
-    match tokio::time::timeout(settings.when.stall_after, settings.bucket.list(&query)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error @ (Error::Forbidden(_) | Error::Unsupported(_) | Error::Invalid(_) | Error::NotFound(_)))) => {
-            Err(Failure::config(error))
+pub(crate) async fn preflight(settings: &Settings, out: &mut (impl Write + Send)) -> Result<(), Failure> {
+    let stall_after = settings.when.stall_after;
+    let asked = tokio::time::timeout(stall_after, ask(settings)).await;
+    let said = asked.map_err(|_| {
+        let patience = humantime::format_duration(stall_after);
+        Failure::unavailable(anyhow::anyhow!("the store has not answered within {patience} (--stall-after)"))
+    })?;
+    let said = said.map_err(|error| match error {
+        error @ (Error::Forbidden(_) | Error::Unsupported(_) | Error::Invalid(_) | Error::NotFound(_)) => {
+            Failure::config(error)
         }
-        Ok(Err(error)) => Err(Failure::unavailable(error)),
-        Err(_) => Err(Failure::unavailable(anyhow::anyhow!("the store does not answer"))),
+        error => Failure::unavailable(error),
+    })?;
+    said.iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .map_err(|error| Failure::unavailable(anyhow::Error::from(error)))
+}
+
+/// What there is to be said, a line each.
+async fn ask(settings: &Settings) -> Result<Vec<String>, Error> {
+    let bucket = &settings.bucket;
+    let who = bucket.s3().identity().await?;
+    let query = ListQuery { prefix: settings.prefix.clone(), max: Some(1), ..ListQuery::default() };
+    let page = bucket.list(&query).await?;
+    let mut said = vec![format!(
+        "{} at {}, region {}, as {} (from {})",
+        bucket.uri(&settings.prefix),
+        who.endpoint.as_deref().unwrap_or("AWS"),
+        who.region,
+        who.access_key_id.as_deref().unwrap_or("nobody"),
+        who.source
+    )];
+    if page.objects.is_empty() && page.next.is_none() && !settings.prefix.is_empty() {
+        said.push(format!("nothing begins with --prefix {:?}: is it written as the keys are?", settings.prefix));
+    }
+    if let Some(object) = page.objects.first() {
+        // Listing and reading are rights of their own, and whoever lists what nobody may read makes work that fails.
+        match bucket.head(&object.key, None).await {
+            Ok(_) | Err(Error::NotFound(_)) => {}
+            Err(Error::Forbidden(refused)) => {
+                return Err(Error::Forbidden(format!("{refused}; items are read by s3:GetObject, allow that too")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if settings.settle.on_settle != OnSettle::None {
+        said.push(settles(settings).await);
+    }
+    Ok(said)
+}
+
+/// What settling can rest on. That it could not be found out is no reason to fail: what is listed does not depend on it.
+async fn settles(settings: &Settings) -> String {
+    let honoured = Honoured::default();
+    if let Err(error) = honoured.ask(settings).await {
+        return format!("settles best-effort, as long as it is not known what the store honours: {}", chain(&error));
+    }
+    match (honoured.settles(&settings.settle.on_settle), &settings.settle.on_settle) {
+        (Settle::Exact, _) => "settles exactly what a name stands for".to_owned(),
+        (_, OnSettle::Tag(..)) => "settles best-effort: tags cannot be set on a condition, and this bucket keeps no versions to \
+                                   name; what is written in the same instant is looked at again"
+            .to_owned(),
+        (_, _) => "settles best-effort: this store does not honour If-Match on DELETE, so what is written within the milliseconds \
+                   after a look at it may go too"
+            .to_owned(),
     }
 }

@@ -1,45 +1,43 @@
-//! What becomes of objects whose items are settled.
+//! What becomes of objects whose items are settled: the object is looked at, and acted on if it is what the name stands for, on a
+//! condition wherever the store takes one.
 
-use std::sync::Arc;
+mod mark;
+mod policy;
+mod probe;
+mod tagged;
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ambassador_kit::Remembered;
 use ambassador_kit::catalog::Why;
 use ambassador_kit::source::{Outcome, SourceError};
-use clap::Args;
 use contract::ItemName;
 use contract::wire::Settle;
+use sidecar::fault;
+use storage::Error;
+use storage_s3::{Bucket, Condition, Copied, Deleted, Head, Listed, Origin, Tagged, Which};
+use tracing::info;
 
+use self::mark::Mark;
+use self::policy::Action;
+pub(crate) use self::policy::{OnSettle, Policy, SettleArgs, SettleError};
+pub(crate) use self::probe::Honoured;
+use self::tagged::Marks;
 use crate::args::Settings;
+use crate::filter::Verdict;
+use crate::item::listed;
+use crate::trouble::unavailable;
 
-/// What becomes of objects that a manager is done with.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "When an item is done")]
-pub(crate) struct SettleArgs {
-    /// `none`: nothing, and a manager is told so. `delete`, `tag:K=V`, or `move:PREFIX` within the bucket.
-    #[arg(long, value_name = "ACTION", default_value = "none")]
-    pub(crate) on_settle: String,
-}
+/// Most objects of one key that are told apart by a number where they are moved to.
+const MOST: u32 = 1_000;
+/// Metadata of a moved object: which version of which key it was.
+const WAS: &str = "longshore-settled";
 
-/// What is wrong with `--on-settle`.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SettleError(String);
-
-/// What is done with an object whose item is settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OnSettle {
-    /// Nothing; settling is not offered.
-    None,
-}
-
-impl SettleArgs {
-    /// What is to be done, if that makes sense for what is listed.
-    pub(crate) fn parse(&self, _bucket: &str, _prefix: &str) -> Result<OnSettle, SettleError> {
-        match self.on_settle.as_str() {
-            "none" => Ok(OnSettle::None),
-            other => Err(SettleError(format!("--on-settle {other} is not known"))),
-        }
-    }
-}
+const NOT_OFFERED: SourceError = SourceError::Unsupported(
+    "this bucket is read only: start with --on-settle delete, tag:K=V or move:PREFIX to settle items",
+);
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,47 +50,208 @@ pub(crate) enum Settled {
     Kept(Why),
 }
 
-/// Settles items.
+/// Settles items. Cheap to clone; clones share what they remember.
 #[derive(Clone, Debug)]
-pub(crate) struct Settler {
+pub(crate) struct Settler(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     settings: Arc<Settings>,
+    honoured: Arc<Honoured>,
+    /// Names that were settled before they were listed; and objects that failed and stay, by their ETag.
+    remembered: Remembered<Box<str>>,
+    marks: Marks,
+    /// Items being settled right now.
+    settling: Mutex<HashSet<ItemName>>,
 }
 
 impl Settler {
+    /// One that begins to find out, on the runtime this is called on, what the store honours.
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings }
+        let honoured = Arc::<Honoured>::default();
+        if settings.settle.on_settle != OnSettle::None {
+            probe::start(Arc::clone(&settings), &honoured);
+        }
+        Self(Arc::new(Inner {
+            settings,
+            honoured,
+            remembered: Remembered::default(),
+            marks: Marks::default(),
+            settling: Mutex::default(),
+        }))
     }
 
     /// As `GET /v1` says it.
     pub(crate) fn policy(&self) -> Settle {
-        match self.settings.on_settle {
-            OnSettle::None => Settle::None,
-        }
+        self.0.honoured.settles(&self.0.settings.settle.on_settle)
     }
 
     /// Settles the item `name`, which the object at `key` is or was.
     ///
     /// # Errors
-    /// [`SourceError::Unavailable`]: nothing was settled.
-    pub(crate) async fn settle(
-        &self,
-        _name: &ItemName,
-        _key: &str,
-        _outcome: &Outcome,
-    ) -> Result<Settled, SourceError> {
-        Err(SourceError::Unsupported("this bucket is read only: start with --on-settle to settle items"))
+    /// [`SourceError::Unavailable`]: it is to be asked again. [`SourceError::Unsupported`] without a policy.
+    pub(crate) async fn settle(&self, name: &ItemName, key: &str, outcome: &Outcome) -> Result<Settled, SourceError> {
+        let inner = &*self.0;
+        let Settings { bucket, naming, settle, .. } = &*inner.settings;
+        let action = settle.action(key, outcome).ok_or(NOT_OFFERED)?;
+        let Some(_turn) = Turn::take(inner, name) else {
+            let why = "this item is being settled already".into();
+            return Err(SourceError::Unavailable { why, retry: Duration::from_secs(1) });
+        };
+        let head = match bucket.head(key, None).await {
+            Ok(head) => head,
+            Err(Error::NotFound(_)) => return Ok(Settled::Over),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        if naming.name(key, &head.etag, head.version_id.as_deref()).as_ref() != Ok(name) {
+            info!(%name, key, "settled a version that is no more: the new one is left alone");
+            return Ok(Settled::Superseded);
+        }
+        // By a raw name anything could be asked for; what is not listed is nobody's to settle.
+        if inner.settings.filter.judge(&listed(key, &head), bucket.s3().now()) != Verdict::Item {
+            return Ok(Settled::Superseded);
+        }
+        let settled = match &action {
+            Action::Delete => delete(bucket, key, &head).await,
+            Action::Move(to) => move_to(bucket, key, &head, to).await,
+            Action::Tag(tag, value) => inner.tag(key, &head, tag, value).await,
+            Action::Keep => Ok(inner.keep(key, &head)),
+        };
+        let settled = settled.map_err(|error| unavailable(&error))?;
+        info!(%name, key, ?action, ?settled, "settled");
+        Ok(settled)
     }
 
     /// An item that is not listed is settled: if it turns up, it is to be settled then.
-    pub(crate) fn remember(&self, _name: &ItemName, _outcome: &Outcome) {}
+    pub(crate) fn remember(&self, name: &ItemName, outcome: &Outcome) {
+        self.0.remembered.settle(name, outcome);
+    }
 
     /// Whether an item was settled before it turned up.
-    pub(crate) fn remembers(&self, _name: &ItemName) -> bool {
-        false
+    pub(crate) fn remembers(&self, name: &ItemName) -> bool {
+        self.0.remembered.was_settled(name)
     }
 
     /// What was asked for an item before it turned up; forgotten thereby.
-    pub(crate) fn take_remembered(&self, _name: &ItemName) -> Option<Outcome> {
-        None
+    pub(crate) fn take_remembered(&self, name: &ItemName) -> Option<Outcome> {
+        self.0.remembered.take(name)
+    }
+
+    /// Why an object that could be listed is not: it was settled to where it lies, failed and stays, or was found to be output.
+    pub(crate) fn withheld(&self, object: &Listed) -> Option<Why> {
+        let (inner, policy) = (&*self.0, &self.0.settings.settle);
+        if inner.remembered.stays(object.key.as_bytes(), object.etag.as_str().into()) {
+            return Some(Mark::Stays.why(&policy.on_settle));
+        }
+        inner.marks.of(&object.key, &object.etag).map(|mark| mark.why(&policy.on_settle))
+    }
+
+    /// Where settled objects are tagged: asks for the tags of `objects`, which no listing shows, so that [`withheld`](Self::withheld)
+    /// knows. One request each.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn learn(&self, objects: impl Iterator<Item = &Listed> + Send) -> Result<(), Error> {
+        match &self.0.settings.settle.on_settle {
+            OnSettle::Tag(tag, done) => self.0.marks.ask(&self.0.settings.bucket, objects, tag, done).await,
+            OnSettle::None | OnSettle::Delete | OnSettle::Move(_) => Ok(()),
+        }
+    }
+
+    /// What stands at `key` was found to be output of a worker, which no listing shows.
+    pub(crate) fn found_output(&self, key: &str, etag: &str) {
+        self.0.marks.set(key, etag, Mark::Output);
+    }
+}
+
+impl Inner {
+    /// Leaves an object that failed for good where it is, and lists it no more.
+    fn keep(&self, key: &str, head: &Head) -> Settled {
+        self.remembered.stay(key.as_bytes(), head.etag.as_str().into());
+        Settled::Kept(Mark::Stays.why(&self.settings.settle.on_settle))
+    }
+
+    async fn tag(&self, key: &str, head: &Head, tag: &str, value: &str) -> Result<Settled, Error> {
+        let bucket = &self.settings.bucket;
+        fault::point("s3.settle.tag.before").map_err(pass)?;
+        let tags = BTreeMap::from([(tag.to_owned(), value.to_owned())]);
+        let which = head.version_id.as_deref().map_or(Which::Etag(&head.etag), Which::Version);
+        match bucket.set_tags(key, which, &tags).await {
+            Ok(Tagged::Yes { .. }) => {}
+            Ok(Tagged::Changed) | Err(Error::NotFound(_)) => return Ok(Settled::Superseded),
+            Err(Error::Invalid(refused)) => {
+                let hint = "an object can have 10 tags: take one away, or settle by delete or move";
+                return Err(Error::Invalid(format!("{refused}; {hint}")));
+            }
+            Err(error) => return Err(error),
+        }
+        fault::point("s3.settle.tag.after").map_err(pass)?;
+        let mark = if value == policy::FAILED { Mark::Failed } else { Mark::Done };
+        self.marks.set(key, &head.etag, mark);
+        Ok(Settled::Kept(mark.why(&self.settings.settle.on_settle)))
+    }
+}
+
+/// In a bucket that keeps versions this makes a delete marker: to take the version itself away would have the one before it stand
+/// there again, and be listed.
+async fn delete(bucket: &Bucket, key: &str, head: &Head) -> Result<Settled, Error> {
+    fault::point("s3.settle.delete.before").map_err(pass)?;
+    let settled = match bucket.delete(key, Which::Etag(&head.etag)).await? {
+        Deleted::Yes { .. } => Settled::Over,
+        Deleted::Changed => Settled::Superseded,
+    };
+    fault::point("s3.settle.delete.after").map_err(pass)?;
+    Ok(settled)
+}
+
+/// Copies to `to`, or to that with a number if something else stands there, and then deletes. Killed in between, the next settle
+/// knows its copy again.
+async fn move_to(bucket: &Bucket, key: &str, head: &Head, to: &str) -> Result<Settled, Error> {
+    let was = contract::name::hash(&[key.as_bytes(), head.etag.as_bytes()]);
+    let marks = HashMap::from([(WAS.to_owned(), was.clone())]);
+    let which = head.version_id.as_deref().map_or(Which::Etag(&head.etag), Which::Version);
+    fault::point("s3.settle.copy.before").map_err(pass)?;
+    for n in 0..MOST {
+        let to = if n == 0 { to.to_owned() } else { format!("{to}.{n}") };
+        match bucket.copy_marked(Origin { key, which }, &to, &Condition::Absent, &marks).await {
+            Ok(Copied::Yes { .. }) => return delete(bucket, key, head).await,
+            Ok(Copied::Changed) | Err(Error::NotFound(_)) => return Ok(Settled::Superseded),
+            Ok(Copied::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        match bucket.head(&to, None).await {
+            Ok(there) if there.metadata.get(WAS) == Some(&was) => return delete(bucket, key, head).await,
+            Ok(_) => {}
+            Err(Error::NotFound(_)) => {
+                let why =
+                    format!("cannot move {} to {}: something came and went there", bucket.uri(key), bucket.uri(&to));
+                return Err(Error::Busy(why));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Busy(format!("cannot move {}: {MOST} others stand at {}", bucket.uri(key), bucket.uri(to))))
+}
+
+fn pass(source: std::io::Error) -> Error {
+    Error::Io { doing: "pass a fault point".to_owned(), source }
+}
+
+/// The right to settle an item, of which there is one.
+struct Turn<'a> {
+    inner: &'a Inner,
+    name: ItemName,
+}
+
+impl<'a> Turn<'a> {
+    fn take(inner: &'a Inner, name: &ItemName) -> Option<Self> {
+        let free = inner.settling.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        free.then(|| Self { inner, name: name.clone() })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.inner.settling.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
     }
 }

@@ -41,7 +41,7 @@ impl S3Source {
         let settings = Arc::new(settings);
         info!(
             bucket = settings.bucket.name(), prefix = settings.prefix, naming = ?settings.naming,
-            on_settle = ?settings.on_settle, presign = ?settings.presign, poll = ?settings.when.poll,
+            on_settle = ?settings.settle.on_settle, presign = ?settings.presign, poll = ?settings.when.poll,
             reconcile = ?settings.when.reconcile, "reading the bucket"
         );
         let shared = Shared {
@@ -49,12 +49,14 @@ impl S3Source {
             stamps: Arc::default(),
             vitals: Arc::new(Vitals::new(settings.when.max_stale)),
             settler: Settler::new(Arc::clone(&settings)),
+            settled: Arc::default(),
             metrics: Metrics::new(registry),
             settings: Arc::clone(&settings),
         };
         let (late, mut lates) = mpsc::unbounded_channel();
         let door = keeper::start(shared.clone(), late);
-        let inner = Arc::new(Inner { shared, items: Items::new(settings), door });
+        let items = Items::new(settings, shared.settler.clone());
+        let inner = Arc::new(Inner { shared, items, door });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             while let Some(name) = lates.recv().await {
@@ -89,6 +91,7 @@ impl Inner {
         let settled = self.shared.settler.settle(name, key, outcome).await;
         match &settled {
             Ok(Settled::Over) => {
+                self.shared.settled.add(&entry.key, entry.payload);
                 if matches!(catalog.look(&entry.key), Some(Known::Listed(now)) if now.name == *name) {
                     catalog.forget(&entry.key);
                 }

@@ -1,16 +1,17 @@
 //! What was seen of the bucket, put into the catalog.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use ambassador_kit::catalog::{Listing, Why};
+use ambassador_kit::catalog::{Known, Listing, Why};
 use contract::ItemName;
 use storage::Error;
-use storage_s3::{Head, Listed};
+use storage_s3::Listed;
 use tracing::debug;
 
 use super::{Keeper, Stamp};
 use crate::filter::Verdict;
+use crate::item::listed;
 
 /// How many withheld objects are held one by one, of those that will not be listed by themselves.
 const HELD: u64 = 100_000;
@@ -26,14 +27,31 @@ struct New {
 
 impl Keeper {
     /// Takes in what a listing showed. How many of them are new.
-    pub(super) fn take(&mut self, objects: Vec<Listed>) -> usize {
-        let now = SystemTime::now();
+    ///
+    /// # Errors
+    /// The store's, where each object's tags have to be asked for.
+    pub(super) async fn take(&mut self, objects: Vec<Listed>) -> Result<usize, Error> {
+        let now = self.shared.settings.bucket.s3().now();
         let catalog = Arc::clone(&self.shared.catalog);
         let mut candidates = Vec::with_capacity(objects.len());
         for object in objects {
             match self.shared.settings.filter.judge(&object, now) {
-                Verdict::Item => candidates.push(object),
-                Verdict::Withheld(why) => self.withhold(&object.key, why),
+                Verdict::Item if self.outputs.holds(&object.key) => {
+                    let why = self.shared.settings.filter.is_output();
+                    self.withhold(&object.key, why);
+                }
+                Verdict::Item => match self.shared.settler.withheld(&object) {
+                    Some(why) => self.withhold(&object.key, why),
+                    None => candidates.push(object),
+                },
+                Verdict::Withheld(why) => {
+                    // Who serves what lies beside a marker means to.
+                    let dir = self.shared.settings.filter.output_of(&object.key);
+                    if let Some(dir) = dir.filter(|dir| !self.prefix.starts_with(dir)) {
+                        self.outputs.meet(dir);
+                    }
+                    self.withhold(&object.key, why);
+                }
                 Verdict::Later(why, wait) => {
                     catalog.withhold(object.key.as_bytes(), why);
                     if self.young.len() < YOUNG {
@@ -42,25 +60,50 @@ impl Keeper {
                 }
             }
         }
-        let stamps: Vec<_> = candidates.iter().map(|object| self.stamp(object)).collect();
+        let mut stamps: Vec<_> = candidates.iter().map(|object| self.stamp(object)).collect();
+        let settled = Arc::clone(&self.shared.settled);
+        let mut stays = candidates.iter().zip(&stamps).map(|(object, stamp)| !settled.has(object.key.as_bytes(), *stamp));
+        let stays: Vec<bool> = stays.by_ref().collect();
+        if stays.contains(&false) {
+            let mut keep = stays.iter();
+            candidates.retain(|_| keep.next() == Some(&true));
+            let mut keep = stays.iter();
+            stamps.retain(|_| keep.next() == Some(&true));
+        }
         let known: Vec<bool> = catalog.batch(|batch| {
             let each = candidates.iter().zip(&stamps);
             each.map(|(object, stamp)| batch.confirm(object.key.as_bytes(), |kept| kept == stamp)).collect()
         });
         let unknown = candidates.into_iter().zip(stamps).zip(known).filter(|(_, known)| !known);
-        let new: Vec<New> = unknown.filter_map(|((object, stamp), _)| self.name(object, stamp)).collect();
+        let unknown: Vec<_> = unknown.map(|(each, _)| each).collect();
+        self.shared.settler.learn(unknown.iter().map(|(object, _)| object)).await?;
+        let mut new = Vec::with_capacity(unknown.len());
+        for (object, stamp) in unknown {
+            match self.shared.settler.withheld(&object) {
+                Some(why) => self.withhold(&object.key, why),
+                None => new.extend(self.name(object, stamp)),
+            }
+        }
         let listings: Vec<Listing> =
             catalog.batch(|batch| new.iter().map(|new| batch.list(new.key.as_bytes(), &new.name, new.stamp)).collect());
         let mut count = 0;
         for (new, _) in new.iter().zip(listings).filter(|(_, listing)| *listing == Listing::Listed) {
+            if settled.has(new.key.as_bytes(), new.stamp) {
+                // It was settled between the two looks at that.
+                catalog.forget(new.key.as_bytes());
+                continue;
+            }
             count += 1;
+            if self.seen.is_some() {
+                self.hot.learn(&new.key);
+            }
             debug!(name = %new.name, key = new.key, "listed");
             if self.shared.settler.remembers(&new.name) {
                 // Fails only when the source has ended.
                 let _ = self.late.send(new.name.clone());
             }
         }
-        count
+        Ok(count)
     }
 
     fn stamp(&self, object: &Listed) -> Stamp {
@@ -81,13 +124,15 @@ impl Keeper {
     }
 
     /// Withholds what will stay withheld: one by one only so many.
-    fn withhold(&mut self, key: &str, why: Why) {
-        if self.held < HELD {
-            self.held += 1;
-            self.shared.catalog.withhold(key.as_bytes(), why);
+    pub(super) fn withhold(&mut self, key: &str, why: Why) {
+        let catalog = &self.shared.catalog;
+        let known = !self.sweeping && matches!(catalog.look(key.as_bytes()), Some(Known::Withheld(_)));
+        if known || self.held < HELD {
+            self.held += u64::from(!known);
+            catalog.withhold(key.as_bytes(), why);
         } else {
-            self.not_held += 1;
-            self.shared.catalog.forget(key.as_bytes());
+            self.not_held += u64::from(self.sweeping);
+            catalog.forget(key.as_bytes());
         }
     }
 
@@ -101,37 +146,30 @@ impl Keeper {
     }
 
     /// Lists what has become old enough.
-    pub(super) fn grow_up(&mut self) {
+    pub(super) async fn grow_up(&mut self) {
         let later = self.young.split_off(&(Instant::now() + std::time::Duration::from_nanos(1)));
         let due = std::mem::replace(&mut self.young, later);
         for objects in due.into_values() {
-            self.take(objects);
+            if let Err(error) = self.take(objects).await {
+                // The next look at everything will tell.
+                debug!(error = sidecar::chain(&error), "cannot look at objects that are old enough now");
+            }
         }
     }
 
     /// Looks at one key.
     pub(super) async fn look(&mut self, key: &str) {
-        match self.shared.settings.bucket.head(key, None).await {
-            Ok(head) => {
-                self.take(vec![listed(key, head)]);
-            }
+        let looked = match self.shared.settings.bucket.head(key, None).await {
+            Ok(head) => self.take(vec![listed(key, &head)]).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(_) => {}
             Err(Error::NotFound(_)) => {
                 self.shared.catalog.forget(key.as_bytes());
             }
             // The next look at everything will tell.
             Err(error) => debug!(key, error = sidecar::chain(&error), "cannot look at a key"),
         }
-    }
-}
-
-/// As a listing would show it.
-pub(crate) fn listed(key: &str, head: Head) -> Listed {
-    Listed {
-        key: key.to_owned(),
-        size: head.size,
-        etag: head.etag,
-        version_id: head.version_id,
-        last_modified: head.last_modified,
-        storage_class: head.storage_class,
     }
 }
