@@ -8,13 +8,21 @@ OUT ?= demo-out
 
 .PHONY: help
 help: ## Show what there is to make
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Real mp4 files become thumbnails, end to end, on this machine (OUT=demo-out)
 	@scripts/setup ffmpeg
 	cargo build --locked --no-default-features -p files-ambassador -p queue-manager -p ffmpeg-worker
 	@examples/thumbnails/demo.sh "$(BIN)" "$(OUT)"
+
+.PHONY: demo-s3
+demo-s3: OUT = demo-s3-out
+demo-s3: ## The same from bucket to bucket, with a MinIO that is built and started here (OUT=demo-s3-out)
+	@scripts/setup ffmpeg curl python3 venv flock
+	cargo build --locked -p s3-ambassador -p queue-manager -p ffmpeg-worker
+	@set -e; servers=$$(tests/servers/s3/setup); clients=$$(tests/servers/s3-clients/setup); \
+		examples/s3-thumbnails/demo.sh "$(BIN)" "$$servers" "$$clients" "$(OUT)"
 
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
@@ -50,4 +58,4 @@ deny: ## Licences, sources and duplicate bans of the dependencies (needs cargo-d
 .PHONY: clean
 clean: ## Remove what was built and what the demo made
 	cargo clean
-	rm -rf demo-out
+	rm -rf demo-out demo-s3-out

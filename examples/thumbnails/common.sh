@@ -92,15 +92,16 @@ last_attempts() {
 blanks() { printf '%*s' "$(($1 > 0 ? $1 : 1))" ''; }
 counted() { printf '%4d %s' "$1" "$2" && { [ "$1" = 1 ] || printf s; }; }
 
-# get PATH: the body of a GET to the ambassador. A bare Debian has bash, and maybe no curl.
-get() {
+# get PATH: the body of the answer to a GET at `port`; get_all: its head too. A bare Debian has bash, and maybe no curl.
+get_all() {
     {
         exec 3<>"/dev/tcp/127.0.0.1/$port" || return 0
         printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$1" >&3
-        sed '1,/^\r*$/d' <&3
+        cat <&3
         exec 3>&-
     } 2>/dev/null
 }
+get() { get_all "$1" | sed '1,/^\r*$/d'; }
 
 # url PATH: the path as it stands in a URL.
 url() {
