@@ -16,10 +16,11 @@ pub struct S3Args {
     /// The region, where AWS_REGION and the profile do not say it [default: us-east-1 where there is an endpoint URL].
     #[arg(long, value_name = "REGION")]
     pub s3_region: Option<String>,
-    /// The profile of `~/.aws/config` to use.
-    #[arg(long, value_name = "NAME", env = "AWS_PROFILE")]
+    /// The profile of `~/.aws` to be, whatever else the environment says. AWS_PROFILE names one where AWS_ACCESS_KEY_ID does not say
+    /// who we are.
+    #[arg(long, value_name = "NAME")]
     pub s3_profile: Option<String>,
-    /// Certificates (PEM) to trust in place of the system's.
+    /// Certificates (PEM) of the authorities to trust, in place of the system's: for all that is asked, STS too.
     #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE")]
     pub s3_ca_bundle: Option<PathBuf>,
     /// Whether the bucket stands in the path or in the host name; `auto` is the path wherever there is an endpoint URL.

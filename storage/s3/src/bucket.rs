@@ -24,7 +24,7 @@ pub use self::presign::Presigned;
 pub use self::tags::Tagged;
 pub use self::uploads::{OpenUpload, Versioning};
 pub use self::write::{Condition, Written};
-use crate::error::Refusal;
+use crate::error::{Refusal, no_store};
 use crate::{Location, S3};
 
 /// A bucket of a store.
@@ -212,6 +212,9 @@ impl Bucket {
             .set_version_id(version.map(str::to_owned));
         let head =
             request.send().await.map_err(|error| Refusal::from(error).at(&format!("look at {}", self.uri(key))))?;
+        if head.e_tag().is_none() {
+            return Err(no_store(&format!("cannot look at {}", self.uri(key)), "tells no ETag"));
+        }
         Ok(Head {
             size: unsigned(head.content_length()),
             etag: unquoted(head.e_tag()),

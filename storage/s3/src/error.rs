@@ -6,6 +6,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use storage::Error;
 
+use crate::credentials::Failure;
+use crate::retry::EXPIRED;
+
 /// A store's refusal, before anybody has said what it means there.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -15,11 +18,19 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     /// All of it for people, the chain of causes in one line.
     pub(crate) message: String,
+    /// Where the bucket is, if the store says that it is elsewhere.
+    region: Option<String>,
+    /// Whether whoever answered does not speak S3, and what it does instead.
+    stranger: Option<String>,
+    /// Why there were no credentials to sign with.
+    failure: Option<Failure>,
 }
 
 impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, HttpResponse>> for Refusal {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+        let response = error.raw_response();
+        let status = response.map_or(0, |response| response.status().as_u16());
+        let header = |name: &str| response.and_then(|response| response.headers().get(name)).map(str::to_owned);
         let code = error.code().unwrap_or_default().to_owned();
         let message = match error.message() {
             Some(message) if !code.is_empty() => format!("{code}: {message}"),
@@ -27,11 +38,24 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, Htt
             _ if status != 0 => format!("HTTP {status}"),
             _ => chain(&error),
         };
-        Self { status, code, message }
+        let page = header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+        let speaks = response.and_then(|response| response.body().bytes()).is_some_and(|body| !body.is_empty());
+        let stranger = match (header("location"), code.is_empty()) {
+            (Some(to), true) if matches!(status, 301..=308) => Some(format!("redirects to {to}")),
+            (_, true) if page && status < 500 => Some("answers with a web page".to_owned()),
+            (_, true) if (200..300).contains(&status) => Some("answers with what is no S3".to_owned()),
+            (_, true) if speaks && matches!(status, 400 | 404 | 405) => Some("answers with what is no S3".to_owned()),
+            _ => None,
+        };
+        let region = header("x-amz-bucket-region");
+        // What the bucket's own region answers is no word about where it is.
+        let region = region.filter(|_| matches!(status, 301 | 307 | 308 | 400));
+        Self { status, code, message, region, stranger, failure: find(&error) }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes in one line, none said twice.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -44,6 +68,24 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn find(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return Some(failure.clone());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Whether a text says that the other side's certificate, or its TLS at all, was not accepted.
+pub(crate) fn is_distrusted(text: &str) -> bool {
+    ["invalid peer certificate", "corrupt message", "InvalidContentType", "no certificates"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
 impl Refusal {
     pub(crate) fn is_precondition(&self) -> bool {
         self.status == 412 || self.code == "PreconditionFailed"
@@ -54,7 +96,7 @@ impl Refusal {
         match self.code.as_str() {
             "NoSuchKey" | "NotFound" | "NoSuchVersion" => true,
             // A HEAD has no body, so no code either.
-            "" => self.status == 404,
+            "" => self.status == 404 && self.stranger.is_none(),
             _ => false,
         }
     }
@@ -67,22 +109,64 @@ impl Refusal {
 
     /// `doing`, which was refused so, as an error of the seam.
     pub(crate) fn at(self, doing: &str) -> Error {
-        let Self { status, code, message } = self;
+        if let Some(failure) = self.failure {
+            return failure.error();
+        }
+        let Self { status, code, message, region, stranger, .. } = self;
         let text = format!("cannot {doing}: {message}");
+        if let Some(does) = stranger {
+            return no_store(&text, &does);
+        }
         match (status, code.as_str()) {
             (_, "NoSuchBucket") => Error::Unsupported(format!("{text}; is the bucket's name right, and the endpoint?")),
+            (301 | 307 | 308, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+                elsewhere(&text, region)
+            }
+            // A HEAD cannot say why.
+            (400, "") if region.is_some() => elsewhere(&text, region),
+            (_, code) if EXPIRED.contains(&code) => Error::Unavailable {
+                doing: doing.to_owned(),
+                source: io::Error::other(format!("{message}; the credentials have expired: give others")),
+            },
+            (_, "InvalidAccessKeyId" | "InvalidToken" | "InvalidClientTokenId") => {
+                Error::Forbidden(format!("{text}; the store does not know the access key: is it of this endpoint?"))
+            }
+            (_, "SignatureDoesNotMatch") => Error::Forbidden(format!(
+                "{text}; is the secret key right, and does nothing in between change the Host header or the path?"
+            )),
+            (_, "RequestTimeTooSkewed") => {
+                Error::Forbidden(format!("{text}; this machine's clock and the store's are too far apart"))
+            }
+            (_, "NotImplemented") | (501, _) => Error::Unsupported(format!("{text}: this store lacks it")),
             (404, _) | (_, "NoSuchKey" | "NotFound" | "NoSuchVersion") => Error::NotFound(text),
             (401 | 403, _) => Error::Forbidden(text),
-            (301 | 307 | 308, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-                Error::Unsupported(format!(
-                    "{text}; the bucket is in another region: say it by --s3-region or AWS_REGION"
-                ))
-            }
             (409 | 412, _) => Error::Busy(text),
+            (408 | 429, _) | (_, "RequestTimeout") => away(doing, message),
             (400..=499, _) => Error::Invalid(text),
-            _ => Error::Unavailable { doing: doing.to_owned(), source: io::Error::other(message) },
+            (0, _) if is_distrusted(&message) => Error::Unsupported(format!(
+                "{text}; a store whose certificate is signed by an authority of its own needs --s3-ca-bundle (AWS_CA_BUNDLE)"
+            )),
+            _ => away(doing, message),
         }
     }
+}
+
+/// What is said of an answer that no store gives.
+pub(crate) fn no_store(text: &str, does: &str) -> Error {
+    Error::Unsupported(format!(
+        "{text}: whoever answers {does}; is the endpoint the S3 API itself, and nothing in between?"
+    ))
+}
+
+fn away(doing: &str, message: String) -> Error {
+    Error::Unavailable { doing: doing.to_owned(), source: io::Error::other(message) }
+}
+
+fn elsewhere(text: &str, region: Option<String>) -> Error {
+    Error::Unsupported(match region {
+        Some(region) => format!("{text}; the bucket is in {region}: say --s3-region {region} or AWS_REGION={region}"),
+        None => format!("{text}; the bucket is in another region: say it by --s3-region or AWS_REGION"),
+    })
 }
 
 impl std::fmt::Display for Refusal {

@@ -3,8 +3,11 @@
 mod args;
 mod bucket;
 mod client;
+mod clock;
+mod credentials;
 mod error;
 mod listing;
+mod retry;
 mod transfer;
 mod uri;
 
@@ -13,7 +16,8 @@ pub use bucket::{
     Bucket, Checksums, Condition, Copied, Deleted, Head, ListPage, ListQuery, Listed, OpenUpload, Origin, Presigned,
     Tagged, Versioning, Which, Written,
 };
-pub use client::S3;
+pub use client::{Identity, S3};
 pub use listing::{Listing, Walk, WalkPage};
+pub use retry::Patience;
 pub use transfer::{Digest, Fetched, Meter, SHA256_METADATA, ToFetch, ToUpload, Upload, Wanted};
 pub use uri::Location;

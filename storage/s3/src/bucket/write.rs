@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use storage::Error;
 
 use super::{Bucket, unquoted, version_id};
-use crate::error::Refusal;
+use crate::error::{Refusal, no_store};
 
 /// On what a write depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,10 @@ impl Bucket {
             .checksum_sha256(BASE64.encode(&Sha256::digest(&body)))
             .body(ByteStream::from(body));
         match request.send().await.map_err(Refusal::from) {
+            // Only the headers tell a store from a web page that is glad to see us.
+            Ok(put) if put.e_tag().is_none() => {
+                Err(no_store(&format!("cannot write {}", self.uri(key)), "tells no ETag"))
+            }
             Ok(put) => Ok(Written::Yes { etag: unquoted(put.e_tag()), version_id: version_id(put.version_id()) }),
             Err(refusal) if condition.is_refused(&refusal) => Ok(Written::Conflict),
             Err(refusal) => Err(refusal.at(&format!("write {}", self.uri(key)))),

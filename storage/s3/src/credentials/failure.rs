@@ -1,0 +1,111 @@
+//! Why there are no credentials, classed by what to do about it.
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use storage::Error;
+
+use super::Way;
+use crate::error::chain;
+
+/// Why there are no credentials. It travels through the SDK's errors where a request was under way already.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Failure {
+    kind: Kind,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Somebody has to change what is configured.
+    Configuration,
+    /// Whoever gives the credentials says no.
+    Refused,
+    /// It may work later.
+    Away,
+}
+
+/// What is said by those who refuse for good.
+const REFUSALS: [&str; 10] = [
+    "AccessDenied",
+    "InvalidIdentityToken",
+    "InvalidClientTokenId",
+    "IDPRejectedClaim",
+    "SignatureDoesNotMatch",
+    "UnauthorizedException",
+    "ForbiddenException",
+    "StatusCode(401)",
+    "StatusCode(403)",
+    "sso login",
+];
+
+impl Failure {
+    pub(crate) fn configuration(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Configuration, text: text.into() }
+    }
+
+    pub(crate) fn away(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Away, text: text.into() }
+    }
+
+    /// What `error` means, said by the only source that was asked.
+    pub(crate) fn of(way: &Way, error: &CredentialsError) -> Self {
+        let cause = chain(error);
+        if *way == Way::Instance && !has_answered(error) {
+            return Self::configuration(format!(
+                "there are no credentials: AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE or ~/.aws), \
+                 AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE and AWS_CONTAINER_CREDENTIALS_FULL_URI are not set, and no \
+                 instance tells its role ({cause}); set one of them, or say --s3-no-sign-request for a public bucket"
+            ));
+        }
+        let kind = match error {
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+                Kind::Configuration
+            }
+            _ if REFUSALS.iter().any(|word| cause.contains(word)) => Kind::Refused,
+            _ if is_local(error) => Kind::Configuration,
+            _ => Kind::Away,
+        };
+        let hint = way.hint(kind == Kind::Refused);
+        Self { kind, text: format!("{way} gives no credentials: {cause}{hint}; no other source is tried") }
+    }
+
+    /// As an error of the seam.
+    pub(crate) fn error(&self) -> Error {
+        match self.kind {
+            Kind::Configuration => Error::Unsupported(self.text.clone()),
+            Kind::Refused => Error::Forbidden(self.text.clone()),
+            Kind::Away => Error::Unavailable {
+                doing: "get credentials".to_owned(),
+                source: std::io::Error::other(self.text.clone()),
+            },
+        }
+    }
+}
+
+/// Whether anybody was there at all.
+fn has_answered(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<ConnectorError>() || error.to_string().contains("metadata service is disabled") {
+            return false;
+        }
+        next = error.source();
+    }
+    !error.to_string().contains("disabled")
+}
+
+/// Whether a file of ours cannot be read, or a program of ours cannot be run.
+fn is_local(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<ConnectorError>() {
+            return false;
+        }
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
