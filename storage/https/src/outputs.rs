@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bytes::Bytes;
+use contract::STAGING_DIR;
 use contract::item::encode_path;
 use http::{HeaderMap, Method};
 use http_body_util::{Either, Empty};
@@ -15,7 +16,7 @@ use crate::link::Link;
 use crate::publication::{HttpsPublication, fault_failed};
 use crate::standing::judge;
 use crate::target::Target;
-use crate::upload::{Condition, Put, put};
+use crate::upload::{Condition, Content, Put, Spot};
 
 /// Everything below one URL.
 #[derive(Debug)]
@@ -59,15 +60,12 @@ impl Outputs for HttpsOutputs {
     fn record<'a>(&'a self, claim: &'a Claim, account: &'a [u8]) -> BoxFuture<'a, Result<Option<String>, Error>> {
         Box::pin(async {
             let target = Target::new(&self.root, claim)?;
-            let Some(link) = target.report(claim.number) else { return Ok(None) };
+            let Some(spot) = target.report(claim.number) else { return Ok(None) };
             fault::point("worker.record.before").map_err(fault_failed)?;
-            let put = put(&self.client, &link, Bytes::copy_from_slice(account), &Condition::Always).await?;
+            let content = Content::Json(Bytes::copy_from_slice(account));
+            let put = spot.put(&self.client, &content, &Condition::Always).await?;
             fault::point("worker.record.after").map_err(fault_failed)?;
-            match put {
-                Put::Done => Ok(Some(link.to_string())),
-                Put::Conflict { .. } => Ok(None),
-                Put::Homeless(refusal) => Err(refusal.judge("keep the report", &link).at(&format!("put {link}"))),
-            }
+            Ok((put == Put::Done).then(|| spot.link.to_string()))
         })
     }
 
@@ -78,24 +76,21 @@ impl Outputs for HttpsOutputs {
 
 /// Puts a file that nobody takes for output, twice: the second time on the condition that it is not there.
 async fn check(client: &Client, root: &Link) -> Result<Vec<String>, Error> {
-    let path = format!("{}/check-{:016x}", contract::STAGING_DIR, fastrand::u64(..));
-    let link = root.below(&path).expect("it leads nowhere else");
+    let name = format!("check-{:016x}", fastrand::u64(..));
+    let below = |path: &str| root.below(path).expect("it leads nowhere else");
+    let link = below(&format!("{STAGING_DIR}/{name}"));
+    let spot = Spot { link: link.clone(), collections: vec![below(STAGING_DIR)] };
+    let content = Content::Json(Bytes::from_static(b"{}\n"));
     let mut notes = Vec::new();
-    match put(client, &link, Bytes::from_static(b"{}\n"), &Condition::Always).await {
-        Ok(Put::Done) => {}
-        Ok(Put::Conflict { .. } | Put::Homeless(_)) => {
-            notes.push(format!(
-                "{root} takes a PUT only where its collection is there already (WebDAV): each is made first"
-            ));
-            return Ok(notes);
-        }
+    match spot.put(client, &content, &Condition::Always).await {
+        Ok(_) => {}
         Err(Error::Forbidden(why)) => {
             notes.push(format!("{why}; so every item must bring \"uploads\", signed URLs to publish to"));
             return Ok(notes);
         }
         Err(error) => return Err(error),
     }
-    if let Put::Done = put(client, &link, Bytes::from_static(b"{}\n"), &Condition::Absent).await? {
+    if spot.put(client, &content, &Condition::Absent).await? == Put::Done {
         notes.push(format!(
             "{root} ignores If-None-Match: of two workers that are at one item at once, the last to commit wins"
         ));

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::progress::Progress;
 use crate::standing::{Seen, Size, judge, see, size};
 use crate::target::Target;
-use crate::upload::{Condition, Put, Upload, put};
+use crate::upload::{Condition, Content, Put};
 
 /// How many objects are under way at once.
 const AT_ONCE: usize = 8;
@@ -106,7 +106,8 @@ impl HttpsPublication {
 
     async fn publish(&self, output: &Output, progress: &Arc<Progress>) -> Result<(), Error> {
         let path = self.dir.join(OsStr::from_bytes(&decode_path(&output.path)));
-        Upload { client: &self.client, target: &self.target, output, path, progress }.run().await?;
+        let content = Content::File { path, output: output.clone(), progress: Arc::clone(progress) };
+        self.target.spot(&output.path)?.put(&self.client, &content, &Condition::Always).await?;
         self.read_back(output).await
     }
 
@@ -130,8 +131,7 @@ impl HttpsPublication {
         let mut json = serde_json::to_vec_pretty(&marker)
             .map_err(|error| Error::Io { doing: "write the marker".to_owned(), source: error.into() })?;
         json.push(b'\n');
-        let json = Bytes::from(json);
-        let link = self.target.write(MARKER_FILE)?;
+        let (content, spot) = (Content::Json(Bytes::from(json)), self.target.spot(MARKER_FILE)?);
         fault::point("worker.marker.before").map_err(fault_failed)?;
         for _ in 0..TRIES {
             let condition = match &seen {
@@ -140,15 +140,12 @@ impl HttpsPublication {
                 // Without an ETag the server has no way to hold anybody to what was seen.
                 Seen::Marker(..) => Condition::Always,
             };
-            let lost = match put(&self.client, &link, json.clone(), &condition).await? {
+            let lost = match spot.put(&self.client, &content, &condition).await? {
                 Put::Done => {
                     fault::point("worker.marker.after").map_err(fault_failed)?;
                     return self.confirm(marker).await;
                 }
                 Put::Conflict { lost } => lost,
-                Put::Homeless(refusal) => {
-                    return Err(refusal.judge("put the marker", &link).at(&format!("put {link}")));
-                }
             };
             // The marker that is in the way may be this very one, put by a request whose answer was lost.
             let (standing, now) = judge(&self.client, &self.target, &self.claim).await?;
@@ -157,6 +154,8 @@ impl HttpsPublication {
                     return Ok(Committed::Published(there.clone()));
                 }
                 Seen::Unknown => return Err(self.unreadable(lost)),
+                // Some stores show nothing to whom they do not know.
+                Seen::Nothing if self.target.is_signed() => return Err(self.unreadable(lost)),
                 Seen::Marker(..) | Seen::Nothing => {}
             }
             if let Some(end) = over(standing) {
@@ -164,7 +163,8 @@ impl HttpsPublication {
             }
             seen = now;
         }
-        Err(Error::Busy(format!("{link} changes each time before it can be replaced: others are at the same item")))
+        let marker = spot.link;
+        Err(Error::Busy(format!("{marker} changes each time before it can be replaced: others are at the same item")))
     }
 
     /// What is known when a marker is in the way that may not be read.
@@ -186,6 +186,7 @@ impl HttpsPublication {
         let link = self.target.read(MARKER_FILE)?;
         match see(&self.client, &link).await? {
             Seen::Unknown => Ok(Committed::Published(Box::new(marker))),
+            Seen::Nothing if self.target.is_signed() => Ok(Committed::Published(Box::new(marker))),
             Seen::Marker(there, _) if there.attempt == marker.attempt => Ok(Committed::Published(there)),
             Seen::Marker(there, _) => match self.claim.regard(&there, self.target.place())? {
                 Regard::Same => Ok(Committed::Already(there)),

@@ -69,7 +69,8 @@ async fn try_see(client: &Client, link: &Link, doing: &str) -> Result<Seen, Fail
     match answer.status {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Seen::Nothing),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => return Ok(Seen::Unknown),
+        // Not every store says no in the same way.
+        status if matches!(status.as_u16(), 400 | 401 | 403 | 405 | 409) => return Ok(Seen::Unknown),
         _ => {
             let link = answer.link.clone();
             return Err(client.refusal(answer).await.judge(doing, &link));

@@ -8,6 +8,7 @@ use contract::{ATTEMPTS_DIR, MARKER_FILE};
 use storage::{Claim, Error};
 
 use crate::link::Link;
+use crate::upload::Spot;
 
 /// The place of one item. Paths are relative to it and percent-encoded, as in a marker.
 #[derive(Clone, Debug)]
@@ -83,9 +84,18 @@ impl Target {
         })
     }
 
-    /// Where the account of a failed attempt goes, if anywhere.
-    pub(crate) fn report(&self, number: u32) -> Option<Link> {
-        self.write(&format!("{ATTEMPTS_DIR}/{number}/report.json")).ok()
+    /// Where `path` is put.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub(crate) fn spot(&self, path: &str) -> Result<Spot, Error> {
+        let collections = if self.signed.is_some() { Vec::new() } else { self.collections(path) };
+        Ok(Spot { link: self.write(path)?, collections })
+    }
+
+    /// Where the account of a failed attempt is put, if anywhere.
+    pub(crate) fn report(&self, number: u32) -> Option<Spot> {
+        self.spot(&format!("{ATTEMPTS_DIR}/{number}/report.json")).ok()
     }
 
     /// Where markers would be of items whose output this one would lie in.
@@ -99,7 +109,7 @@ impl Target {
     }
 
     /// The collections in which `path` lies, the outermost first, below the root.
-    pub(crate) fn collections(&self, path: &str) -> Vec<Link> {
+    fn collections(&self, path: &str) -> Vec<Link> {
         let mut parts = self.within.clone();
         parts.extend(path.split('/').map(str::to_owned));
         parts.pop();
@@ -176,6 +186,9 @@ mod tests {
             texts(target.collections("s/f")),
             ["https://h/out/x", "https://h/out/x/a%20b", "https://h/out/x/a%20b/s"]
         );
-        assert_eq!(target.report(3).expect("a place").to_string(), "https://h/out/x/a%20b/_attempts/3/report.json");
+        assert_eq!(
+            target.report(3).expect("a place").link.to_string(),
+            "https://h/out/x/a%20b/_attempts/3/report.json"
+        );
     }
 }
