@@ -175,7 +175,7 @@ impl Bucket {
             .send()
             .await
             .map_err(|error| Refusal::from(error).at(&format!("list {}", self.uri(&query.prefix))))?;
-        let encoded = page.encoding_type().is_some();
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let plain = |text: &str| if encoded { decode(text) } else { text.to_owned() };
         let objects = page.contents().iter().map(|object| Listed {
             key: plain(object.key().unwrap_or_default()),

@@ -69,7 +69,7 @@ impl Bucket {
             let page = request.send().await;
             let page =
                 page.map_err(|error| Refusal::from(error).at(&format!("list the uploads to {}", self.uri(prefix))))?;
-            let encoded = page.encoding_type().is_some();
+            let encoded = page.encoding_type() == Some(&EncodingType::Url);
             let plain = |text: &str| if encoded { decode(text) } else { text.to_owned() };
             uploads.extend(page.uploads().iter().filter_map(|upload| {
                 let (key, id) = (plain(upload.key()?), upload.upload_id()?.to_owned());

@@ -30,7 +30,7 @@ impl Bucket {
         let page = request.send().await;
         let page =
             page.map_err(|error| Refusal::from(error).at(&format!("list versions of {}", self.uri(&query.prefix))))?;
-        let encoded = page.encoding_type().is_some();
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let plain = |text: &str| if encoded { decode(text) } else { text.to_owned() };
         let latest = page.versions().iter().filter(|version| version.is_latest().unwrap_or_default());
         let objects = latest.map(|object| Listed {
