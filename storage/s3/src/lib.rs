@@ -6,7 +6,10 @@ mod client;
 mod clock;
 mod credentials;
 mod error;
+mod inputs;
 mod listing;
+mod outputs;
+mod store;
 mod retry;
 mod transfer;
 mod uri;
@@ -19,5 +22,6 @@ pub use bucket::{
 pub use client::{Identity, S3};
 pub use listing::{Listing, Walk, WalkPage};
 pub use retry::Patience;
+pub use store::{PublishMode, S3Store};
 pub use transfer::{Digest, Fetched, Meter, SHA256_METADATA, ToFetch, ToUpload, Upload, Wanted};
 pub use uri::Location;

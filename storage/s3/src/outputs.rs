@@ -1,0 +1,132 @@
+//! An output root in a bucket.
+
+mod check;
+mod judge;
+mod label;
+mod prune;
+mod publication;
+mod run;
+mod site;
+mod upload;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use sidecar::{chain, fault};
+use storage::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing};
+use tracing::{info, warn};
+
+use self::judge::judge;
+use self::label::Label;
+use self::publication::S3Publication;
+use self::run::Run;
+use self::site::Site;
+use crate::{Bucket, Condition, Location, PublishMode, Written};
+
+/// Uploads in parts of no living run. No object takes this long to carry, and AWS advises buckets to abort after as long.
+const DEAD_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Outputs below a prefix of a bucket.
+#[derive(Debug)]
+pub(crate) struct S3Outputs {
+    bucket: Bucket,
+    /// Empty, or with a slash at its end.
+    root: String,
+    mode: PublishMode,
+}
+
+impl S3Outputs {
+    pub(crate) fn new(bucket: Bucket, root: String, mode: PublishMode) -> Self {
+        let root = if root.is_empty() || root.ends_with('/') { root } else { format!("{root}/") };
+        Self { bucket, root, mode }
+    }
+
+    fn site(&self, place: &Place) -> Result<Site, Error> {
+        Site::new(self.bucket.clone(), &self.root, place, self.mode)
+    }
+
+    /// Aborts the uploads that runs which died long ago have left open, of items that nobody has come back to.
+    async fn abort_forgotten(&self) -> Result<(), Error> {
+        let long_ago = SystemTime::now() - DEAD_AFTER;
+        for upload in self.bucket.list_uploads(&self.root).await? {
+            let is_old = upload.initiated.is_some_and(|begun| begun.0 < long_ago);
+            // In a bucket that others use too, only what bears a name that nobody else gives.
+            if is_old && Run::is_within(&upload.key) {
+                self.bucket.abort_upload(&upload.key, &upload.id).await?;
+                info!(key = upload.key, "aborted an upload that a dead run had left open");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outputs for S3Outputs {
+    fn uri(&self, place: &Place) -> String {
+        let key = format!("{}{}", self.root, place.as_path().display());
+        let key = self.site(place).map_or(key, |site| site.prefix().to_owned());
+        Location { bucket: self.bucket.name().to_owned(), key }.to_string()
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            if let Err(error) = self.abort_forgotten().await {
+                info!(error = chain(&error), "uploads left open cannot be looked for; a lifecycle rule can abort them");
+            }
+            Ok(())
+        })
+    }
+
+    fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>> {
+        Box::pin(async {
+            let site = self.site(&claim.place)?;
+            let standing = judge(&site, claim).await?.standing;
+            if let Standing::Published(marker) = &standing {
+                // Whoever committed it may have been killed before it had cleared away what dead runs left.
+                prune::best_effort(&site, claim, marker, None).await;
+            }
+            Ok(standing)
+        })
+    }
+
+    fn begin<'a>(&'a self, claim: Claim, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Publication>, Error>> {
+        Box::pin(async move {
+            let site = self.site(&claim.place)?;
+            Ok(Box::new(S3Publication::begin(site, claim, scratch)?) as Box<dyn Publication>)
+        })
+    }
+
+    fn record<'a>(&'a self, claim: &'a Claim, account: &'a [u8]) -> BoxFuture<'a, Result<Option<String>, Error>> {
+        Box::pin(async {
+            let site = self.site(&claim.place)?;
+            let key = site.report(claim.number)?;
+            let label = Label::of_report(claim).metadata();
+            let body = Bytes::copy_from_slice(account);
+            fault::point("worker.record.before").map_err(Error::fault)?;
+            let mut written = site.bucket.put(&key, body.clone(), &Condition::Absent, &label).await?;
+            if written == Written::Conflict {
+                let stands = site.bucket.head(&key, None).await?;
+                if !Label::is_of(&stands, claim) {
+                    return Err(Error::Taken(format!("{} is of another item", site.bucket.uri(&key))));
+                }
+                written = site.bucket.put(&key, body, &Condition::Is(stands.etag), &label).await?;
+            }
+            fault::point("worker.record.after").map_err(Error::fault)?;
+            match written {
+                Written::Yes { .. } => Ok(Some(site.bucket.uri(&key))),
+                Written::Conflict => {
+                    warn!(key, "another attempt of the same number keeps its report");
+                    Ok(None)
+                }
+            }
+        })
+    }
+
+    fn idle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.bucket.s3().idle())
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(check::check(&self.bucket, &self.root))
+    }
+}

@@ -1,0 +1,184 @@
+//! Clearing away what no marker names and none ever will.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use contract::Marker;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use sidecar::{chain, fault};
+use storage::{Claim, Error};
+use tracing::{info, warn};
+
+use super::judge::{PARALLEL, read_marker};
+use super::label::Label;
+use super::run::{Base, Run};
+use super::site::Site;
+use super::upload::noted;
+use crate::{Deleted, Head, Listed, Which};
+
+/// The largest note of uploads that is read.
+const LARGEST_NOTE: usize = 16 * 1024 * 1024;
+
+/// Clears away what dead runs have left at a place where this marker was seen; what cannot be cleared away is no reason to
+/// fail. `own` is the run that wrote the marker, where that is known: all its uploads are over.
+pub(super) async fn best_effort(site: &Site, claim: &Claim, marker: &Marker, own: Option<&Run>) {
+    match prune(site, claim, marker, own).await {
+        Ok(0) => {}
+        Ok(removed) => info!(removed, "cleared away what earlier runs of the item had left"),
+        Err(error) => warn!(error = chain(&error), "left what earlier runs of the item have left"),
+    }
+}
+
+/// Removes what a run of ours has uploaded and will not name.
+pub(super) async fn discard(site: &Site, run: &Run) -> Result<(), Error> {
+    let mut pages = site.below(site.run(run));
+    while let Some(page) = pages.try_next().await? {
+        let removals = page.iter().map(|object| remove(site, &object.key, Which::Current));
+        let removals = stream::iter(removals.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+        removals.try_for_each(|_| std::future::ready(Ok(()))).await?;
+    }
+    Ok(())
+}
+
+/// Removes what earlier runs have left, and says how many objects and uploads that were.
+///
+/// First all is listed, then the marker is read. Whoever had uploaded something by then and set out from another marker than the
+/// one that stands now can never commit any more: it would replace a marker with an ETag that does not come back. So what bears
+/// its name may be removed, now or by a process that was stopped here and goes on tomorrow.
+async fn prune(site: &Site, claim: &Claim, seen: &Marker, own: Option<&Run>) -> Result<usize, Error> {
+    let keys = named(site, seen);
+    let own_note = own.map(|run| site.note(run));
+    let mut left = Vec::new();
+    let mut pages = site.below(site.prefix().to_owned());
+    while let Some(page) = pages.try_next().await? {
+        let ours = |key: &String| *key == site.marker() || keys.contains(key) || key.ends_with("/report.json");
+        left.extend(page.into_iter().filter(|object| !ours(&object.key)).filter_map(|object| Left::of(site, object)));
+    }
+    if left.is_empty() {
+        return Ok(0);
+    }
+    let Some((stands, etag)) = read_marker(site).await? else { return Ok(0) };
+    if stands.item.key != claim.item.key {
+        return Ok(0);
+    }
+    let sweep = Sweep { site, claim, keys: named(site, &stands), current: Base::of(Some(&etag)), own_note };
+    // Notes go last: while one is there, somebody comes back for the uploads that it names.
+    left.sort_by_key(Left::is_note);
+    let mut removed = 0;
+    for left in left.chunk_by(|a, b| a.is_note() == b.is_note()) {
+        let removals = left.iter().map(|left| sweep.clear(left));
+        let mut removals = stream::iter(removals.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+        while let Some(gone) = removals.try_next().await? {
+            removed += gone;
+        }
+    }
+    Ok(removed)
+}
+
+/// Something that no marker names, and where it is.
+enum Left {
+    /// Below the prefix of a run.
+    Object(Run, String),
+    /// The note of what a run uploads in parts.
+    Note(Run, String),
+    /// At a name of its own, where a run in place may have put it.
+    InPlace(String),
+}
+
+impl Left {
+    fn of(site: &Site, object: Listed) -> Option<Self> {
+        let key = object.key;
+        match key.strip_prefix(&site.attempts()) {
+            None => Some(Self::InPlace(key)),
+            Some(inside) => {
+                let run = Run::parse(inside.split('/').next()?)?;
+                Some(if key == site.note(&run) { Self::Note(run, key) } else { Self::Object(run, key) })
+            }
+        }
+    }
+
+    fn is_note(&self) -> bool {
+        matches!(self, Self::Note(..))
+    }
+}
+
+/// What is known when the clearing begins.
+struct Sweep<'a> {
+    site: &'a Site,
+    claim: &'a Claim,
+    /// What the marker that stands names.
+    keys: HashSet<String>,
+    /// What whoever may still commit set out from.
+    current: Base,
+    own_note: Option<String>,
+}
+
+impl Sweep<'_> {
+    async fn clear(&self, left: &Left) -> Result<usize, Error> {
+        match left {
+            Left::Object(_, key) | Left::Note(_, key) | Left::InPlace(key) if self.keys.contains(key) => Ok(0),
+            Left::Object(run, _) | Left::Note(run, _) if run.base() == self.current => Ok(0),
+            Left::Object(_, key) => remove(self.site, key, Which::Current).await,
+            Left::Note(_, key) if self.own_note.as_ref() == Some(key) => {
+                remove(self.site, key, Which::Current).await.map(|_| 0)
+            }
+            Left::Note(_, key) => self.abort_noted(key).await,
+            Left::InPlace(key) => match self.site.bucket.head(key, None).await {
+                Ok(head) if self.is_dead(&head) => remove(self.site, key, Which::Etag(&head.etag)).await,
+                Ok(_) | Err(Error::NotFound(_)) => Ok(0),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Whether a dead run of this item has put it there.
+    fn is_dead(&self, head: &Head) -> bool {
+        Label::is_of(head, self.claim) && Label::run(head).is_some_and(|run| run.base() != self.current)
+    }
+
+    /// Aborts what a dead run was uploading in parts, and removes its note of it.
+    async fn abort_noted(&self, note: &str) -> Result<usize, Error> {
+        let bucket = &self.site.bucket;
+        let json = match bucket.read(note, LARGEST_NOTE).await {
+            Ok((json, _)) => json,
+            Err(Error::NotFound(_)) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        // In place a living run may be uploading to the same key; it set out from the marker that stands, so it began later.
+        let before = match bucket.head(&self.site.marker(), None).await?.last_modified {
+            // A HEAD tells whole seconds only.
+            Some(committed) => committed.0 + Duration::from_secs(1),
+            None => SystemTime::UNIX_EPOCH,
+        };
+        let mut aborted = 0;
+        for key in noted(&json).into_iter().filter(|key| key.starts_with(self.site.prefix())) {
+            let of_run = key.starts_with(&self.site.attempts());
+            let uploads = bucket.list_uploads(&key).await?;
+            let dead = uploads.into_iter().filter(|upload| {
+                upload.key == key && (of_run || upload.initiated.is_some_and(|begun| begun.0 < before))
+            });
+            for upload in dead {
+                fault::point("worker.prune.before").map_err(Error::fault)?;
+                bucket.abort_upload(&upload.key, &upload.id).await?;
+                fault::point("worker.prune.after").map_err(Error::fault)?;
+                aborted += 1;
+            }
+        }
+        remove(self.site, note, Which::Current).await?;
+        Ok(aborted)
+    }
+}
+
+fn named(site: &Site, marker: &Marker) -> HashSet<String> {
+    marker.outputs.iter().filter_map(|output| site.named(&output.path)).collect()
+}
+
+async fn remove(site: &Site, key: &str, which: Which<'_>) -> Result<usize, Error> {
+    fault::point("worker.prune.before").map_err(Error::fault)?;
+    let deleted = site.bucket.delete(key, which).await?;
+    fault::point("worker.prune.after").map_err(Error::fault)?;
+    Ok(match deleted {
+        Deleted::Yes { .. } => 1,
+        Deleted::Changed => 0,
+    })
+}

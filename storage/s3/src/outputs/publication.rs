@@ -1,0 +1,255 @@
+//! The commit to a bucket: everything uploaded first, and then the marker that names it, on the condition that the marker seen
+//! before the first upload still stands.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use contract::marker::{ApiV1, MarkerKind, Output};
+use contract::{Marker, Timestamp};
+use sidecar::{fault, tree};
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
+use tracing::warn;
+
+use super::judge::{Sight, is_whole, judge, read_marker, refuse_above};
+use super::label::Label;
+use super::prune;
+use super::run::Run;
+use super::site::Site;
+use super::upload::{Measured, Parcel, Sent, measure, note, send, still_there};
+use crate::{Condition, PublishMode, Written};
+
+/// How often a run that meets another one of its item looks again before it leaves the item to a later attempt.
+const TRIES: u32 = 5;
+
+/// A run's output, gathered in a local directory.
+#[derive(Debug)]
+pub(super) struct S3Publication {
+    site: Site,
+    claim: Claim,
+    dir: Gathered,
+}
+
+/// The directory; removed when dropped.
+#[derive(Debug)]
+struct Gathered(PathBuf);
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        if let Err(error) = tree::remove(&self.0) {
+            warn!(path = %self.0.display(), %error, "cannot remove gathered output; it goes with the scratch directory");
+        }
+    }
+}
+
+/// Output that lies in the bucket, named by nothing yet.
+struct Uploaded {
+    run: Run,
+    outputs: Vec<Output>,
+    /// The marker that it may replace.
+    replaces: Option<String>,
+}
+
+/// What a try to upload came to.
+enum Tried {
+    Uploaded(Uploaded),
+    Over(Committed),
+    /// Another run of this item is at it too.
+    Clash,
+}
+
+impl S3Publication {
+    pub(super) fn begin(site: Site, claim: Claim, scratch: &Path) -> Result<Self, Error> {
+        let failed = |e| Error::io(format!("create a directory in {}", scratch.display()), e);
+        let dir = tempfile::Builder::new().prefix("out.").tempdir_in(scratch).map_err(failed)?;
+        Ok(Self { site, claim, dir: Gathered(dir.keep()) })
+    }
+
+    async fn publish(&self, draft: Draft, verify: BoxFuture<'_, Result<(), Error>>) -> Result<Committed, Error> {
+        let measured = measure(&self.dir.0).await?;
+        if measured.is_empty() && !draft.allow_empty {
+            return Err(Error::Unpublishable(
+                "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),
+            ));
+        }
+        let mut tries = 0;
+        let uploaded = loop {
+            match self.upload(&measured).await? {
+                Tried::Uploaded(uploaded) => break uploaded,
+                Tried::Over(committed) => return Ok(committed),
+                Tried::Clash => tries += 1,
+            }
+            if tries == TRIES {
+                return Err(self.busy());
+            }
+            pause(tries).await;
+        };
+        if let Err(error) = verify.await {
+            self.discard(&uploaded.run).await;
+            return Err(error);
+        }
+        let marker = self.marker(&uploaded, draft.result);
+        self.commit_marker(uploaded, marker).await
+    }
+
+    /// Looks at the place, then uploads, then looks whether nobody was there meanwhile.
+    async fn upload(&self, measured: &[Measured]) -> Result<Tried, Error> {
+        let (site, claim) = (&self.site, &self.claim);
+        let sight = judge(site, claim).await?;
+        match sight.standing {
+            Standing::Free | Standing::Replaceable => {}
+            Standing::Published(marker) => {
+                prune::best_effort(site, claim, &marker, None).await;
+                return Ok(Tried::Over(Committed::Already(marker)));
+            }
+            Standing::Superseded { revision } => return Ok(Tried::Over(Committed::Superseded { revision })),
+        }
+        let run = Run::new(claim.number, &claim.attempt, sight.etag.as_deref());
+        let parcels = Parcel::pack(site, &run, measured)?;
+        match self.upload_all(&run, &sight, &parcels).await {
+            Ok(true) => {
+                let outputs = parcels.into_iter().map(|parcel| parcel.output).collect();
+                Ok(Tried::Uploaded(Uploaded { run, outputs, replaces: sight.etag }))
+            }
+            Ok(false) => {
+                self.discard(&run).await;
+                Ok(Tried::Clash)
+            }
+            Err(error) => {
+                self.discard(&run).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether everything is there and could be named now.
+    async fn upload_all(&self, run: &Run, sight: &Sight, parcels: &[Parcel<'_>]) -> Result<bool, Error> {
+        let (site, claim) = (&self.site, &self.claim);
+        note(site, claim, run, parcels).await?;
+        let Sent::All(etags) = send(site, claim, run, sight, parcels).await? else { return Ok(false) };
+        let marker = async {
+            match site.bucket.head(&site.marker(), None).await {
+                Ok(head) => Ok(Some(head.etag)),
+                Err(Error::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let (marker, (), whole) =
+            futures_util::try_join!(marker, refuse_above(site, claim), still_there(site, run, &etags))?;
+        Ok(whole && marker == sight.etag)
+    }
+
+    fn marker(&self, uploaded: &Uploaded, result: Option<serde_json::Value>) -> Marker {
+        Marker {
+            kind: MarkerKind::Success,
+            api_version: ApiV1::V1,
+            item: self.claim.item.clone(),
+            revision: self.claim.revision,
+            attempt: self.claim.attempt.clone(),
+            committed_at: Timestamp::now(),
+            outputs: uploaded.outputs.clone(),
+            result,
+        }
+    }
+
+    /// Writes the marker, once: a run whose condition did not hold never commits on another one.
+    async fn commit_marker(&self, uploaded: Uploaded, marker: Marker) -> Result<Committed, Error> {
+        let Uploaded { run, replaces, .. } = uploaded;
+        let mut json = serde_json::to_vec_pretty(&marker).expect("a marker is JSON");
+        json.push(b'\n');
+        let json = Bytes::from(json);
+        let condition = replaces.clone().map_or(Condition::Absent, Condition::Is);
+        let label = Label::of_run(&self.claim, &run).metadata();
+        let mut tries = 0;
+        loop {
+            fault::point("worker.commit.before").map_err(Error::fault)?;
+            let written = self.site.bucket.put(&self.site.marker(), json.clone(), &condition, &label).await;
+            fault::point("worker.commit.after").map_err(Error::fault)?;
+            let error = match written {
+                Ok(Written::Yes { .. }) => break,
+                Ok(Written::Conflict) => None,
+                Err(error) => Some(error),
+            };
+            // Whatever was answered (nothing, or no to a repetition of what had been done): what stands there tells.
+            let stands = match (read_marker(&self.site).await, error) {
+                (Ok(stands), None) => stands,
+                // What cannot be told apart from a write that is still on its way leaves all as it is.
+                (Ok(stands), Some(error)) if stands.as_ref().map(|(_, etag)| etag) == replaces.as_ref() => {
+                    return Err(error);
+                }
+                (Ok(stands), Some(_)) => stands,
+                (Err(_), Some(error)) | (Err(error), None) => return Err(error),
+            };
+            match stands {
+                Some((stands, _)) if stands == marker => break,
+                stands if stands.as_ref().map(|(_, etag)| etag) == replaces.as_ref() => {
+                    // Refused, although it holds: another write was under way.
+                    tries += 1;
+                    if tries == TRIES {
+                        return Err(self.busy());
+                    }
+                    pause(tries).await;
+                }
+                Some((stands, _)) => return self.outdone(stands).await,
+                None => return Err(self.busy()),
+            }
+        }
+        prune::best_effort(&self.site, &self.claim, &marker, Some(&run)).await;
+        Ok(Committed::Published(Box::new(marker)))
+    }
+
+    /// Another run's marker stands where ours was to be.
+    async fn outdone(&self, stands: Marker) -> Result<Committed, Error> {
+        let (site, claim) = (&self.site, &self.claim);
+        match claim.regard(&stands, &site.bucket.uri(site.prefix()))? {
+            Regard::Same if is_whole(site, &stands).await? => {
+                prune::best_effort(site, claim, &stands, None).await;
+                Ok(Committed::Already(Box::new(stands)))
+            }
+            Regard::Newer { revision } => {
+                prune::best_effort(site, claim, &stands, None).await;
+                Ok(Committed::Superseded { revision })
+            }
+            Regard::Same | Regard::Older => Err(self.busy()),
+        }
+    }
+
+    /// Takes back what a run has uploaded that no marker names or will name. In place it stays for the next run to write over or
+    /// to clear away: another run may have written there since.
+    async fn discard(&self, run: &Run) {
+        // What was given up is aborted by then.
+        self.site.bucket.s3().idle().await;
+        if self.site.mode == PublishMode::Attempts
+            && let Err(error) = prune::discard(&self.site, run).await
+        {
+            warn!(%error, "left what was uploaded; a later run of the item clears it away");
+        }
+    }
+
+    fn busy(&self) -> Error {
+        Error::Busy(format!(
+            "another run published to {} in the same instant; run the item again",
+            self.site.bucket.uri(self.site.prefix())
+        ))
+    }
+}
+
+impl Publication for S3Publication {
+    fn dir(&self) -> &Path {
+        &self.dir.0
+    }
+
+    fn commit<'a>(
+        self: Box<Self>,
+        draft: Draft,
+        verify: BoxFuture<'a, Result<(), Error>>,
+    ) -> BoxFuture<'a, Result<Committed, Error>> {
+        Box::pin(async move { self.publish(draft, verify).await })
+    }
+}
+
+/// Lets the other run come to its end: a random part of a span that doubles.
+async fn pause(tries: u32) {
+    let span = Duration::from_millis(100).saturating_mul(1 << tries.min(6));
+    tokio::time::sleep(span.mul_f64(fastrand::f64())).await;
+}

@@ -1,0 +1,211 @@
+//! A run's files on their way into the bucket.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use contract::item::{decode_path, encode_path};
+use contract::marker::Output;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use sidecar::fault;
+use storage::{Claim, Error};
+
+use super::judge::{Sight, stranger_at};
+use super::label::Label;
+use super::run::Run;
+use super::site::Site;
+use crate::{Condition, Digest, Meter, PublishMode, Upload, Written};
+
+/// What is smaller is never uploaded in parts: no store takes smaller ones.
+const SMALLEST_IN_PARTS: u64 = 5 * 1024 * 1024;
+
+/// A file that a run wrote, and what it holds.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    from: PathBuf,
+    /// By the name it has in the directory.
+    output: Output,
+    digest: Digest,
+}
+
+/// A file on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Parcel<'a> {
+    measured: &'a Measured,
+    key: String,
+    /// As the marker names it.
+    pub(super) output: Output,
+}
+
+/// How the uploads of a run ended.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// All are there; the ETag of each by its key.
+    All(HashMap<String, String>),
+    /// Another run of this item is at it too: look again.
+    Clash,
+}
+
+/// Every file below `dir`, sorted by path.
+pub(super) async fn measure(dir: &Path) -> Result<Vec<Measured>, Error> {
+    let walked = dir.to_owned();
+    let files = blocking(move || storage::output_files(&walked)).await?;
+    let parallel = std::thread::available_parallelism().map_or(1, usize::from);
+    let measured = files.into_iter().map(|file| {
+        let from = dir.join(&file);
+        async move {
+            let digest = Digest::of(&from).await.map_err(|error| match error {
+                Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Error::Unpublishable(
+                    format!("{} was written so that it cannot be read: check its mode", from.display()),
+                ),
+                error => error,
+            })?;
+            let path = encode_path(file.as_os_str().as_bytes());
+            let output = Output { path, size: digest.size(), sha256: digest.sha256() };
+            Ok::<_, Error>(Measured { from, output, digest })
+        }
+    });
+    let mut measured: Vec<_> = stream::iter(measured.collect::<Vec<_>>()).buffered(parallel).try_collect().await?;
+    measured.sort_by(|a, b| a.output.path.cmp(&b.output.path));
+    Ok(measured)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Error::Busy(format!("the process is ending: {error}"))),
+        },
+    }
+}
+
+impl<'a> Parcel<'a> {
+    /// What of `measured` goes where.
+    pub(super) fn pack(site: &Site, run: &Run, measured: &'a [Measured]) -> Result<Vec<Self>, Error> {
+        let pack = |measured: &'a Measured| {
+            let (output, key) = site.publish(run, &measured.output)?;
+            Ok(Self { measured, key, output })
+        };
+        measured.iter().map(pack).collect()
+    }
+}
+
+/// Notes what a run is about to upload in parts, where whoever comes after its death finds it: not every store lists the
+/// uploads below a prefix.
+pub(super) async fn note(site: &Site, claim: &Claim, run: &Run, parcels: &[Parcel<'_>]) -> Result<(), Error> {
+    let large = parcels.iter().filter(|parcel| parcel.output.size >= SMALLEST_IN_PARTS);
+    let keys: Vec<_> = large.map(|parcel| encode_path(parcel.key.as_bytes())).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    fault::point("worker.note.before").map_err(Error::fault)?;
+    let json = serde_json::to_vec(&keys).expect("a list of strings is JSON");
+    let label = Label::of_run(claim, run).metadata();
+    site.bucket.put(&site.note(run), Bytes::from(json), &Condition::Always, &label).await?;
+    fault::point("worker.note.after").map_err(Error::fault)
+}
+
+/// The keys that [`note`] wrote down.
+pub(super) fn noted(json: &[u8]) -> Vec<String> {
+    let keys: Vec<String> = serde_json::from_slice(json).unwrap_or_default();
+    keys.iter().filter_map(|key| String::from_utf8(decode_path(key)).ok()).collect()
+}
+
+/// Uploads everything, several at once, each on the condition that what is at its key still is what was seen there.
+pub(super) async fn send(
+    site: &Site,
+    claim: &Claim,
+    run: &Run,
+    sight: &Sight,
+    parcels: &[Parcel<'_>],
+) -> Result<Sent, Error> {
+    let meter = Meter::publishing(parcels.len() as u64, parcels.iter().map(|parcel| parcel.output.size).sum());
+    let each = parcels.iter().map(|parcel| send_one(site, claim, run, sight, parcel, &meter));
+    // Twice as many as there may be requests: while some wait for the store, others are at the disk.
+    let parallel = 2 * usize::from(site.bucket.s3().transfer().transfer_concurrency);
+    let mut uploads = stream::iter(each.collect::<Vec<_>>()).buffer_unordered(parallel);
+    let mut etags = HashMap::with_capacity(parcels.len());
+    while let Some(sent) = uploads.try_next().await? {
+        match sent {
+            Some((key, etag)) => etags.insert(key, etag),
+            None => return Ok(Sent::Clash),
+        };
+    }
+    Ok(Sent::All(etags))
+}
+
+/// Uploads one file. `None` when another run of this item came between.
+async fn send_one(
+    site: &Site,
+    claim: &Claim,
+    run: &Run,
+    sight: &Sight,
+    parcel: &Parcel<'_>,
+    meter: &Meter,
+) -> Result<Option<(String, String)>, Error> {
+    let key = &parcel.key;
+    let condition = match sight.objects.get(key) {
+        None => Condition::Absent,
+        // The label may have been lost where outputs were copied from elsewhere.
+        Some(etag) if sight.named.contains(key) => Condition::Is(etag.clone()),
+        Some(etag) => match site.bucket.head(key, None).await {
+            Ok(head) if !Label::is_of(&head, claim) => return Err(stranger_at(site, claim, key)),
+            Ok(head) if head.etag == *etag => Condition::Is(head.etag),
+            Ok(_) | Err(Error::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        },
+    };
+    let label = Label::of_run(claim, run);
+    let digest = Some(parcel.measured.digest.clone());
+    let how = Upload { condition, metadata: label.metadata(), digest, ..Upload::default() };
+    fault::point("worker.upload.before").map_err(Error::fault)?;
+    let uploaded = site.bucket.upload(&parcel.measured.from, key, &how, meter).await;
+    fault::point("worker.upload.after").map_err(Error::fault)?;
+    match uploaded {
+        Ok(Written::Yes { etag, .. }) => Ok(Some((key.clone(), etag))),
+        // An upload that somebody aborted, since it seemed dead, is not found.
+        Ok(Written::Conflict) | Err(Error::NotFound(_)) => stands_there(site, claim, run, parcel).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// What a refusal means: that an upload of ours whose reply was lost is there already, or that somebody else's is.
+async fn stands_there(
+    site: &Site,
+    claim: &Claim,
+    run: &Run,
+    parcel: &Parcel<'_>,
+) -> Result<Option<(String, String)>, Error> {
+    match site.bucket.head(&parcel.key, None).await {
+        Ok(head) if Label::run(&head).as_ref() == Some(run) && Label::holds(&head, &parcel.output) => {
+            Ok(Some((parcel.key.clone(), head.etag)))
+        }
+        Ok(head) if site.mode == PublishMode::InPlace && !Label::is_of(&head, claim) => {
+            Err(stranger_at(site, claim, &parcel.key))
+        }
+        Ok(_) | Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether all that a run has uploaded still is there as it was put.
+pub(super) async fn still_there(site: &Site, run: &Run, etags: &HashMap<String, String>) -> Result<bool, Error> {
+    let mut pages = match site.mode {
+        PublishMode::InPlace => site.outside_attempts(),
+        PublishMode::Attempts => site.below(site.run(run)),
+    };
+    let mut found = 0;
+    while let Some(page) = pages.try_next().await? {
+        for object in page {
+            match etags.get(&object.key) {
+                Some(etag) if *etag == object.etag => found += 1,
+                Some(_) => return Ok(false),
+                None => {}
+            }
+        }
+    }
+    Ok(found == etags.len())
+}
