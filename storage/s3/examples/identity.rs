@@ -9,6 +9,7 @@ use storage_s3::{ListQuery, Location, Patience, S3, S3Args, TransferArgs};
 #[derive(Debug, Parser)]
 struct Args {
     /// What to list.
+    #[arg(value_parser = Uri::parse)]
     uri: Option<Uri>,
     /// Do it all once more for each line of the standard input.
     #[arg(long)]

@@ -25,8 +25,10 @@ enum Kind {
     Away,
 }
 
+/// What the SDK says where nobody has logged in.
+const SSO: &str = "cached SSO token";
 /// What is said by those who refuse for good.
-const REFUSALS: [&str; 10] = [
+const REFUSALS: [&str; 11] = [
     "AccessDenied",
     "InvalidIdentityToken",
     "InvalidClientTokenId",
@@ -36,7 +38,8 @@ const REFUSALS: [&str; 10] = [
     "ForbiddenException",
     "StatusCode(401)",
     "StatusCode(403)",
-    "sso login",
+    SSO,
+    "SSO token has expired",
 ];
 
 impl Failure {
@@ -66,7 +69,12 @@ impl Failure {
             _ if is_local(error) => Kind::Configuration,
             _ => Kind::Away,
         };
-        let hint = way.hint(kind == Kind::Refused);
+        let hint = match way {
+            Way::Profile { name, .. } if cause.contains("SSO token") => {
+                format!("; do `aws sso login --profile {name}`")
+            }
+            _ => way.hint(kind == Kind::Refused),
+        };
         Self { kind, text: format!("{way} gives no credentials: {cause}{hint}; no other source is tried") }
     }
 
@@ -83,16 +91,19 @@ impl Failure {
     }
 }
 
-/// Whether anybody was there at all.
-fn has_answered(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
+/// Whether anybody was there at all, and has a role to give.
+fn has_answered(error: &CredentialsError) -> bool {
+    if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+        return false;
+    }
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if error.is::<ConnectorError>() || error.to_string().contains("metadata service is disabled") {
+        if error.is::<ConnectorError>() {
             return false;
         }
         next = error.source();
     }
-    !error.to_string().contains("disabled")
+    true
 }
 
 /// Whether a file of ours cannot be read, or a program of ours cannot be run.

@@ -1,0 +1,6 @@
+//! A store as it is reached from outside of the crate.
+
+mod client;
+mod credentials;
+mod program;
+mod teller;
