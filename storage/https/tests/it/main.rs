@@ -2,10 +2,9 @@
 
 mod addresses;
 mod fetching;
+mod needs_s3_servers;
 mod publishing;
 mod server;
 mod shelf;
 mod versions;
 mod world;
-
-mod needs_s3_servers;
