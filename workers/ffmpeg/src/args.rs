@@ -22,6 +22,9 @@ Examples:
     echo '{\"uri\":\"file:///videos/a.mp4\",\"key\":\"a.mp4\"}' > item.json
     WORK_ITEM_FILE=item.json ffmpeg-worker thumbnails --allow-input file:///videos/ --output 'file:///thumbnails/{key}/'
 
+  Every video of a bucket, by presigned URLs or the usual credentials, into another:
+    ffmpeg-worker thumbnails --allow-input s3://videos/ --output 's3://thumbnails/{key}/'
+
   A folder, by a queue manager:
     queue-manager local --source http://127.0.0.1:8080 --until-empty -- \\
       ffmpeg-worker thumbnails --allow-input file:///videos/ --output 'file:///thumbnails/{key}/' --timeout 30m";

@@ -67,6 +67,9 @@ pub struct WorkerArgs {
     /// Look whether everything an item needs is there (stores, output root, programs), say so, and exit.
     #[arg(long)]
     pub(crate) check: bool,
+    #[cfg(feature = "s3")]
+    #[command(flatten)]
+    pub(crate) remote: crate::stores::RemoteArgs,
     #[command(flatten)]
     pub(crate) process: ProcessArgs,
 }

@@ -9,7 +9,7 @@ use sidecar::Failure;
 use tracing::{error, info, warn};
 
 use crate::trip::Setup;
-use crate::verdict;
+use crate::{stores, verdict};
 
 /// Looks at everything, says what it found, and fails with the code of the first thing that is missing.
 pub(crate) async fn check(setup: &Setup<'_>, programs: Vec<OsString>) -> Result<ExitCode, Failure> {
@@ -18,6 +18,14 @@ pub(crate) async fn check(setup: &Setup<'_>, programs: Vec<OsString>) -> Result<
         error!(exit = code, "{what}");
         first.get_or_insert(Failure::new(code, anyhow::anyhow!(what)));
     };
+    match stores::identity(setup.args).await {
+        Ok(None) => {}
+        Ok(Some(who)) => info!(%who, "s3: requests are signed"),
+        Err(error) => {
+            let error = verdict::storage(error);
+            missing(error.code, error.message);
+        }
+    }
     let mut roots = 0;
     for (uri, inputs) in setup.allowed.roots() {
         roots += 1;

@@ -1,18 +1,38 @@
 //! The stores a worker reaches: files always, `s3:` and `https:` where the build has the feature `s3`.
 
-use storage::{Allowed, Error, Outputs, Stores};
+use storage::{Allowed, Error, Outputs};
 
 use crate::{JobError, WorkerArgs, verdict};
+
+#[cfg(feature = "s3")]
+pub(crate) use self::remote::RemoteArgs;
 
 /// What may be read and where output goes, as the flags say. Does no I/O.
 ///
 /// # Errors
-/// 78 for a URI that this build cannot reach.
+/// 64 for flags that do not go together, 78 for a URI that this build cannot reach.
 pub(crate) fn open(args: &WorkerArgs) -> Result<(Allowed, Box<dyn Outputs>), JobError> {
-    let stores = Stores::default();
+    #[cfg(feature = "s3")]
+    let stores = args.remote.stores(&args.output.root)?;
+    #[cfg(not(feature = "s3"))]
+    let stores = storage::Stores::default();
     let allowed = stores.allow(&args.allow_input).map_err(unreachable)?;
     let outputs = stores.outputs(&args.output.root).map_err(unreachable)?;
     Ok((allowed, outputs))
+}
+
+/// As whom `s3:` roots are reached, for people; `None` where there are none.
+///
+/// # Errors
+/// Those of the credentials.
+#[cfg_attr(not(feature = "s3"), expect(clippy::unused_async, reason = "in builds with s3, it asks"))]
+pub(crate) async fn identity(args: &WorkerArgs) -> Result<Option<String>, Error> {
+    #[cfg(feature = "s3")]
+    if args.allow_input.iter().chain([&args.output.root]).any(|root| root.scheme() == "s3") {
+        return args.remote.identity().await.map(Some);
+    }
+    let _ = args;
+    Ok(None)
 }
 
 /// A scheme that has no store here may have one in another build.
@@ -23,5 +43,59 @@ fn unreachable(error: Error) -> JobError {
         error.with_hint("builds with the feature s3, which cargo build makes by default, reach s3: and https: too")
     } else {
         error
+    }
+}
+
+#[cfg(feature = "s3")]
+mod remote {
+    //! What only builds with the feature `s3` have.
+
+    use clap::Args;
+    use contract::exit;
+    use storage::{Error, Stores, Uri};
+    use storage_https::{HttpsArgs, HttpsStore};
+    use storage_s3::{PublishMode, S3, S3Args, S3Store, TransferArgs};
+
+    use crate::JobError;
+
+    /// How stores beyond this machine are reached.
+    #[derive(Clone, Debug, Args)]
+    pub(crate) struct RemoteArgs {
+        /// Under which keys output goes to an object store. A file system takes an output whole, by rename, and has no such
+        /// choice: there, `attempts` is refused.
+        #[arg(long, value_enum, value_name = "MODE", default_value_t = PublishMode::InPlace, help_heading = "Worker")]
+        publish: PublishMode,
+        #[command(flatten)]
+        s3: S3Args,
+        #[command(flatten)]
+        transfer: TransferArgs,
+        #[command(flatten)]
+        https: HttpsArgs,
+    }
+
+    impl RemoteArgs {
+        /// All the stores there are, for output below `output`.
+        ///
+        /// # Errors
+        /// 64 where `--publish` asks for what that store has not.
+        pub(super) fn stores(&self, output: &Uri) -> Result<Stores, JobError> {
+            if self.publish == PublishMode::Attempts && output.scheme() != "s3" {
+                let why =
+                    format!("--publish attempts is for s3: outputs; {output} is none, and needs it not: leave it out");
+                return Err(JobError::new(exit::USAGE, "Usage", why));
+            }
+            let https = HttpsStore::new(self.https.clone());
+            let s3 = S3Store::new(self.s3(), self.publish);
+            Ok(Stores::default().with(s3).with(https.plain()).with(https))
+        }
+
+        /// As whom objects are read and written.
+        pub(super) async fn identity(&self) -> Result<String, Error> {
+            Ok(self.s3().identity().await?.to_string())
+        }
+
+        fn s3(&self) -> S3 {
+            S3::new(self.s3.clone(), self.transfer.clone())
+        }
     }
 }

@@ -13,8 +13,12 @@ Examples:
     script-worker --output '/results/{key}/' --allow-input /data/ -- ./faces.sh
   A script that Kubernetes mounts from a ConfigMap (defaultMode: 0555):
     script-worker --output '/results/{key}/' --allow-input /data/ --script /scripts/faces.sh
-  See whether everything is in place:
-    script-worker --check --output '/results/{key}/' --allow-input /data/ -- ./faces.sh
+  Objects of one bucket into another, by the credentials that every AWS SDK would find:
+    script-worker --output 's3://results/faces/{key}/' --allow-input s3://videos/ -- ./faces.sh
+  From a bucket by presigned URLs, without any credentials:
+    script-worker --output '/results/{key}/' --allow-input https://videos.s3.eu-west-1.amazonaws.com/ -- ./faces.sh
+  See whether everything is in place, and as whom:
+    script-worker --check --output 's3://results/faces/{key}/' --allow-input s3://videos/ -- ./faces.sh
 ";
 
 /// Runs a command over one work item and publishes what it writes, all or nothing.

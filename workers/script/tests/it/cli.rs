@@ -40,7 +40,15 @@ fn help_shows_how_and_the_variables() {
     let world = World::new();
     let ended = world.bare(&world.path("none")).arg("--help").run();
     assert_eq!(ended.code, Some(0));
-    for word in ["Examples:", "LONGSHORE_OUTPUT", "WORK_ITEM_FILE", "LONGSHORE_PERMANENT_EXIT", "INPUT_FILE"] {
+    for word in [
+        "Examples:",
+        "LONGSHORE_OUTPUT",
+        "WORK_ITEM_FILE",
+        "LONGSHORE_PERMANENT_EXIT",
+        "INPUT_FILE",
+        "LONGSHORE_PUBLISH",
+        "s3://",
+    ] {
         assert!(ended.stdout.contains(word), "{word} is not in the help");
     }
 }
@@ -59,8 +67,8 @@ fn check_looks_at_everything_and_does_nothing() {
         (bare().script("no-such-program"), 127, "no-such-program"),
         (bare().script(world.path("termination")), 126, "chmod +x"),
         (bare().arg("--allow-input").arg(world.path("unmounted")).script("true"), 74, "unmounted"),
-        (bare().args(["--allow-input", "s3://bucket/"]).script("true"), 78, "s3://bucket/"),
-        (world.bare(&item).args(["--check", "--output", "s3://b/{key}/"]).script("true"), 78, "s3://b/"),
+        (bare().args(["--allow-input", "gs://bucket/"]).script("true"), 78, "gs://bucket/"),
+        (world.bare(&item).args(["--check", "--output", "gs://b/{key}/"]).script("true"), 78, "gs://b/"),
         (world.bare(&item).args(["--check", "--output", "/proc/x/{key}/"]).script("true"), 74, "/proc/x"),
     ] {
         let ended = worker.run();

@@ -6,5 +6,6 @@ mod commit;
 mod inputs;
 mod kills;
 mod needs_mount;
+mod needs_s3_servers;
 mod races;
 mod world;

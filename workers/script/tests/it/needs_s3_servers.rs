@@ -1,0 +1,7 @@
+//! Objects in and objects out, with real stores.
+
+mod codes;
+mod paths;
+mod races;
+mod remote;
+mod trouble;

@@ -1,0 +1,141 @@
+//! Several workers at one place, and ones that sleep through what the others do.
+
+use contract::{Marker, Outcome};
+use rustix::process::Signal;
+use test_servers::S3Server;
+
+use super::remote::{MODES, Remote};
+use crate::world::{Ended, Running, until};
+
+/// What every run writes: the same name with another content, and a name of its own.
+const OWN: &str = r#"echo "$LONGSHORE_ATTEMPT_ID" > "$OUTPUT_DIR/who"; cp "$INPUT_FILE" "$OUTPUT_DIR/copy"
+    echo > "$OUTPUT_DIR/$LONGSHORE_ATTEMPT_ID""#;
+
+/// The marker names one attempt's output and nothing else.
+fn assert_of_one(remote: &Remote, key: &str) -> Marker {
+    let marker = remote.published(key);
+    assert_eq!(remote.read(key, "who").trim(), marker.attempt);
+    assert_eq!(marker.outputs.len(), 3, "{marker:?}");
+    marker
+}
+
+#[test]
+fn of_two_workers_at_one_item_one_publishes_round_after_round() {
+    for (server, mode) in [
+        (S3Server::shared_minio(), "in-place"),
+        (S3Server::shared_minio(), "attempts"),
+        (S3Server::shared_versity(), "in-place"),
+        (S3Server::shared_versity(), "attempts"),
+    ] {
+        let remote = Remote::on(server);
+        for round in 0..8 {
+            let key = format!("k{round}");
+            let item = remote.item(&key, "x");
+            // Each waits until both have begun, so that none finds the item published before it runs.
+            let root = remote.world.root().display();
+            let body = format!(
+                "touch {root}/{key}-$LONGSHORE_ATTEMPT_ID; while [ $(ls {root}/{key}-* | wc -l) -lt 2 ]; do sleep 0.01; done; {OWN}"
+            );
+            let worker = |n: u32| {
+                let worker = remote.worker(item.clone(), &body).args(["--publish", mode]);
+                worker.env("LONGSHORE_ATTEMPT_ID", format!("n-{n}")).env("ATTEMPT", n.to_string()).start()
+            };
+            let ended: Vec<Ended> = [worker(1), worker(2)].into_iter().map(Running::wait).collect();
+            let outcomes: Vec<_> = ended.iter().map(|one| one.report().outcome).collect();
+            let marker = assert_of_one(&remote, &key);
+            for one in &ended {
+                let ours = one.report().attempt == marker.attempt;
+                match one.report().outcome {
+                    // In place, the one may write over what the other has just published, and publish it anew.
+                    Outcome::Published => assert!(ours || mode == "in-place", "{mode} {outcomes:?}"),
+                    Outcome::AlreadyPublished => assert!(!ours, "{mode} {outcomes:?}"),
+                    // And who always finds the other's objects under its own names gives way.
+                    other => assert!(!ours && one.code == Some(75), "{mode} {other:?} {}", one.stderr),
+                }
+            }
+            assert!(outcomes.contains(&Outcome::Published), "{mode} {outcomes:?}");
+        }
+        remote.assert_clean();
+    }
+}
+
+/// Starts a worker that stops itself after its nth upload, and waits until it sleeps.
+fn asleep(remote: &Remote, item: std::path::PathBuf, mode: &str, fault: &str) -> Running {
+    let zombie = remote.worker(item, OWN).args(["--publish", mode]);
+    let zombie = zombie.env("LONGSHORE_ATTEMPT_ID", "zombie").env("LONGSHORE_FAULT", format!("{fault}=stop")).start();
+    until("the worker has stopped itself", || zombie.is_stopped());
+    zombie
+}
+
+const MOMENTS: [&str; 4] =
+    ["worker.upload.before", "worker.upload.after", "worker.upload.after#3", "worker.commit.before"];
+
+#[test]
+fn a_zombie_that_wakes_up_after_the_commit_changes_nothing_anyone_reads() {
+    for moment in MOMENTS {
+        let remote = Remote::on_minio();
+        let item = remote.item("a", "x");
+        let zombie = asleep(&remote, item.clone(), "attempts", moment);
+        let second =
+            remote.worker(item, OWN).args(["--publish", "attempts"]).env("LONGSHORE_ATTEMPT_ID", "second").run();
+        second.expect(0, "Published");
+        let marker = assert_of_one(&remote, "a");
+        zombie.signal(Signal::CONT);
+        let ended = zombie.wait();
+        assert_eq!(ended.expect(0, "AlreadyPublished").outcome, Outcome::AlreadyPublished, "{moment}");
+        assert_eq!(assert_of_one(&remote, "a"), marker, "{moment}");
+        remote.assert_clean();
+    }
+}
+
+#[test]
+fn a_zombie_of_an_old_version_changes_nothing() {
+    for mode in MODES {
+        let remote = Remote::on_minio();
+        let old = remote.item("a", "old");
+        let zombie = asleep(&remote, old.clone(), mode, "worker.commit.before");
+        let item = remote.item("a", "newer");
+        let second = remote.worker(item, OWN).args(["--publish", mode]).env("LONGSHORE_ATTEMPT_ID", "second").run();
+        second.expect(0, "Published");
+        zombie.signal(Signal::CONT);
+        // It had looked at its input before: what it is told is that somebody else was faster.
+        zombie.wait().expect(75, "Busy");
+        assert_eq!(remote.read("a", "copy"), "newer", "{mode}");
+        assert_eq!(assert_of_one(&remote, "a").attempt, "second");
+        remote.worker(old, OWN).args(["--publish", mode]).run().expect(0, "Superseded");
+        assert_eq!(assert_of_one(&remote, "a").attempt, "second");
+        remote.assert_clean();
+    }
+}
+
+#[test]
+fn a_zombie_of_a_lower_revision_changes_nothing() {
+    for mode in MODES {
+        let remote = Remote::on_minio();
+        let item = remote.item("a", "x");
+        let zombie = asleep(&remote, item.clone(), mode, "worker.commit.before");
+        let second = remote.worker(item, OWN).args(["--publish", mode, "--revision", "1"]);
+        second.env("LONGSHORE_ATTEMPT_ID", "second").run().expect(0, "Published");
+        zombie.signal(Signal::CONT);
+        zombie.wait().expect(0, "Superseded");
+        assert_eq!(assert_of_one(&remote, "a").attempt, "second");
+        remote.assert_clean();
+    }
+}
+
+#[test]
+fn in_place_readers_who_check_are_never_deceived() {
+    for moment in MOMENTS {
+        let remote = Remote::on_minio();
+        let item = remote.item("a", "x");
+        let zombie = asleep(&remote, item.clone(), "in-place", moment);
+        remote.worker(item.clone(), OWN).env("LONGSHORE_ATTEMPT_ID", "second").run();
+        zombie.signal(Signal::CONT);
+        let woken = zombie.wait();
+        assert!(matches!(woken.code, Some(0 | 75)), "{moment}: {:?} {}", woken.code, woken.stderr);
+        // Whatever the two made of it, the marker says what is there, or that it is not; and the next run makes it whole.
+        remote.worker(item, OWN).run().report();
+        assert_of_one(&remote, "a");
+        remote.assert_clean();
+    }
+}
