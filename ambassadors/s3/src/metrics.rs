@@ -59,7 +59,11 @@ impl Metrics {
             "When the last look at everything ended",
             metrics.last_reconcile.clone(),
         );
-        registry.register("last_look_timestamp_seconds", "When the last look of any kind ended", metrics.last_look.clone());
+        registry.register(
+            "last_look_timestamp_seconds",
+            "When the last look of any kind ended",
+            metrics.last_look.clone(),
+        );
         registry.register("requests", "Requests to the store that were answered or given up", metrics.requests.clone());
         registry.register("retries", "Requests of a look that failed and were made again", metrics.retries.clone());
         registry.register("errors", "Looks at the bucket that failed", metrics.errors.clone());

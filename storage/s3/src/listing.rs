@@ -93,8 +93,8 @@ impl Bucket {
     }
 }
 
-/// A part, how often in a row it could not be had, and what came of asking for it.
-type Answer = (Part, u32, Result<ListPage, Error>);
+/// A part, how often in a row it could not be had, what came of asking for it, and after how long.
+type Answer = (Part, u32, Result<ListPage, Error>, Duration);
 
 struct Walker {
     bucket: Bucket,
@@ -118,11 +118,11 @@ impl Walker {
             self.ask();
             let Some(answer) = self.asking.join_next().await else { return Ok(None) };
             self.since.requests += 1;
-            let (part, failures, answer) = answer.map_err(|error| lost(&error))?;
+            let (part, failures, answer, took) = answer.map_err(|error| lost(&error))?;
             match answer {
                 Ok(page) => {
                     self.progress = Instant::now();
-                    let objects = self.plan.answered(part, page)?;
+                    let objects = self.plan.answered(part, page, took)?;
                     if !objects.is_empty() {
                         return Ok(Some(WalkPage { objects, ..std::mem::take(&mut self.since) }));
                     }
@@ -160,11 +160,12 @@ impl Walker {
                 let longest = Duration::from_millis(200).saturating_mul(1 << failures.min(10)).min(LONGEST_PAUSE);
                 tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
             }
+            let asked = Instant::now();
             let page = match of {
                 Listing::Objects => bucket.list(&query).await,
                 Listing::Versions => bucket.list_versions(&query).await,
             };
-            (part, failures, page)
+            (part, failures, page, asked.elapsed())
         });
     }
 }

@@ -135,7 +135,7 @@ impl Hot {
             known.hit = polls;
         }
         let moved = keys.len().checked_sub(OVERLAP + 1).and_then(|at| keys.get(at));
-        if let Some(after) = moved.filter(|after| known.after.as_ref().is_none_or(|before| before < after)) {
+        if let Some(after) = moved.filter(|after| known.after.as_ref().is_none_or(|before| before < *after)) {
             known.after = Some(after.clone());
         }
     }

@@ -62,7 +62,8 @@ impl Keeper {
         }
         let mut stamps: Vec<_> = candidates.iter().map(|object| self.stamp(object)).collect();
         let settled = Arc::clone(&self.shared.settled);
-        let mut stays = candidates.iter().zip(&stamps).map(|(object, stamp)| !settled.has(object.key.as_bytes(), *stamp));
+        let mut stays =
+            candidates.iter().zip(&stamps).map(|(object, stamp)| !settled.has(object.key.as_bytes(), *stamp));
         let stays: Vec<bool> = stays.by_ref().collect();
         if stays.contains(&false) {
             let mut keep = stays.iter();

@@ -153,7 +153,9 @@ impl Keeper {
             while let Some(page) = within(shared.settings.when.stall_after, pages.next()).await? {
                 let page = page?;
                 shared.metrics.listed(page.requests.into(), page.failed.into());
-                for object in page.objects.iter().filter(|object| shared.catalog.payload(object.key.as_bytes()).is_some()) {
+                for object in
+                    page.objects.iter().filter(|object| shared.catalog.payload(object.key.as_bytes()).is_some())
+                {
                     self.withhold(&object.key, shared.settings.filter.is_output());
                 }
             }
@@ -172,8 +174,7 @@ impl Keeper {
 
     async fn list(&self, tail: &Tail) -> Result<ListPage, Error> {
         let settings = &self.shared.settings;
-        let query =
-            ListQuery { prefix: tail.prefix.clone(), start_after: tail.after.clone(), ..ListQuery::default() };
+        let query = ListQuery { prefix: tail.prefix.clone(), start_after: tail.after.clone(), ..ListQuery::default() };
         let asked = async {
             match self.listing() {
                 Listing::Objects => settings.bucket.list(&query).await,

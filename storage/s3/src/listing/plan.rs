@@ -1,6 +1,7 @@
 //! Which parts of a key space are read, and into what they are cut. Pure: no request is made here.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use storage::Error;
 
@@ -12,6 +13,10 @@ const CUTS_PER_PAGE: u8 = 3;
 /// How many requests more than one after another would take may be spent: this part of them, and so many.
 const EXTRA_SHARE: u64 = 4;
 const EXTRA: u64 = 4;
+/// A request from a key on that costs so much more than one from where a page ended is a dear one: then a part is cut only after
+/// it has shown pages enough that the price is a small share of them.
+const DEAR: f64 = 1.5;
+const PAGES_FOR_THE_PRICE: f64 = 4.0;
 /// Bytes of the longest key there can be.
 const LONGEST_KEY: usize = 1_024;
 
@@ -32,6 +37,8 @@ struct Reading {
     /// Its last page, if that was not its end.
     span: Option<Span>,
     cuts: u8,
+    /// Pages since it was cut last.
+    pages: u64,
     /// The last key of the part it was cut from, as far as that was read then.
     neighbour: Option<String>,
 }
@@ -53,6 +60,9 @@ pub(super) struct Plan {
     /// Objects in those answers, and in the largest.
     objects: u64,
     largest: u64,
+    /// How fast a whole page came, asked for from a key on, and from where another ended.
+    from_key: Option<Duration>,
+    from_page: Option<Duration>,
 }
 
 impl Plan {
@@ -69,6 +79,8 @@ impl Plan {
             answers: 0,
             objects: 0,
             largest: 1,
+            from_key: None,
+            from_page: None,
         };
         plan.begin(after, until, None);
         plan
@@ -87,14 +99,19 @@ impl Plan {
         Some(part)
     }
 
-    /// Takes the answer to a part: which of its objects nobody else will show.
-    pub(super) fn answered(&mut self, part: Part, page: ListPage) -> Result<Vec<Listed>, Error> {
+    /// Takes the answer to a part, which came after `took`: which of its objects nobody else will show.
+    pub(super) fn answered(&mut self, part: Part, page: ListPage, took: Duration) -> Result<Vec<Listed>, Error> {
         self.asked = self.asked.saturating_sub(1);
         let Some(mut reading) = self.reading.remove(&part.id) else { return Ok(Vec::new()) };
         let ListPage { mut objects, next, .. } = page;
         self.check_order(&part, &objects)?;
         self.answers += 1;
         self.largest = self.largest.max(objects.len() as u64);
+        if objects.len() as u64 == self.largest {
+            let fastest = if part.token.is_some() { &mut self.from_page } else { &mut self.from_key };
+            *fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
+        }
+        reading.pages += 1;
         let mut over = next.is_none();
         if let Some(until) = &reading.until {
             let beyond = objects.last().is_some_and(|last| last.key >= *until);
@@ -146,9 +163,14 @@ impl Plan {
         if self.answers > needed + needed / EXTRA_SHARE + EXTRA || !self.ordered || self.parallelism == 1 {
             return;
         }
+        // The first page of all was asked for from a key on, so that the second tells how they compare.
+        let (Some(from_key), Some(from_page)) = (self.from_key, self.from_page) else { return };
+        let price = from_key.as_secs_f64() / from_page.as_secs_f64();
+        let pages = if price > DEAR { PAGES_FOR_THE_PRICE * price } else { 0.0 };
         let best = self
             .reading
             .iter()
+            .filter(|(_, reading)| reading.pages as f64 >= pages)
             .filter(|(_, reading)| reading.cuts < CUTS_PER_PAGE)
             .filter_map(|(id, reading)| {
                 let span = reading.span.as_ref()?;
@@ -159,6 +181,7 @@ impl Plan {
         let Some((cut, id)) = best else { return };
         let Some(lower) = self.reading.get_mut(&id) else { return };
         lower.cuts += 1;
+        lower.pages = 0;
         let until = lower.until.replace(cut.at.clone());
         let neighbour = lower.span.as_ref().map(|span| span.last().to_owned());
         self.begin(Some(cut.at), until, neighbour);
@@ -167,7 +190,7 @@ impl Plan {
     fn begin(&mut self, after: Option<String>, until: Option<String>, neighbour: Option<String>) {
         let id = self.ids;
         self.ids += 1;
-        self.reading.insert(id, Reading { until, span: None, cuts: 0, neighbour });
+        self.reading.insert(id, Reading { until, span: None, cuts: 0, pages: 0, neighbour });
         self.waiting.push_back(Part { id, after, token: None });
     }
 }
