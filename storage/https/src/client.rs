@@ -2,10 +2,11 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Empty};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -122,7 +123,7 @@ impl Client {
     pub(crate) async fn ask(&self, method: &Method, link: &Link, headers: &HeaderMap) -> Result<Answer, Failure> {
         let mut at = link.clone();
         for _ in 0..=REDIRECTS {
-            let answer = self.send(method, &at, headers, Either::Left(Empty::new())).await?;
+            let answer = self.send(method, &at, headers).await?;
             let Some(location) = redirect(&answer) else { return Ok(answer) };
             let refused = |what: &str| Error::Forbidden(format!("{at} redirects to {what}"));
             at = match at.redirected(&location) {
@@ -133,14 +134,41 @@ impl Client {
         Err(Error::Forbidden(format!("{link} redirects more than {REDIRECTS} times")).into())
     }
 
-    /// One request and its answer, whatever it is.
-    pub(crate) async fn send(
+    /// One request without a body and its answer, whatever it is.
+    pub(crate) async fn send(&self, method: &Method, link: &Link, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let answer = self.request(method, link, headers, Either::Left(Empty::new())).await?;
+        let answer = tokio::time::timeout(self.0.surroundings.silence, answer).await;
+        read(link, answer.map_err(|_| Failure::passing("it does not answer"))?)
+    }
+
+    /// One PUT and its answer, whatever it is. As long as `pulse` shows that something of the body is taken, it is waited for.
+    pub(crate) async fn put(
+        &self,
+        link: &Link,
+        headers: &HeaderMap,
+        body: Body,
+        pulse: &Pulse,
+    ) -> Result<Answer, Failure> {
+        let mut answer = self.request(&Method::PUT, link, headers, body).await?;
+        // What the system holds of it may be on its way for a while when all of it has been taken.
+        let silence = self.0.surroundings.silence.saturating_mul(4);
+        let mut last = pulse.beats();
+        loop {
+            match tokio::time::timeout(silence, &mut answer).await {
+                Ok(answer) => return read(link, answer),
+                Err(_) if pulse.beats() != last => last = pulse.beats(),
+                Err(_) => return Err(Failure::passing("it does not answer")),
+            }
+        }
+    }
+
+    async fn request(
         &self,
         method: &Method,
         link: &Link,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<legacy::ResponseFuture, Failure> {
         self.refuse_plain(link)?;
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
@@ -151,11 +179,7 @@ impl Client {
         }
         let agent = http::HeaderValue::from_static(concat!("longshore/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(header::USER_AGENT, agent);
-        let answer = self.hyper().await?.request(request);
-        let answer = tokio::time::timeout(self.0.surroundings.silence, answer).await;
-        let answer = answer.map_err(|_| Failure::passing("it does not answer"))?;
-        let (parts, body) = answer.map_err(|error| broken(&error))?.into_parts();
-        Ok(Answer { status: parts.status, headers: parts.headers, body, link: link.clone() })
+        Ok(self.hyper().await?.request(request))
     }
 
     /// What an answer that is no success says.
@@ -173,6 +197,25 @@ impl Client {
         // Without its end it still tells the status.
         let _ = tokio::time::timeout(Duration::from_secs(5).min(self.0.surroundings.silence), read).await;
         Refusal::new(status, &headers, &text, &link)
+    }
+}
+
+fn read(link: &Link, answer: Result<Response<Incoming>, legacy::Error>) -> Result<Answer, Failure> {
+    let (parts, body) = answer.map_err(|error| broken(&error))?.into_parts();
+    Ok(Answer { status: parts.status, headers: parts.headers, body, link: link.clone() })
+}
+
+/// Whether a body is being taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    pub(crate) fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

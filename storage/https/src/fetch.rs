@@ -159,7 +159,7 @@ impl<'a> Transfer<'a> {
         self.truncate().await?;
         if let Some(size) = found.size {
             self.allow(size)?;
-            self.reserve(size)?;
+            self.reserve(size).await?;
         }
         self.progress.restart(found.size.or(self.object.size));
         self.version = found;
@@ -186,9 +186,11 @@ impl<'a> Transfer<'a> {
     }
 
     /// Room is taken before hours are spent on filling it.
-    fn reserve(&self, size: u64) -> Result<(), Error> {
-        match fallocate(self.partial.as_file(), FallocateFlags::KEEP_SIZE, 0, size.max(1)) {
-            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(self.local(errno.into())),
+    async fn reserve(&self, size: u64) -> Result<(), Error> {
+        let file = self.partial.as_file().try_clone().map_err(|error| self.local(error))?;
+        let reserve = move || fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size.max(1));
+        match tokio::task::spawn_blocking(reserve).await {
+            Ok(Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG))) => Err(self.local(errno.into())),
             // Not every file system can.
             _ => Ok(()),
         }

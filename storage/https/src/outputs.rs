@@ -7,7 +7,6 @@ use bytes::Bytes;
 use contract::STAGING_DIR;
 use contract::item::encode_path;
 use http::{HeaderMap, Method};
-use http_body_util::{Either, Empty};
 use sidecar::fault;
 use storage::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing};
 
@@ -95,7 +94,7 @@ async fn check(client: &Client, root: &Link) -> Result<Vec<String>, Error> {
             "{root} ignores If-None-Match: of two workers that are at one item at once, the last to commit wins"
         ));
     }
-    let deleted = client.send(&Method::DELETE, &link, &HeaderMap::new(), Either::Left(Empty::new())).await;
+    let deleted = client.send(&Method::DELETE, &link, &HeaderMap::new()).await;
     if !deleted.is_ok_and(|answer| answer.status.is_success()) {
         notes.push(format!("{link} was put to see whether it can be, and cannot be deleted: it may be, by hand"));
     }

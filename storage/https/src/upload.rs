@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use contract::marker::Output;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, header};
-use http_body_util::{BodyExt, Either, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::body::Frame;
 use sha2::{Digest, Sha256};
 use storage::Error;
 use tokio::io::AsyncReadExt;
 
-use crate::client::{Body, Client};
+use crate::client::{Body, Client, Pulse};
 use crate::link::Link;
 use crate::progress::Progress;
 use crate::refusal::{Failure, Refusal};
@@ -103,9 +103,9 @@ impl Spot {
         let mut retry = Retry::new(client.surroundings().patience);
         let (mut housed, mut lost) = (self.collections.is_empty(), false);
         loop {
-            let (body, spoiled) = content.body().await?;
-            let sent = self.send(client, content, condition, body, doing).await;
-            if let Some(error) = spoiled.take() {
+            let (body, state) = content.body().await?;
+            let sent = self.send(client, content, condition, (body, &state.pulse), doing).await;
+            if let Some(error) = state.spoiled() {
                 return Err(error);
             }
             let failure = match sent {
@@ -133,7 +133,7 @@ impl Spot {
         client: &Client,
         content: &Content,
         condition: &Condition,
-        body: Body,
+        (body, pulse): (Body, &Pulse),
         doing: &str,
     ) -> Result<Reply, Failure> {
         let mut headers: HeaderMap = condition.header().into_iter().collect();
@@ -142,7 +142,7 @@ impl Spot {
         if matches!(content, Content::Json(_)) && !self.link.is_signed() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let answer = client.send(&Method::PUT, &self.link, &headers, body).await?;
+        let answer = client.put(&self.link, &headers, body, pulse).await?;
         match answer.status.as_u16() {
             200 | 201 | 204 => return Ok(Reply::Done),
             412 => return Ok(Reply::Conflict),
@@ -162,7 +162,7 @@ impl Spot {
     async fn make_collections(&self, client: &Client) -> Result<(), Failure> {
         let method = Method::from_bytes(b"MKCOL").expect("it is a legal method");
         for link in &self.collections {
-            let answer = client.send(&method, link, &HeaderMap::new(), Either::Left(Empty::new())).await?;
+            let answer = client.send(&method, link, &HeaderMap::new()).await?;
             // 405, and a redirect to the name with a slash: it is there.
             if !answer.status.is_success() && !matches!(answer.status.as_u16(), 301 | 405) {
                 let doing = format!("make the collection {link}");
@@ -173,18 +173,22 @@ impl Spot {
     }
 }
 
-/// Why a body is not to be published after all: hyper would tell no more than that it failed.
+/// What is known of a body while it is sent.
 #[derive(Clone, Debug, Default)]
-struct Spoiled(Arc<Mutex<Option<Error>>>);
+struct Sending {
+    pulse: Pulse,
+    /// Why it is not to be published after all: hyper would tell no more than that it failed.
+    spoiled: Arc<Mutex<Option<Error>>>,
+}
 
-impl Spoiled {
-    fn take(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl Sending {
+    fn spoiled(&self) -> Option<Error> {
+        self.spoiled.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn by(&self, error: Error) -> io::Error {
+    fn spoil(&self, error: Error) -> io::Error {
         let text = error.to_string();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.spoiled.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         io::Error::other(text)
     }
 }
@@ -197,8 +201,8 @@ impl Content {
         }
     }
 
-    async fn body(&self) -> Result<(Body, Spoiled), Error> {
-        let spoiled = Spoiled::default();
+    async fn body(&self) -> Result<(Body, Sending), Error> {
+        let sending = Sending::default();
         let body = match self {
             Self::Json(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
             Self::File { path, output, progress } => {
@@ -206,15 +210,15 @@ impl Content {
                 let file = file.map_err(|source| Error::Io { doing: format!("open {}", path.display()), source })?;
                 let (output, progress) = (output.clone(), Arc::clone(progress));
                 let reading = Reading { file, left: output.size, output, hasher: Sha256::new(), progress };
-                let spoiled = spoiled.clone();
-                let chunks = stream::try_unfold((reading, spoiled), |(mut reading, spoiled)| async {
-                    let chunk = reading.next().await.map_err(|error| spoiled.by(error))?;
-                    Ok(chunk.map(|chunk| (Frame::data(chunk), (reading, spoiled))))
+                let chunks = stream::try_unfold((reading, sending.clone()), |(mut reading, sending)| async {
+                    sending.pulse.beat();
+                    let chunk = reading.next().await.map_err(|error| sending.spoil(error))?;
+                    Ok(chunk.map(|chunk| (Frame::data(chunk), (reading, sending))))
                 });
                 StreamBody::new(chunks).boxed_unsync()
             }
         };
-        Ok((Either::Right(body), spoiled))
+        Ok((Either::Right(body), sending))
     }
 }
 

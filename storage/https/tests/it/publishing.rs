@@ -1,6 +1,7 @@
 //! Output that is there whole, once, and only where it belongs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use contract::Key;
 use contract::marker::MarkedItem;
@@ -264,4 +265,44 @@ async fn a_put_is_tried_again_where_that_helps_and_not_where_not() {
     let error = publish(out.as_ref(), claim("away", "1", "n"), &[("f", b"1")]).await.expect_err("it is away");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(!server.asked().iter().any(|asked| asked.path == "/out/away/_SUCCESS.json" && asked.method == "PUT"));
+}
+
+#[tokio::test]
+async fn a_file_that_takes_long_to_put_is_not_given_up() {
+    let tls = Tls::new();
+    let server = Server::start_slow(&tls, |asked| {
+        Reply::Answer(if asked.method == "PUT" { answer(201, &[], b"") } else { answer(403, &[], b"") })
+    })
+    .await;
+    let silence = Duration::from_millis(800);
+    let surroundings = storage_https::Surroundings { resolver: local_names(), patience: IMPATIENT, silence };
+    let store = storage_https::HttpsStore::within(args(&tls), surroundings);
+    let out = outputs(&store, &format!("https://good.test:{}/out", server.port()));
+    // Taken for at least 6 seconds, which is longer than any silence that is borne.
+    let large = content(120 * 128 * 1024);
+    publish(out.as_ref(), claim("k", "1", "n"), &[("large", &large)]).await.expect("published");
+    let puts: Vec<_> = server.asked().into_iter().filter(|asked| asked.method == "PUT").collect();
+    assert_eq!(puts.len(), 2);
+    assert!(puts[0].body == large);
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_put_is_not_published() {
+    let tls = Tls::new();
+    let scratch = tempfile::tempdir().expect("a directory");
+    let file = scratch.path().join("f");
+    let written = file.clone();
+    let server = Server::start(&tls, move |asked| {
+        if asked.path == "/out/k/_SUCCESS.json" {
+            std::fs::write(&written, b"other").expect("written");
+        }
+        Reply::Answer(if asked.method == "PUT" { answer(201, &[], b"") } else { answer(404, &[], b"") })
+    })
+    .await;
+    let out = outputs(&store(args(&tls), local_names(), PATIENT), &format!("https://good.test:{}/out", server.port()));
+    let publication = out.begin(claim("k", "1", "n"), scratch.path()).await.expect("begun");
+    std::fs::write(&file, b"first").expect("written");
+    let committed = publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await;
+    assert!(matches!(&committed, Err(Error::Unpublishable(text)) if text.contains("f changed")), "{committed:?}");
+    assert!(!server.asked().iter().any(|asked| asked.method == "PUT"));
 }

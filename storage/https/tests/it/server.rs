@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -83,6 +84,19 @@ impl Server {
 
     pub(crate) async fn start_on(ip: IpAddr, port: u16, tls: Option<&Tls>, handler: Handler) -> Self {
         let listener = TcpListener::bind((ip, port)).await.expect("an address to listen on");
+        Self::serve(listener, tls, handler, Duration::ZERO)
+    }
+
+    /// Takes bodies a little at a time, 20 times a second.
+    pub(crate) async fn start_slow(tls: &Tls, handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 * 1024).expect("set");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("an address to listen on");
+        let listener = socket.listen(8).expect("listening");
+        Self::serve(listener, Some(tls), Arc::new(handler), Duration::from_millis(50))
+    }
+
+    fn serve(listener: TcpListener, tls: Option<&Tls>, handler: Handler, pause: Duration) -> Self {
         let address = listener.local_addr().expect("bound");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (noted, acceptor) = (Arc::clone(&asked), tls.map(Tls::acceptor));
@@ -91,10 +105,10 @@ impl Server {
                 let (handler, noted, acceptor) = (Arc::clone(&handler), Arc::clone(&noted), acceptor.clone());
                 tokio::spawn(async move {
                     match acceptor {
-                        None => serve(stream, handler, noted).await,
+                        None => serve(stream, handler, noted, pause).await,
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
-                                serve(stream, handler, noted).await;
+                                serve(stream, handler, noted, pause).await;
                             }
                         }
                     }
@@ -114,8 +128,13 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, handler: Handler, noted: Arc<Mutex<Vec<Asked>>>) {
-    while let Some(mut asked) = read(&mut stream).await {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    handler: Handler,
+    noted: Arc<Mutex<Vec<Asked>>>,
+    pause: Duration,
+) {
+    while let Some(mut asked) = read(&mut stream, pause).await {
         {
             let mut noted = noted.lock().expect("not poisoned");
             asked.n = noted.len();
@@ -132,7 +151,6 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, handler: Handler
             return;
         }
         let Some(then) = then else { continue };
-        let pause = tokio::time::Duration::from_millis(50);
         let bytes = match then {
             Then::Cut => return,
             Then::Silence => std::future::pending().await,
@@ -141,7 +159,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, handler: Handler
         };
         while stream.write_all(&bytes).await.is_ok() && stream.flush().await.is_ok() {
             if bytes.len() == 1 {
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
         return;
@@ -155,7 +173,7 @@ enum Then {
     Silence,
 }
 
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), pause: Duration) -> Option<Asked> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -168,7 +186,10 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
     let headers: BTreeMap<_, _> = lines.filter_map(pair).collect();
     let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
+    for part in body.chunks_mut(128 * 1024) {
+        stream.read_exact(part).await.ok()?;
+        tokio::time::sleep(pause).await;
+    }
     Some(Asked { n: 0, method, path, headers, body })
 }
 
