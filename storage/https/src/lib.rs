@@ -1,4 +1,4 @@
-//! The `https:` store.
+#![doc = include_str!("../README.md")]
 
 mod address;
 mod args;

@@ -7,12 +7,11 @@ use bytes::Bytes;
 use contract::STAGING_DIR;
 use contract::item::encode_path;
 use http::{HeaderMap, Method};
-use sidecar::fault;
 use storage::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing};
 
 use crate::client::Client;
 use crate::link::Link;
-use crate::publication::{HttpsPublication, fault_failed};
+use crate::publication::HttpsPublication;
 use crate::standing::judge;
 use crate::target::Target;
 use crate::upload::{Condition, Content, Put, Spot};
@@ -60,10 +59,8 @@ impl Outputs for HttpsOutputs {
         Box::pin(async {
             let target = Target::new(&self.root, claim)?;
             let Some(spot) = target.report(claim.number) else { return Ok(None) };
-            fault::point("worker.record.before").map_err(fault_failed)?;
             let content = Content::Json(Bytes::copy_from_slice(account));
             let put = spot.put(&self.client, &content, &Condition::Always).await?;
-            fault::point("worker.record.after").map_err(fault_failed)?;
             Ok((put == Put::Done).then(|| spot.link.to_string()))
         })
     }

@@ -10,7 +10,6 @@ use contract::item::decode_path;
 use contract::marker::{ApiV1, MarkerKind, Output};
 use contract::{ATTEMPTS_DIR, MARKER_FILE, Marker, Timestamp};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use sidecar::fault;
 use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
 
 use crate::client::Client;
@@ -132,7 +131,6 @@ impl HttpsPublication {
             .map_err(|error| Error::Io { doing: "write the marker".to_owned(), source: error.into() })?;
         json.push(b'\n');
         let (content, spot) = (Content::Json(Bytes::from(json)), self.target.spot(MARKER_FILE)?);
-        fault::point("worker.marker.before").map_err(fault_failed)?;
         for _ in 0..TRIES {
             let condition = match &seen {
                 Seen::Nothing | Seen::Unknown => Condition::Absent,
@@ -141,10 +139,7 @@ impl HttpsPublication {
                 Seen::Marker(..) => Condition::Always,
             };
             let lost = match spot.put(&self.client, &content, &condition).await? {
-                Put::Done => {
-                    fault::point("worker.marker.after").map_err(fault_failed)?;
-                    return self.confirm(marker).await;
-                }
+                Put::Done => return self.confirm(marker).await,
                 Put::Conflict { lost } => lost,
             };
             // The marker that is in the way may be this very one, put by a request whose answer was lost.
@@ -199,9 +194,4 @@ impl HttpsPublication {
             }),
         }
     }
-}
-
-/// What a fault point told to fail answers.
-pub(crate) fn fault_failed(source: std::io::Error) -> Error {
-    Error::Io { doing: "pass a fault point".to_owned(), source }
 }

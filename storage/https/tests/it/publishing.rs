@@ -166,6 +166,22 @@ async fn collections_are_made_where_they_must_be() {
 }
 
 #[tokio::test]
+async fn what_a_killed_attempt_left_is_in_nobodys_way() {
+    let tls = Tls::new();
+    let shelf = Shelf::start(&tls, Habits::default()).await;
+    let out = outputs(&store(args(&tls), local_names(), PATIENT), &shelf.url("/out"));
+    shelf.write("/out/k/f", b"half of");
+    shelf.write("/out/k/other", b"what it wrote");
+    let Ok(Committed::Published(marker)) = publish(out.as_ref(), claim("k", "1", "n2"), &[("f", b"whole")]).await
+    else {
+        panic!("it is published")
+    };
+    assert_eq!(shelf.read("/out/k/f").expect("there"), b"whole");
+    let named: Vec<_> = marker.outputs.iter().map(|output| output.path.as_str()).collect();
+    assert_eq!(named, ["f"], "and the marker says what is output");
+}
+
+#[tokio::test]
 async fn an_input_that_changed_publishes_nothing() {
     let tls = Tls::new();
     let shelf = Shelf::start(&tls, Habits::default()).await;
