@@ -7,4 +7,5 @@ mod get_only;
 mod kill_matrix;
 mod nfs;
 mod operations;
+mod s3;
 mod watching;
