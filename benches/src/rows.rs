@@ -6,6 +6,7 @@ mod first_list;
 mod footprint;
 mod idle;
 mod overhead;
+mod s3;
 mod started;
 mod warm_list;
 
@@ -37,6 +38,8 @@ pub(crate) enum Name {
     Overhead,
     /// `true` for thousands of items, beside xargs and GNU parallel.
     Dispatch,
+    /// Listing, fetching and putting objects, beside s5cmd, aws-cli and rclone.
+    S3,
 }
 
 impl fmt::Display for Name {
@@ -67,5 +70,6 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Started => started::measure(bench),
         Name::Overhead => overhead::measure(bench),
         Name::Dispatch => dispatch::measure(bench),
+        Name::S3 => s3::measure(bench),
     }
 }
