@@ -82,7 +82,8 @@ impl Bucket {
     /// which is found before anything is fetched, [`Error::Unsupported`] for a store that sends something else than it was asked
     /// for, [`Error::Unavailable`] when nothing came for a minute or the checksum does not hold; and as [`list`](Self::list).
     pub async fn fetch(&self, key: &str, wanted: &Wanted, to: &Path, meter: &Meter) -> Result<Fetched, Error> {
-        fetch::fetch(self, key, wanted, to, meter).await
+        // On the heap: it is large, and whoever awaits it is nested deep enough.
+        Box::pin(fetch::fetch(self, key, wanted, to, meter)).await
     }
 
     /// Puts a local file, in one request or in parts at once. It is read once before (see [`Digest`]), and what is sent is held
@@ -91,7 +92,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Unpublishable`] when the file changes meanwhile, [`Error::Io`] when it cannot be read, and as [`put`](Self::put).
     pub async fn upload(&self, from: &Path, key: &str, how: &Upload, meter: &Meter) -> Result<Written, Error> {
-        upload::upload(self, from, key, how, meter).await
+        Box::pin(upload::upload(self, from, key, how, meter)).await
     }
 }
 
