@@ -196,11 +196,6 @@ impl Filter {
             _ => self.0.prefix.clone(),
         }
     }
-
-    /// The globs, for people.
-    pub(crate) fn globs(&self) -> String {
-        self.0.glob.texts()
-    }
 }
 
 impl Rules {

@@ -41,7 +41,10 @@ impl Items {
         if naming.name(key, &head.etag, head.version_id.as_deref()).as_ref() != Ok(name) {
             return Err(gone());
         }
-        if self.settings.filter.judge(&listed(key, &head), bucket.s3().now()) != Verdict::Item {
+        let seen = listed(key, &head);
+        if self.settings.filter.judge(&seen, bucket.s3().now()) != Verdict::Item
+            || self.settler.withheld(&seen).is_some()
+        {
             return Err(gone());
         }
         // Published in place beside what is listed, an object is seen before the marker that says so.

@@ -1,4 +1,4 @@
-//! Serves a bucket through the source contract.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod filter;

@@ -87,7 +87,10 @@ impl PagedSource {
             let last = page.objects.last().map(|object| object.key.clone()).or(query.start_after);
             let now = self.settings.bucket.s3().now();
             items.extend(page.objects.into_iter().filter_map(|object| {
-                let verdict = self.settings.filter.judge(&object, now);
+                let verdict = match self.settings.filter.judge(&object, now) {
+                    Verdict::Item => self.settler.withheld(&object).map_or(Verdict::Item, Verdict::Withheld),
+                    other => other,
+                };
                 pick(object, verdict)
             }));
             next = last.filter(|_| page.next.is_some());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use contract::STAGING_DIR;
 use storage::Error;
 
-use super::{Bucket, Condition, Versioning, Which};
+use super::{Bucket, Condition, Versioning, Which, Written};
 use crate::error::Refusal;
 
 /// How a delete went.
@@ -77,21 +77,25 @@ impl Bucket {
 
     /// Whether the store refuses to delete on an `If-Match` that does not hold. Found out by deleting something below `prefix`
     /// that cannot be there, which needs no more right than deletes do. A store that answers 204 to that (MinIO, which ignores the
-    /// header; Versity, which honours it) is given a thing of ours for a moment, `.longshore/probe-…`; without the right to write
+    /// header; Versity, which honours it) is given a thing of ours for a moment, `.longshore/probe`; without the right to write
     /// it stays unproven.
     ///
     /// # Errors
     /// As [`list`](Self::list).
     pub async fn deletes_if_match(&self, prefix: &str) -> Result<bool, Error> {
-        let nobody = format!("{prefix}{STAGING_DIR}/probe-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        // One name for all who ask: what one that was killed has left, the next takes away.
+        let nobody = format!("{prefix}{STAGING_DIR}/probe");
         let honoured = match self.delete_wrong(&nobody).await? {
-            true => true,
-            false => match self.put(&nobody, Bytes::new(), &Condition::Absent, &HashMap::new()).await {
+            true => {
+                self.clear_probe(&nobody, None).await?;
+                true
+            }
+            false => match self.put(&nobody, Bytes::new(), &Condition::Always, &HashMap::new()).await {
                 Err(Error::Forbidden(_)) => false,
                 Err(error) => return Err(error),
-                Ok(_) => {
+                Ok(written) => {
                     let honoured = self.delete_wrong(&nobody).await;
-                    self.clear_probe(&nobody).await?;
+                    self.clear_probe(&nobody, Some(written)).await?;
                     honoured?
                 }
             },
@@ -111,9 +115,17 @@ impl Bucket {
         }
     }
 
-    /// Removes what was written to find out, and in a bucket that keeps versions what that left.
-    async fn clear_probe(&self, key: &str) -> Result<(), Error> {
-        self.delete(key, Which::Current).await.map(drop)
+    /// Removes what was written to find out, by this probe or one that was killed.
+    async fn clear_probe(&self, key: &str, written: Option<Written>) -> Result<(), Error> {
+        if let Some(Written::Yes { version_id: Some(id), .. }) = written {
+            return self.delete(key, Which::Version(&id)).await.map(drop);
+        }
+        match self.head(key, None).await {
+            Ok(_) => self.delete(key, Which::Current).await.map(drop),
+            // Whoever may not look has nothing to clear: it was not let write either, or the store has just taken it.
+            Err(Error::NotFound(_) | Error::Forbidden(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn send_delete(&self, key: &str, which: Which<'_>) -> Result<Result<(), Refusal>, Error> {

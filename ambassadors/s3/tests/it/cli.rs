@@ -1,0 +1,166 @@
+//! The command line, `--check`, and how the program ends.
+
+use std::process::Command;
+
+use test_servers::S3Server;
+
+use crate::program::{Program, command, run, text};
+use crate::served::{Bucket, until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_s3-ambassador");
+
+fn alone(flags: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(PROGRAM).args(flags).output().expect("the program starts");
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn wrong_usage_is_64_and_names_the_flag() {
+    for (flags, flag, says) in [
+        (&["--check"][..], "--bucket", ""),
+        (&["--bucket", "b", "--on-settle", "shred"], "--on-settle", "move:PREFIX"),
+        (&["--bucket", "b", "--on-settle", "tag:done"], "--on-settle", "tag:longshore=done"),
+        (&["--bucket", "b", "--presign", "0s"], "--presign", "longer than nothing"),
+        (&["--bucket", "b", "--min-age", "soon"], "--min-age", "write 30s"),
+    ] {
+        let (code, error) = alone(flags);
+        assert_eq!(code, Some(64), "{flags:?}: {error}");
+        assert!(error.contains(flag) && error.contains(says), "{flags:?}: {error}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_78_and_names_what_to_change() {
+    for (flags, says) in [
+        (&["--glob", "[x"][..], "--glob"),
+        (&["--dead-letter", "x"], "--on-settle"),
+        (&["--prefix", "in/", "--on-settle", "move:in"], "listed again"),
+        (&["--min-size", "2KB", "--max-size", "1KB"], "--max-size"),
+        (&["--order", "key"], "--names raw"),
+        (&["--names", "raw", "--on-settle", "tag:a=b"], "--order age"),
+    ] {
+        let (code, error) = alone(&[&["--bucket", "b", "--check"], flags].concat());
+        assert_eq!(code, Some(78), "{flags:?}: {error}");
+        assert!(error.contains(says), "{flags:?}: {error}");
+    }
+}
+
+#[test]
+fn its_help_ends_with_examples() {
+    let output = Command::new(PROGRAM).arg("--help").output().expect("the program starts");
+    let help = text(&output.stdout);
+    for says in ["--on-settle", "--presign", "--s3-endpoint-url", "LONGSHORE_BUCKET", "Examples:", "--check"] {
+        assert!(help.contains(says), "{says}: {help}");
+    }
+}
+
+mod needs_s3_servers {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_check_says_who_asks_what_is_listed_and_what_settling_rests_on() {
+        for (server, settles) in [
+            (S3Server::shared_minio(), "best-effort: this store does not honour"),
+            (S3Server::shared_versity(), "exactly"),
+        ] {
+            let bucket = Bucket::new(server).await;
+            bucket.put("in/a.mp4", "a").await;
+            bucket.put("in/b.txt", "b").await;
+            let flags =
+                ["--bucket", &bucket.name, "--prefix", "in/", "--glob", "*.mp4", "--on-settle", "delete", "--check"];
+            let output = run(&bucket, &flags);
+            let said = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+            for says in [&format!("s3://{}/in/", bucket.name), &bucket.endpoint, server.access_key(), settles] {
+                assert!(said.contains(says), "{says}: {said}");
+            }
+            assert!(said.contains("a-mp4-") && said.contains("1 would be listed"), "{said}");
+            assert!(said.contains("no-match  in/b.txt") && said.contains("1 withheld"), "{said}");
+            assert!(!said.contains(server.secret_key()), "{said}");
+            assert_eq!(bucket.keys().await, ["in/a.mp4", "in/b.txt"], "nothing is changed, and nothing left");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_says_whose_fault_it_is() {
+        let bucket = Bucket::new(S3Server::shared_versity()).await;
+        let check = |variables: &[(&str, &str)], flags: &[&str]| {
+            let flags = [&["--check", "--stall-after", "20s"], flags].concat();
+            let output = command(&bucket, &flags).envs(variables.iter().copied()).output().expect("it starts");
+            (output.status.code(), text(&output.stderr))
+        };
+        for (variables, flags, code, says) in [
+            (&[][..], &["--bucket", "not-there"][..], 78, "NoSuchBucket"),
+            (&[("AWS_SECRET_ACCESS_KEY", "wrong")], &["--bucket", &bucket.name], 78, "secret key"),
+            (&[("AWS_ACCESS_KEY_ID", "NOBODY")], &["--bucket", &bucket.name], 78, "access key"),
+            (&[("AWS_REGION", "eu-north-1")], &["--bucket", &bucket.name], 78, "region"),
+            (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], &["--bucket", &bucket.name], 69, "127.0.0.1:1"),
+        ] {
+            let (found, error) = check(variables, flags);
+            assert_eq!(found, Some(code), "{variables:?} {flags:?}: {error}");
+            assert!(error.contains(says), "{variables:?} {flags:?}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn variables_alone_are_enough_and_a_signal_ends_it() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.put("a.mp4", "a").await;
+        bucket.put("b.txt", "b").await;
+        let mut started = command(&bucket, &[]);
+        started
+            .env("LONGSHORE_BUCKET", &bucket.name)
+            .env("LONGSHORE_GLOB", "*.mp4\n*.mov")
+            .env("LONGSHORE_PRESIGN", "10m");
+        let mut program = Program::start(started).await;
+        let names = program.listed(1).await;
+        let (status, item) = program.ask("GET", &format!("/v1/items/{}", names[0])).await.expect("an answer");
+        assert_eq!(status, 200);
+        let url = item["data"]["url"].as_str().expect("a URL");
+        let got = reqwest::get(url).await.expect("an answer").text().await.expect("a body");
+        assert_eq!(got, "a", "whoever has the URL reads it");
+        assert!(item["data"]["urlExpires"].as_str().is_some_and(|time| time.ends_with('Z')), "{item}");
+        assert!(!program.log().contains("X-Amz-Signature"), "the URL is as secret as what signed it");
+        program.terminate();
+        assert_eq!(program.ended().await.code(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_may_be_listed_and_not_read_is_said_before_work_fails() {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.put("a.mp4", "a").await;
+        let proxy = test_servers::Proxy::before(&bucket.server.url()).await;
+        proxy.spoil(|seen| (seen.method == "HEAD").then(|| test_servers::Spoil::Answer(403, String::new())));
+        bucket.endpoint = proxy.url();
+        let output = run(&bucket, &["--bucket", &bucket.name, "--check"]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{error}");
+        assert!(error.contains("s3:GetObject"), "{error}");
+    }
+
+    /// Kills it between the copy and the delete, and has another settle the same.
+    #[tokio::test]
+    async fn killed_between_copy_and_delete_the_next_settle_finishes() {
+        for point in ["s3.settle.copy.before", "s3.settle.delete.before", "s3.settle.delete.after"] {
+            let bucket = Bucket::new(S3Server::shared_minio()).await;
+            bucket.put("a.mp4", "a").await;
+            let flags =
+                ["--bucket", &bucket.name, "--on-settle", "move:done/", "--poll", "100ms", "--reconcile", "100ms"];
+            let mut killed = command(&bucket, &flags);
+            killed.env("LONGSHORE_FAULT", format!("{point}=kill"));
+            let mut program = Program::start(killed).await;
+            let name = program.listed(1).await.remove(0);
+            assert!(program.ask("DELETE", &format!("/v1/items/{name}")).await.is_none(), "{point}");
+            assert!(!program.ended().await.success());
+            let next = Program::start(command(&bucket, &flags)).await;
+            let settled = until("settled", async || {
+                let (status, _) = next.ask("DELETE", &format!("/v1/items/{name}")).await?;
+                (status == 204).then_some(())
+            });
+            settled.await;
+            next.listed(0).await;
+            until("moved once", async || (bucket.keys().await == ["done/a.mp4"]).then_some(())).await;
+            assert_eq!(bucket.get("done/a.mp4").await.as_deref(), Some("a"), "{point}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Buckets of real servers, served in this process and by the real program.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
+
+mod cli;
+mod conformance;
+mod keys;
+mod polls;
+mod program;
+mod served;
+mod settle;
+mod walks;

@@ -1,0 +1,140 @@
+//! What is found between looks at everything, and what only those may conclude.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ambassador_kit::source::{Health, Source, SourceError};
+use s3_ambassador::S3Source;
+use sidecar::metrics::registry::Registry;
+
+use crate::served::{Bucket, item, keys, names, until};
+
+/// A bucket that no poll may look at whole, and that is looked at whole only once.
+const LARGE: [&str; 6] = ["--poll", "50ms", "--poll-requests", "2", "--reconcile", "1d"];
+
+async fn open(bucket: &Bucket, flags: &[&str]) -> S3Source {
+    let source = S3Source::open(bucket.settings(flags), &mut Registry::default());
+    until("a first look", async || (*source.health().borrow() == Health::Live).then_some(())).await;
+    source
+}
+
+mod needs_s3_servers {
+    use futures_util::StreamExt;
+    use test_servers::{Proxy, S3Server, Spoil};
+
+    use super::*;
+
+    async fn fill(bucket: &Bucket, count: usize) {
+        let keys = futures_util::stream::iter(0..count).map(|n| format!("in/{:02}/{n:05}", n % 7));
+        keys.for_each_concurrent(16, async |key| drop(bucket.put(&key, "x").await)).await;
+    }
+
+    async fn large() -> Bucket {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        fill(&bucket, 2_500).await;
+        bucket
+    }
+
+    #[tokio::test]
+    async fn a_new_key_is_found_wherever_it_turns_up_without_looking_at_everything() {
+        let bucket = large().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let bucket = Bucket { endpoint: proxy.url(), ..bucket };
+        let source = open(&bucket, &LARGE).await;
+        assert_eq!(names(&source).await.len(), 2_500);
+        let asked = proxy.seen().len();
+        for key in ["in/99/last", "in/03/00000-first", "in/06/zzz", "zzz", "!", "in/06/00000"] {
+            bucket.put(key, "new").await;
+            item(&source, key).await;
+        }
+        // Each is found by a request from some key on, so nothing was begun anew from the first.
+        let seen = proxy.seen();
+        let whole =
+            seen[asked..].iter().filter(|seen| seen.method == "GET" && seen.query.contains("continuation-token"));
+        assert_eq!(whole.count(), 0, "no poll walks through all pages");
+        // What is overwritten is another item; what is deleted is known once it is asked for.
+        let before = item(&source, "in/00/00000").await;
+        bucket.put("in/00/00000", "other content").await;
+        until("the new version", async || {
+            let now = item(&source, "in/00/00000").await;
+            (now.name != before.name).then_some(())
+        })
+        .await;
+        assert!(matches!(source.get(&before.name).await, Err(SourceError::Gone(_))));
+        let gone = item(&source, "in/01/00001").await;
+        bucket.client.delete_object().bucket(&bucket.name).key("in/01/00001").send().await.expect("deleted");
+        assert!(matches!(source.get(&gone.name).await, Err(SourceError::Gone(_))));
+        until("it is listed no more", async || (!names(&source).await.contains(&gone.name)).then_some(())).await;
+    }
+
+    #[tokio::test]
+    async fn only_a_look_at_everything_makes_something_vanish() {
+        let bucket = large().await;
+        let source = open(&bucket, &["--poll", "50ms", "--poll-requests", "2", "--reconcile", "2s"]).await;
+        let all = names(&source).await;
+        for key in ["in/00/00000", "in/06/02477"] {
+            bucket.client.delete_object().bucket(&bucket.name).key(key).send().await.expect("deleted");
+        }
+        until("both vanish", async || (names(&source).await.len() == all.len() - 2).then_some(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_page_that_fails_makes_nothing_vanish() {
+        let bucket = large().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let bucket = Bucket { endpoint: proxy.url(), ..bucket };
+        let flags = ["--poll", "50ms", "--reconcile", "50ms", "--max-stale", "1h", "--stall-after", "30s"];
+        let source = open(&bucket, &flags).await;
+        let all = names(&source).await;
+        assert_eq!(all.len(), 2_500);
+        // All but the last page can be had: the worst that can befall a walk.
+        let broken = Arc::new(AtomicBool::new(false));
+        proxy.spoil({
+            let broken = Arc::clone(&broken);
+            move |seen| {
+                let later = seen.query.contains("continuation-token") || seen.query.contains("start-after");
+                let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".to_owned();
+                (broken.load(Ordering::Relaxed) && later).then_some(Spoil::Answer(403, denied))
+            }
+        });
+        broken.store(true, Ordering::Relaxed);
+        let mut health = source.health();
+        let lost = health.wait_for(|health| matches!(health, Health::Stale { why } if why.contains("AccessDenied")));
+        lost.await.expect("the source lives");
+        let asked = proxy.seen().len();
+        until("several looks more", async || (proxy.seen().len() > asked + 6).then_some(())).await;
+        assert_eq!(names(&source).await, all, "what could not be seen is not gone");
+        broken.store(false, Ordering::Relaxed);
+        source.health().wait_for(|health| *health == Health::Live).await.expect("it is back");
+        assert_eq!(names(&source).await, all, "and has the names it had");
+    }
+
+    #[tokio::test]
+    async fn a_storm_is_waited_out_within_a_look() {
+        let bucket = large().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let bucket = Bucket { endpoint: proxy.url(), ..bucket };
+        let slow = "<Error><Code>SlowDown</Code><Message>reduce your request rate</Message></Error>";
+        proxy.spoil(move |seen| (seen.n % 3 != 0).then(|| Spoil::Answer(503, slow.to_owned())));
+        let source = open(&bucket, &["--poll", "1h", "--stall-after", "90s"]).await;
+        assert_eq!(names(&source).await.len(), 2_500);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_is_deleted_is_lost_and_made_anew_is_found() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.put("a", "1").await;
+        let source = open(&bucket, &["--poll", "50ms"]).await;
+        let before = item(&source, "a").await;
+        let mut health = source.health();
+        bucket.client.delete_object().bucket(&bucket.name).key("a").send().await.expect("deleted");
+        bucket.client.delete_bucket().bucket(&bucket.name).send().await.expect("deleted");
+        let lost = health.wait_for(|health| matches!(health, Health::Lost { why } if why.contains("NoSuchBucket")));
+        lost.await.expect("the source lives");
+        bucket.client.create_bucket().bucket(&bucket.name).send().await.expect("made");
+        bucket.put("a", "1").await;
+        health.wait_for(|health| *health == Health::Live).await.expect("it is back");
+        assert_eq!(item(&source, "a").await.name, before.name, "the same content is the same item");
+        assert_eq!(keys(&source).await, ["a"]);
+    }
+}

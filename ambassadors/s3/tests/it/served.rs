@@ -1,0 +1,186 @@
+//! A bucket of a real server, served in this process, and what is asked of it.
+
+use std::time::{Duration, Instant};
+
+use ambassador_kit::source::{Health, Outcome, Source};
+use aws_sdk_s3::Client;
+use clap::Parser;
+use contract::ItemName;
+use contract::wire::Withheld;
+use s3_ambassador::{BucketArgs, PagedSource, S3Source, Settings};
+use sidecar::metrics::registry::Registry;
+use storage_s3::{S3, S3Args, TransferArgs};
+use test_servers::S3Server;
+
+/// How long anything may take that is waited for.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Looks at everything all the time.
+pub(crate) const QUICK: [&str; 4] = ["--poll", "50ms", "--reconcile", "50ms"];
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    bucket: BucketArgs,
+}
+
+/// A bucket of a server, by a client that is none of ours.
+pub(crate) struct Bucket {
+    pub(crate) server: &'static S3Server,
+    pub(crate) client: Client,
+    pub(crate) name: String,
+    /// Where our own client goes: the server, or what stands before it.
+    pub(crate) endpoint: String,
+}
+
+impl Bucket {
+    pub(crate) async fn new(server: &'static S3Server) -> Self {
+        Self { server, client: server.client(), name: server.bucket().await, endpoint: server.url() }
+    }
+
+    pub(crate) async fn put(&self, key: &str, body: &str) -> String {
+        let put = self.client.put_object().bucket(&self.name).key(key).body(body.as_bytes().to_vec().into());
+        let put = put.send().await.unwrap_or_else(|error| panic!("{key:?}: {error:?}"));
+        put.e_tag().expect("an ETag").trim_matches('"').to_owned()
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Option<String> {
+        let got = self.client.get_object().bucket(&self.name).key(key).send().await.ok()?;
+        Some(String::from_utf8(got.body.collect().await.expect("a body").to_vec()).expect("text"))
+    }
+
+    /// Every key but what an ambassador writes for a moment, to find out what the store honours.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let keys = self.all_keys().await.into_iter();
+        keys.filter(|key| !key.contains(".longshore/probe")).collect()
+    }
+
+    pub(crate) async fn all_keys(&self) -> Vec<String> {
+        let list = self.client.list_objects_v2().bucket(&self.name).send().await.expect("a list");
+        list.contents().iter().filter_map(|object| object.key().map(str::to_owned)).collect()
+    }
+
+    pub(crate) async fn tags(&self, key: &str) -> Vec<(String, String)> {
+        let got = self.client.get_object_tagging().bucket(&self.name).key(key).send().await.expect("tags");
+        got.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()
+    }
+
+    pub(crate) async fn keep_versions(&self) {
+        let on = aws_sdk_s3::types::VersioningConfiguration::builder()
+            .status(aws_sdk_s3::types::BucketVersioningStatus::Enabled)
+            .build();
+        let set = self.client.put_bucket_versioning().bucket(&self.name).versioning_configuration(on);
+        set.send().await.expect("versions are kept");
+    }
+
+    pub(crate) fn settings(&self, flags: &[&str]) -> Settings {
+        let line = [&["p", "--bucket", self.name.as_str()], flags].concat();
+        let args = S3Args { s3_endpoint_url: Some(self.endpoint.clone()), ..S3Args::default() };
+        let s3 = S3::with_keys(args, TransferArgs::default(), self.server.access_key(), self.server.secret_key());
+        let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
+        parsed.bucket.settings_of(&s3).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Served from a catalog, which is there.
+    pub(crate) async fn served(&self, flags: &[&str]) -> S3Source {
+        self.served_slowly(&[&QUICK[..], flags].concat()).await
+    }
+
+    /// As [`served`](Self::served), looking only once, but for what it is asked for.
+    pub(crate) async fn served_slowly(&self, flags: &[&str]) -> S3Source {
+        let source = S3Source::open(self.settings(flags), &mut Registry::default());
+        live(&source).await;
+        source
+    }
+
+    /// Served page by page.
+    pub(crate) async fn paged(&self, flags: &[&str]) -> PagedSource {
+        let flags = [&["--names", "raw", "--order", "key"], flags].concat();
+        let source = PagedSource::open(self.settings(&flags), &mut Registry::default());
+        live(&source).await;
+        source
+    }
+}
+
+/// Waits until `sees` gives something.
+pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = sees().await {
+            return seen;
+        }
+        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn live(source: &impl Source) {
+    let mut health = source.health();
+    let seen = tokio::time::timeout(DEADLINE, health.wait_for(|health| *health == Health::Live)).await;
+    seen.expect("the bucket is seen in time").expect("the source lives");
+}
+
+/// Everything listed.
+pub(crate) async fn names(source: &impl Source) -> Vec<ItemName> {
+    let (mut names, mut from) = (Vec::new(), None);
+    loop {
+        let page = source.page(from, 1_000).await.expect("a page");
+        names.extend(page.items);
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return names,
+        }
+    }
+}
+
+/// An item that could be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) name: ItemName,
+    pub(crate) data: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Every item listed that can be read.
+pub(crate) async fn items(source: &impl Source) -> Vec<Found> {
+    let mut items = Vec::new();
+    for name in names(source).await {
+        items.extend(source.get(&name).await.ok().map(|item| Found { name, data: item.data }));
+    }
+    items
+}
+
+/// The keys of all that is listed, in their order.
+pub(crate) async fn keys(source: &impl Source) -> Vec<String> {
+    let items = items(source).await;
+    let mut keys: Vec<_> = items.iter().map(|item| item.data["key"].as_str().expect("a key").to_owned()).collect();
+    keys.sort();
+    keys
+}
+
+/// The item of this key, once it is listed.
+pub(crate) async fn item(source: &impl Source, key: &str) -> Found {
+    until(key, async || items(source).await.into_iter().find(|item| item.data["key"] == key)).await
+}
+
+/// Everything withheld.
+pub(crate) async fn withheld(source: &impl Source) -> Vec<Withheld> {
+    source.withheld(None, 10_000).await.expect("what is withheld").items
+}
+
+/// Waits until this key is withheld for this reason; what is said then.
+pub(crate) async fn withheld_as(source: &impl Source, key: &str, reason: &str) -> Withheld {
+    until(&format!("{key} withheld as {reason}"), async || {
+        withheld(source).await.into_iter().find(|one| one.key.to_string() == key && one.reason == reason)
+    })
+    .await
+}
+
+/// Waits until nothing is listed.
+pub(crate) async fn nothing(source: &impl Source) {
+    until("an empty list", async || names(source).await.is_empty().then_some(())).await;
+}
+
+/// It failed for good.
+pub(crate) fn failed() -> Outcome {
+    Outcome::Failed { reason: Some("no moov atom".to_owned()) }
+}
