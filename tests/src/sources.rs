@@ -17,8 +17,19 @@ pub fn files() -> Vec<PathBuf> {
 
 /// The name of every fault point that a program passes.
 pub fn fault_points() -> BTreeSet<String> {
+    points_in(files())
+}
+
+/// As [`fault_points`], of the sources below one folder of the checkout.
+pub fn fault_points_below(folder: &str) -> BTreeSet<String> {
+    let mut files = Vec::new();
+    collect(&root().join(folder), &mut files);
+    points_in(files)
+}
+
+fn points_in(files: Vec<PathBuf>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for path in files() {
+    for path in files {
         let text = fs::read_to_string(&path).expect("a source file");
         for rest in text.split("fault::point(\"").skip(1) {
             found.insert(rest.split('"').next().expect("the string ends").to_owned());

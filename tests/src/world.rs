@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use contract::{MARKER_FILE, Marker, STAGING_DIR};
 use rustix::process::{Pid, Signal};
 use sha2::{Digest, Sha256};
+use test_servers::{Bucket, S3Server};
 
 use crate::programs::program;
 use crate::supervised::{Daemon, Ended};
@@ -76,6 +77,14 @@ pub enum Settling {
     Across,
 }
 
+/// Outputs that go to a bucket.
+#[derive(Debug)]
+struct Store {
+    bucket: Bucket,
+    env: Vec<(String, String)>,
+    mode: &'static str,
+}
+
 /// The folders of one test.
 #[derive(Debug)]
 pub struct World {
@@ -84,6 +93,7 @@ pub struct World {
     settling: Settling,
     settled: tempfile::TempDir,
     keys: BTreeSet<Vec<u8>>,
+    store: Option<Store>,
 }
 
 impl World {
@@ -111,7 +121,21 @@ impl World {
         let settled = settled.expect("a directory");
         let device = |path: &Path| fs::metadata(path).expect("is there").dev();
         assert_eq!(device(settled.path()) != device(dir.path()), settling == Settling::Across, "where /dev/shm lies");
-        Self { dir, port, settling, settled, keys: BTreeSet::new() }
+        Self { dir, port, settling, settled, keys: BTreeSet::new(), store: None }
+    }
+
+    /// A world with an empty source, whose outputs go to a bucket of the server.
+    pub fn with_bucket(settling: Settling, server: &S3Server) -> Self {
+        let store = Store { bucket: Bucket::new(server), env: server.env(), mode: "in-place" };
+        Self { store: Some(store), ..Self::new(settling) }
+    }
+
+    /// How workers publish to the bucket from now on.
+    ///
+    /// # Panics
+    /// In a world without one.
+    pub fn set_publish(&mut self, mode: &'static str) {
+        self.store.as_mut().expect("a world with a bucket").mode = mode;
     }
 
     /// The world's own folder.
@@ -214,10 +238,15 @@ impl World {
             .arg(program("script-worker"))
             .args(["--permanent-exit", "3", "--allow-input"])
             .arg(format!("file://{}/", self.path().join("source").display()))
-            .arg("--output")
-            .arg(format!("{}/{{key}}/", self.path().join("out").display()))
-            .arg("--")
-            .arg(self.path().join("script"));
+            .arg("--output");
+        match &self.store {
+            None => command.arg(format!("{}/{{key}}/", self.path().join("out").display())),
+            Some(store) => {
+                let output = format!("{}{{key}}/", store.bucket.uri("out/"));
+                command.arg(output).args(["--publish", store.mode]).envs(store.env.iter().cloned())
+            }
+        };
+        command.arg("--").arg(self.path().join("script"));
         Daemon::start(&mut command, &self.path().join("manager.log"))
     }
 
@@ -320,21 +349,19 @@ impl World {
         let mut poisons = 0;
         for key in &self.keys {
             let shown = String::from_utf8_lossy(key);
-            let dir = self.path().join("out").join(OsStr::from_bytes(key));
             if shown.contains("poison") {
                 poisons += 1;
-                if dir.exists() {
+                if self.stands(key) {
                     wrong.push(format!("{shown:?} failed and was published"));
                 }
                 continue;
             }
-            match whole(&dir) {
-                Ok(marker) => {
-                    let by = fs::read_to_string(dir.join("sub/attempt")).unwrap_or_default();
+            match self.output(key) {
+                Ok(Whole { marker, by, copy }) => {
                     if by.trim() != marker.attempt || !ended.contains(marker.attempt.as_str()) {
                         wrong.push(format!("{shown:?}: made by {by:?}, committed by {:?}", marker.attempt));
                     }
-                    if !fs::read(dir.join("copy")).is_ok_and(|copy| copy.starts_with(key)) {
+                    if !copy.starts_with(key) {
                         wrong.push(format!("{shown:?}: its copy is not its content"));
                     }
                 }
@@ -342,6 +369,25 @@ impl World {
             }
         }
         poisons
+    }
+
+    /// Whether anything stands at an item's place, other than reports.
+    fn stands(&self, key: &[u8]) -> bool {
+        match &self.store {
+            None => self.path().join("out").join(OsStr::from_bytes(key)).exists(),
+            Some(store) => store.below(&text(key)).iter().any(|path| !is_report(path)),
+        }
+    }
+
+    /// What is published for an item: all that the marker says, and nothing else.
+    fn output(&self, key: &[u8]) -> Result<Whole, String> {
+        if let Some(store) = &self.store {
+            return store.output(&text(key));
+        }
+        let dir = self.path().join("out").join(OsStr::from_bytes(key));
+        let marker = whole(&dir)?;
+        let by = fs::read_to_string(dir.join("sub/attempt")).unwrap_or_default();
+        Ok(Whole { marker, by, copy: fs::read(dir.join("copy")).unwrap_or_default() })
     }
 
     /// As [`check_whole`](Self::check_whole), and the dead letter holds exactly the poison, with its reason.
@@ -398,6 +444,10 @@ impl World {
                 fs::read_dir(self.path().join(folder)).map(|d| d.flatten().collect()).unwrap_or_else(|_| Vec::new());
             wrong.extend(entries.iter().map(|e| format!("left behind: {}", e.path().display())));
         }
+        if let Some(store) = &self.store {
+            let open = store.bucket.open_uploads(store.bucket.keys());
+            wrong.extend(open.iter().map(|key| format!("an upload was left open: {key}")));
+        }
         for pid in self.processes() {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             wrong.push(format!("process {pid} was left: {}", String::from_utf8_lossy(&command).replace('\0', " ")));
@@ -430,6 +480,48 @@ impl World {
         };
         rustix::process::kill_process(pid, Signal::KILL).is_ok()
     }
+}
+
+/// An output that is what its marker says.
+struct Whole {
+    marker: Marker,
+    /// What the script wrote of who it was.
+    by: String,
+    /// What it made of the input.
+    copy: Vec<u8>,
+}
+
+impl Store {
+    /// The keys below an item's place, without that.
+    fn below(&self, key: &str) -> Vec<String> {
+        let place = format!("out/{key}/");
+        self.bucket.keys().iter().filter_map(|key| key.strip_prefix(&place)).map(str::to_owned).collect()
+    }
+
+    fn output(&self, key: &str) -> Result<Whole, String> {
+        let marker = self.bucket.published(&format!("out/{key}")).ok_or("no marker")?;
+        let named: BTreeSet<String> = marker.outputs.iter().map(|output| output.path.clone()).collect();
+        let is_named = |path: &String| path == MARKER_FILE || is_report(path) || named.contains(path);
+        if let Some(stray) = self.below(key).into_iter().find(|path| !is_named(path)) {
+            return Err(format!("{stray} stands there and the marker does not name it"));
+        }
+        let read = |name: &str| {
+            let path = named.iter().find(|path| path.ends_with(name));
+            path.and_then(|path| self.bucket.get(&format!("out/{key}/{path}"))).unwrap_or_default()
+        };
+        let by = String::from_utf8_lossy(&read("sub/attempt")).into_owned();
+        let copy = read("copy");
+        Ok(Whole { marker, by, copy })
+    }
+}
+
+fn is_report(path: &str) -> bool {
+    path.starts_with("_attempts/") && path.ends_with("/report.json")
+}
+
+/// Only such keys go to a bucket.
+fn text(key: &[u8]) -> String {
+    String::from_utf8(key.to_vec()).expect("an object's key is UTF-8")
 }
 
 /// Whether an output directory is what its marker says: all of it, and nothing else.

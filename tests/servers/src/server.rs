@@ -130,6 +130,21 @@ impl S3Server {
         name
     }
 
+    /// How many uploads in parts were begun in any bucket and neither completed nor aborted, as its disk has them: MinIO lists
+    /// an upload only for whom asks for its very key.
+    pub fn open_uploads(&self) -> usize {
+        fn below(dir: &Path) -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+        }
+        let data = self.dir.join("data");
+        let roots = match self.kind {
+            Kind::Minio => vec![data.join(".minio.sys/multipart")],
+            Kind::Versity => below(&data).iter().map(|bucket| bucket.join(".sgwtmp/multipart")).collect(),
+        };
+        roots.iter().flat_map(|root| below(root)).map(|object| below(&object).len()).sum()
+    }
+
     /// Stops it as it stands (SIGSTOP): connections stay open and nobody answers.
     ///
     /// # Panics

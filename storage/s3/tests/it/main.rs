@@ -4,3 +4,4 @@ mod client;
 mod credentials;
 mod program;
 mod teller;
+mod transfer;

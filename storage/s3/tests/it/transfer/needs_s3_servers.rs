@@ -1,0 +1,73 @@
+//! On MinIO and the Versity gateway.
+
+mod fetch;
+mod needs_mount;
+mod upload;
+
+use storage_s3::{Meter, ToFetch, ToUpload, Upload, Wanted};
+use test_servers::S3Server;
+
+use super::{PART, Rig, etag, is_complete, is_part};
+
+async fn every_size_goes_there_and_back(server: &'static S3Server) {
+    let rig = Rig::new(server).await;
+    for (n, size) in [0, 1, PART - 1, PART, PART + 1, 3 * PART + 5].into_iter().enumerate() {
+        let (key, before) = (format!("a b/+ü/{size}"), rig.proxy.seen().len());
+        let (path, bytes) = rig.file("sent", size, n as u64);
+        let written = rig.upload(&path, &key, &Upload::default()).await.unwrap_or_else(|e| panic!("put {size}: {e:?}"));
+        let puts = rig.proxy.seen().len() - before;
+        assert_eq!(puts, if size <= PART { 1 } else { size.div_ceil(PART) + 2 }, "requests to put {size} bytes");
+        assert!(rig.content(&key).await == bytes, "{size} bytes are as they were sent");
+
+        let (meter, before) = (Meter::silent(), rig.proxy.seen().len());
+        let (to, fetched) = rig.fetch(&key, &etag(&written), size, &meter).await;
+        let fetched = fetched.unwrap_or_else(|error| panic!("fetch {size}: {error:?}"));
+        let gets = rig.proxy.seen().len() - before;
+        assert_eq!(gets, if size <= PART { 1 } else { size.div_ceil(PART) + 1 }, "requests to fetch {size} bytes");
+        assert!(std::fs::read(to).expect("read it") == bytes, "{size} bytes are as they were fetched");
+        assert_eq!((fetched.head.size, &fetched.head.etag), (size as u64, &etag(&written)));
+        assert_eq!((meter.bytes(), meter.objects()), (size as u64, 1));
+
+        // Nothing known but the key.
+        let to = rig.dir.path().join("unknown");
+        rig.bucket.fetch(&key, &Wanted::default(), &to, &meter).await.expect("fetch what is not known");
+        assert!(std::fs::read(to).expect("read it") == bytes);
+        rig.assert_clean(&key).await;
+    }
+    assert_eq!(rig.seen(is_part).len(), 2 + 4);
+    assert_eq!(rig.seen(is_complete).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_size_goes_there_and_back_on_minio() {
+    every_size_goes_there_and_back(S3Server::shared_minio()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_size_goes_there_and_back_on_versity() {
+    every_size_goes_there_and_back(S3Server::shared_versity()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_ones_go_at_once_and_come_in_order() {
+    let rig = Rig::new(S3Server::shared_minio()).await;
+    let files: Vec<_> = (0..300).map(|n| rig.file(&format!("f{n}"), n, n as u64)).collect();
+    let uploads = files.iter().enumerate().map(|(n, (from, _))| ToUpload {
+        from: from.clone(),
+        key: format!("k/{n}"),
+        how: Upload::default(),
+    });
+    let meter = Meter::publishing(300, 0);
+    let written = rig.bucket.upload_all(uploads.collect(), &meter).await.expect("put them all");
+    assert_eq!(meter.objects(), 300);
+    let objects = written.iter().enumerate().map(|(n, written)| ToFetch {
+        key: format!("k/{n}"),
+        wanted: Wanted { etag: Some(etag(written)), size: Some(n as u64), version_id: None },
+        to: rig.dir.path().join(format!("t{n}")),
+    });
+    let fetched = rig.bucket.fetch_all(objects.collect(), &Meter::silent()).await.expect("fetch them all");
+    for (n, ((_, bytes), fetched)) in files.iter().zip(fetched).enumerate() {
+        assert_eq!(fetched.head.size, n as u64, "in order");
+        assert_eq!(&std::fs::read(rig.dir.path().join(format!("t{n}"))).expect("read it"), bytes);
+    }
+}
