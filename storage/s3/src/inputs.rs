@@ -190,3 +190,81 @@ fn local_name(key: &str, number: usize) -> String {
     }
     format!("{number}{}{extension}", stem.get(..end).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{S3, S3Args, TransferArgs};
+
+    fn inside(root: &str, uri: &str) -> Option<String> {
+        let inputs = S3Inputs::new(S3::new(S3Args::default(), TransferArgs::default()).bucket("b"), root.to_owned());
+        let key = inputs.key(&Uri::parse(uri).expect("a URI"))?;
+        Some(String::from_utf8(key.to_bytes()).expect("UTF-8"))
+    }
+
+    #[test]
+    fn a_root_holds_whole_components() {
+        for (root, uri, want) in [
+            ("in", "s3://b/in/x", Some("x")),
+            ("in/", "s3://b/in/x/y%20z", Some("x/y z")),
+            ("in", "s3://b/in2/x", None),
+            ("in/", "s3://b/in2", None),
+            ("in", "s3://c/in/x", None),
+            ("in", "s3://b/in", Some("in")),
+            ("d/film.mp4", "s3://b/d/film.mp4", Some("film.mp4")),
+            ("d/film.mp4", "s3://b/d/film.mp42", None),
+            ("in/", "s3://b/in/", None),
+            ("in/", "s3://b/in", None),
+            ("", "s3://b/x/y", Some("x/y")),
+            ("", "s3://b", None),
+            ("", "https://b/x", None),
+            ("", "file:///b/x", None),
+        ] {
+            assert_eq!(inside(root, uri).as_deref(), want, "{uri} below {root:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_key_leads_anywhere() {
+        for (root, uri, want) in [
+            ("in", "s3://b/in/../secret", Some("../secret")),
+            ("in", "s3://b/in//x", Some("/x")),
+            ("in", "s3://b//in/x", None),
+            ("/in", "s3://b//in/x", Some("x")),
+            ("in", "s3://b/x/../in/y", None),
+            ("in", "s3://b/in%2Fx", Some("x")),
+            ("", "s3://b//etc/passwd", Some("/etc/passwd")),
+        ] {
+            assert_eq!(inside(root, uri).as_deref(), want, "{uri} below {root:?}");
+        }
+    }
+
+    #[test]
+    fn local_names_are_plain_and_keep_their_extension() {
+        for (key, want) in [
+            ("d/film.mp4", "film.mp4"),
+            ("a b/é $(rm).MP4", "é $(rm).MP4"),
+            ("a/..", "object"),
+            ("a/.", "object"),
+            ("dir/", "dir"),
+            ("//", "object"),
+            ("a/b\nc\u{1b}[31m\0.txt", "b_c_[31m_.txt"),
+            (".bashrc", ".bashrc"),
+            ("x.tar.gz", "x.tar.gz"),
+        ] {
+            assert_eq!(local_name(key, 0), want, "{key:?}");
+        }
+        assert_eq!(local_name("d/film.mp4", 2), "2-film.mp4");
+        for key in [format!("{}.mp4", "x".repeat(1020)), format!("{}.mp4", "é".repeat(510)), "y".repeat(1024)] {
+            let name = local_name(&key, 1234);
+            assert!(name.len() <= 255 - 32 && name.ends_with(key.get(key.len() - 2..).expect("ASCII")), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_of_one_name_lie_beside_each_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let names: Vec<_> = (0..3).map(|_| reserve(dir.path(), "k/a.mp4").expect("reserved")).collect();
+        assert_eq!(names, ["a.mp4", "1-a.mp4", "2-a.mp4"].map(|name| dir.path().join(name)));
+    }
+}

@@ -9,8 +9,8 @@ mod error;
 mod inputs;
 mod listing;
 mod outputs;
-mod store;
 mod retry;
+mod store;
 mod transfer;
 mod uri;
 

@@ -9,7 +9,7 @@ use contract::marker::{ApiV1, MarkerKind, Output};
 use contract::{Marker, Timestamp};
 use sidecar::{fault, tree};
 use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::judge::{Sight, is_whole, judge, read_marker, refuse_above};
 use super::label::Label;
@@ -136,7 +136,11 @@ impl S3Publication {
         };
         let (marker, (), whole) =
             futures_util::try_join!(marker, refuse_above(site, claim), still_there(site, run, &etags))?;
-        Ok(whole && marker == sight.etag)
+        let unmarked = marker == sight.etag;
+        if !whole || !unmarked {
+            debug!(whole, unmarked, "another run was here while this one uploaded");
+        }
+        Ok(whole && unmarked)
     }
 
     fn marker(&self, uploaded: &Uploaded, result: Option<serde_json::Value>) -> Marker {

@@ -11,6 +11,7 @@ use contract::marker::Output;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use sidecar::fault;
 use storage::{Claim, Error};
+use tracing::debug;
 
 use super::judge::{Sight, stranger_at};
 use super::label::Label;
@@ -186,7 +187,10 @@ async fn stands_there(
         Ok(head) if site.mode == PublishMode::InPlace && !Label::is_of(&head, claim) => {
             Err(stranger_at(site, claim, &parcel.key))
         }
-        Ok(_) | Err(Error::NotFound(_)) => Ok(None),
+        Ok(_) | Err(Error::NotFound(_)) => {
+            debug!(key = parcel.key, "another run came between");
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

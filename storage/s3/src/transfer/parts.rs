@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use sidecar::fault;
 use storage::Error;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::warn;
@@ -149,6 +150,7 @@ impl OpenUpload {
         }
         let whole = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let (mut if_none_match, mut if_match) = sending.how.condition.headers();
+        fault::point("worker.complete.before").map_err(Error::fault)?;
         loop {
             let request = sending.bucket.s3().client().await?.complete_multipart_upload();
             let request = request
@@ -162,6 +164,7 @@ impl OpenUpload {
                 .set_checksum_type(self.checksums.then_some(ChecksumType::FullObject));
             let refusal = match request.send().await.map_err(Refusal::from) {
                 Ok(done) => {
+                    fault::point("worker.complete.after").map_err(Error::fault)?;
                     let (etag, version_id) = (unquoted(done.e_tag()), version_id(done.version_id()));
                     return Ok(Some(Written::Yes { etag, version_id }));
                 }

@@ -3,5 +3,6 @@
 mod client;
 mod credentials;
 mod program;
+mod store;
 mod teller;
 mod transfer;

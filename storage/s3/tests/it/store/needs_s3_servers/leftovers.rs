@@ -1,0 +1,136 @@
+//! What killed runs leave, and who clears it away.
+
+use std::time::Duration;
+
+use storage::{Claim, Standing};
+use storage_s3::PublishMode;
+use test_servers::{S3Server, Spoil};
+
+use super::super::{BOTH, LONG, World, claim, is_marker_put, published, write};
+
+on_both!(
+    what_a_killed_run_left_is_cleared_away_by_the_next,
+    what_was_not_cleared_away_is_by_the_next_look,
+    no_upload_stays_open_after_a_run_again,
+    a_sweep_ends_what_is_old_and_ours_only,
+);
+
+/// A run of these files that is killed as it passes this request: its network is gone, and then it is. What it had written by
+/// then is the last that is heard of it.
+async fn killed(
+    world: &World,
+    mode: PublishMode,
+    own: Claim,
+    files: &[(&str, usize)],
+    at: fn(&test_servers::Seen) -> bool,
+) {
+    let worker = world.worker(mode).await;
+    let publication = worker.outputs.begin(own, worker.scratch.path()).await.expect("begun");
+    for (name, size) in files {
+        write(publication.dir(), name, &vec![9; *size]);
+    }
+    let mut held = worker.hold(at);
+    let publishing = tokio::spawn(publication.commit(storage::Draft::default(), Box::pin(async { Ok(()) })));
+    held.come().await;
+    worker.proxy.spoil(|_| Some(Spoil::ResetBefore));
+    publishing.abort();
+    drop(publishing.await);
+    drop(worker);
+}
+
+async fn what_a_killed_run_left_is_cleared_away_by_the_next(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let own = claim("a", "1", "n");
+        killed(&world, mode, own.clone(), &[("x", 3), ("y", 3), ("only-the-first", 3)], is_marker_put).await;
+        assert_eq!((world.marker("a").await, world.unnamed("a").await.len()), (None, 3), "{mode:?}");
+        // The next may be of the other mode too.
+        for next in BOTH {
+            let worker = world.worker(next).await;
+            let own = Claim { revision: u64::from(next == PublishMode::Attempts), ..own.clone() };
+            published(worker.publish(own, &["x", "y"], "whole").await);
+            assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?} {next:?}");
+        }
+    }
+}
+
+async fn what_was_not_cleared_away_is_by_the_next_look(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let own = claim("a", "1", "n");
+        killed(&world, mode, own.clone(), &[("left", 3)], is_marker_put).await;
+        // Committed, and killed before anything else.
+        let listed_after = |seen: &test_servers::Seen| seen.method == "GET" && seen.query.contains("list-type=2");
+        let worker = world.worker(mode).await;
+        let mut committing = worker.hold(is_marker_put);
+        let mut publishing = Box::pin(worker.publish(own.clone(), &["x"], "x"));
+        tokio::select! {
+            _ = &mut publishing => panic!("the marker is not written yet"),
+            () = committing.come() => {}
+        }
+        worker.proxy.spoil(move |seen| listed_after(seen).then_some(Spoil::ResetBefore));
+        committing.release();
+        tokio::select! {
+            _ = &mut publishing => panic!("it cannot have cleared away anything"),
+            () = async { while world.marker("a").await.is_none() { tokio::task::yield_now().await } } => {}
+        }
+        drop(publishing);
+        assert_eq!(world.unnamed("a").await.len(), 1, "{mode:?}");
+        let next = world.worker(mode).await;
+        assert!(matches!(next.outputs.look(&own).await, Ok(Standing::Published(_))), "{mode:?}");
+        assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+async fn no_upload_stays_open_after_a_run_again(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let own = claim("a", "1", "n");
+        let is_part = |seen: &test_servers::Seen| seen.method == "PUT" && seen.query.contains("partNumber");
+        killed(&world, mode, own.clone(), &[("small", 3), ("large", 40 << 20)], is_part).await;
+        let note = world.unnamed("a").await.into_iter().find(|key| key.ends_with("/.longshore")).expect("a note");
+        let large = match mode {
+            PublishMode::InPlace => "out/a/large".to_owned(),
+            PublishMode::Attempts => note.replace(".longshore", "large"),
+        };
+        assert_eq!(world.open_uploads(&large).await, 1, "{mode:?}: the test leaves nothing to clear away");
+        let worker = world.worker(mode).await;
+        published(worker.publish(own, &["small", "large"], "whole").await);
+        assert_eq!(world.open_uploads(&large).await, 0, "{mode:?}");
+        assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+async fn a_sweep_ends_what_is_old_and_ours_only(server: &'static S3Server) {
+    let world = World::new(server).await;
+    let worker = world.worker(PublishMode::Attempts).await;
+    let begin = async |key: &str| {
+        let begun = world.client.create_multipart_upload().bucket(&world.bucket).key(key).send().await.expect("begun");
+        (key.to_owned(), begun.upload_id().expect("an id").to_owned())
+    };
+    let ours = begin("out/a/_attempts/1-n.abcdefgh.none/large").await;
+    let young = begin("out/b/_attempts/1-n.abcdefgh.none/large").await;
+    let strangers = begin("out/their/large").await;
+    let day = |days: u64| {
+        let at = std::time::SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+        String::from(contract::Timestamp(at))
+    };
+    let uploads: String = [(&ours, day(8)), (&young, day(6)), (&strangers, day(8))]
+        .iter()
+        .map(|((key, id), at)| {
+            format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{at}</Initiated></Upload>")
+        })
+        .collect();
+    let xml =
+        format!("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>");
+    worker.proxy.spoil(move |seen| {
+        (seen.method == "GET" && seen.query.contains("uploads")).then(|| Spoil::Answer(200, xml.clone()))
+    });
+    worker.outputs.sweep().await.expect("swept");
+    for ((key, _), open) in [(&ours, 0), (&young, 1), (&strangers, 1)] {
+        assert_eq!(world.open_uploads(key).await, open, "{key}");
+    }
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".to_owned();
+    worker.proxy.spoil(move |_| Some(Spoil::Answer(403, denied.clone())));
+    tokio::time::timeout(LONG, worker.outputs.sweep()).await.expect("in time").expect("nothing to fail for");
+}
