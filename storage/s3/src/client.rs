@@ -158,3 +158,6 @@ impl fmt::Display for Identity {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

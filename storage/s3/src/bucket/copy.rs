@@ -292,3 +292,6 @@ fn form(text: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,8 @@ impl Bucket {
     /// From now on for `life`, or as long as the credential lives.
     async fn for_a_while(&self, life: Duration) -> Result<(PresigningConfig, Timestamp), Error> {
         let credential = self.s3.credential().await?;
-        let now = SystemTime::now();
+        // The SDK corrects our clock by the store's in requests, but not in what it only signs.
+        let now = self.s3.clock().now();
         let left = credential.and_then(|credential| credential.expiry());
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
         // In whole seconds, as the signature has it; a credential that dies this second signs nothing of use.

@@ -63,25 +63,24 @@ pub(super) async fn connect(
     if let Some(profile) = &args.s3_profile {
         loader = loader.profile_name(profile);
     }
-    let named = region(args, &direct).await;
-    let shared = loader.region(named.clone()).load().await;
-    let endpoint = args.s3_endpoint_url.clone().or_else(|| configured_endpoint(&shared));
-    if let Some(url) = &endpoint {
-        check_endpoint(url)?;
-    }
-    let region = match named {
+    // Decided before the SDK loads: without one it asks the machine's metadata for its own ends.
+    let region = match region(args, &direct).await {
         Some(region) => region,
-        None if endpoint.is_none() && way == Way::Instance => {
+        None if way == Way::Instance && args.s3_endpoint_url.is_none() => {
             ImdsRegionProvider::builder().configure(&direct).build().region().await.unwrap_or(FALLBACK)
         }
         None => FALLBACK,
     };
+    let shared = loader.region(region.clone()).load().await;
+    let endpoint = args.s3_endpoint_url.clone().or_else(|| configured_endpoint(&shared));
+    if let Some(url) = &endpoint {
+        check_endpoint(url)?;
+    }
     let keeper = (way != Way::Anonymous).then(|| {
         let conf = ProviderConfig::without_region().with_http_client(http).with_region(Some(region.clone()));
-        Arc::new(Keeper::new(way, given, conf, direct))
+        Arc::new(Keeper::new(way, given, conf, direct, clock.clone()))
     });
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
-        .region(region.clone())
         .retry_partition(allowance())
         .retry_classifier(Judge(keeper.clone()))
         .interceptor(Deadline(patience))

@@ -47,10 +47,6 @@ impl Failure {
         Self { kind: Kind::Configuration, text: text.into() }
     }
 
-    pub(crate) fn away(text: impl Into<String>) -> Self {
-        Self { kind: Kind::Away, text: text.into() }
-    }
-
     /// What `error` means, said by the only source that was asked.
     pub(crate) fn of(way: &Way, error: &CredentialsError) -> Self {
         let cause = chain(error);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
@@ -11,6 +11,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::Mutex;
 
 use super::{Failure, Way};
+use crate::clock::Clock;
 
 /// How long before its end a credential is replaced, where it lives for longer than twice that.
 const EARLY: Duration = Duration::from_secs(300);
@@ -23,6 +24,7 @@ pub(crate) struct Keeper {
     conf: ProviderConfig,
     /// Reaches what is on this machine or next to it, and no proxy.
     direct: ProviderConfig,
+    clock: Clock,
     held: RwLock<Option<Held>>,
     asking: Mutex<()>,
 }
@@ -30,17 +32,23 @@ pub(crate) struct Keeper {
 #[derive(Clone)]
 struct Held {
     credential: Credentials,
-    since: SystemTime,
+    since: Instant,
     ask_again: Option<SystemTime>,
     /// Whether it took the place of another, which requests under way may still be signed with.
     is_new: bool,
 }
 
 impl Keeper {
-    pub(crate) fn new(way: Way, given: Option<Credentials>, conf: ProviderConfig, direct: ProviderConfig) -> Self {
-        let held =
-            given.map(|credential| Held { credential, since: SystemTime::now(), ask_again: None, is_new: false });
-        Self { way, conf, direct, held: RwLock::new(held), asking: Mutex::default() }
+    /// `clock` is the store's: what is known to end is known to end by that.
+    pub(crate) fn new(
+        way: Way,
+        given: Option<Credentials>,
+        conf: ProviderConfig,
+        direct: ProviderConfig,
+        clock: Clock,
+    ) -> Self {
+        let held = given.map(|credential| Held { credential, since: Instant::now(), ask_again: None, is_new: false });
+        Self { way, conf, direct, clock, held: RwLock::new(held), asking: Mutex::default() }
     }
 
     pub(crate) fn way(&self) -> &Way {
@@ -49,76 +57,66 @@ impl Keeper {
 
     /// A credential that is good now. Whoever asks while another asks gets the one that is held, if it is still good.
     pub(crate) async fn credential(&self) -> Result<Credentials, Failure> {
-        let now = SystemTime::now();
+        let begun = Instant::now();
         let held = self.held();
         if let Some(held) = &held
-            && held.ask_again.is_none_or(|then| now < then)
+            && held.ask_again.is_none_or(|then| self.clock.now() < then)
         {
             return Ok(held.credential.clone());
         }
-        let good = held.filter(|held| held.credential.expiry().is_none_or(|end| now < end));
+        let good = held.filter(|held| held.credential.expiry().is_none_or(|end| self.clock.now() < end));
         let _asking = match (self.asking.try_lock(), &good) {
             (Ok(asking), _) => asking,
             (Err(_), Some(held)) => return Ok(held.credential.clone()),
             (Err(_), None) => {
                 let asking = self.asking.lock().await;
-                if let Some(held) = self.held()
-                    && held.since >= now
-                {
+                if let Some(held) = self.held().filter(|held| held.since >= begun) {
                     return Ok(held.credential);
                 }
                 asking
             }
         };
-        match self.ask().await {
+        let provider = self.way.provider(&self.conf, &self.direct);
+        match provider.provide_credentials().await {
             Ok(credential) => {
-                self.hold(credential.clone(), self.next(&credential, SystemTime::now()));
+                self.hold(credential.clone());
                 Ok(credential)
             }
-            Err(failure) => match good {
-                Some(held) => {
-                    tracing::warn!(error = %failure, "credentials cannot be renewed; those held are still good");
-                    self.hold(held.credential.clone(), Some(SystemTime::now() + PAUSE));
-                    Ok(held.credential)
-                }
-                None => Err(failure),
-            },
+            Err(error) => {
+                let failure = Failure::of(&self.way, &error);
+                let Some(held) = good else { return Err(failure) };
+                tracing::warn!(error = %failure, "credentials cannot be renewed; those held are still good");
+                self.postpone();
+                Ok(held.credential)
+            }
         }
     }
 
     /// A store says that the credential is no longer good. Whether there is another, or asking for one makes sense.
     pub(crate) fn distrust(&self) -> bool {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        let now = SystemTime::now();
         match held.as_mut().filter(|_| self.way.may_change()) {
-            Some(held) if now.duration_since(held.since).is_ok_and(|age| age < PAUSE) => held.is_new,
+            Some(held) if held.since.elapsed() < PAUSE => held.is_new,
             Some(held) => {
-                held.ask_again = Some(now);
+                held.ask_again = Some(SystemTime::UNIX_EPOCH);
                 true
             }
             None => false,
         }
     }
 
-    async fn ask(&self) -> Result<Credentials, Failure> {
-        let provider = self.way.provider(&self.conf, &self.direct);
-        let got = provider.provide_credentials().await.map_err(|error| Failure::of(&self.way, &error))?;
-        match got.expiry() {
-            Some(end) if end <= SystemTime::now() => {
-                let end = contract::Timestamp(end);
-                Err(Failure::away(format!("the credentials that {} gives have expired, at {end}", self.way)))
-            }
-            _ => Ok(got),
-        }
-    }
-
     /// When to ask for the next; never where nothing can change.
-    fn next(&self, credential: &Credentials, now: SystemTime) -> Option<SystemTime> {
+    fn next(&self, credential: &Credentials) -> Option<SystemTime> {
+        let now = self.clock.now();
         match credential.expiry() {
-            Some(end) => {
-                let left = end.duration_since(now).unwrap_or_default();
-                Some(end - EARLY.min(left / 2))
-            }
+            Some(end) => match end.duration_since(now) {
+                Ok(left) => Some(end - EARLY.min(left / 2)),
+                // Nobody gives what is over: a clock is wrong, and the store is the judge.
+                Err(_) => {
+                    tracing::warn!(expires = %contract::Timestamp(end), "credentials have ended by this machine's clock");
+                    Some(now + PAUSE)
+                }
+            },
             // Files change, as nobody tells.
             None => self.way.may_change().then(|| now + EARLY),
         }
@@ -128,10 +126,18 @@ impl Keeper {
         self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn hold(&self, credential: Credentials, ask_again: Option<SystemTime>) {
+    fn hold(&self, credential: Credentials) {
+        let ask_again = self.next(&credential);
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = held.as_ref().is_some_and(|old| old.credential.access_key_id() != credential.access_key_id());
-        *held = Some(Held { credential, since: SystemTime::now(), ask_again, is_new });
+        *held = Some(Held { credential, since: Instant::now(), ask_again, is_new });
+    }
+
+    fn postpone(&self) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.as_mut() {
+            held.ask_again = Some(self.clock.now() + PAUSE);
+        }
     }
 }
 
@@ -151,5 +157,58 @@ impl ProvideCredentials for Signer {
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper").field("way", &self.way).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper(way: Way, age: Duration) -> Keeper {
+        let given = Credentials::new("AK1", "secret", None, None, "test");
+        let keeper = Keeper::new(way, Some(given), ProviderConfig::empty(), ProviderConfig::empty(), Clock::default());
+        if let Some(held) = keeper.held.write().expect("nobody panics").as_mut() {
+            held.since = held.since.checked_sub(age).expect("the machine runs for longer");
+        }
+        keeper
+    }
+
+    fn is_due(keeper: &Keeper) -> bool {
+        keeper.held().and_then(|held| held.ask_again).is_some_and(|then| then <= SystemTime::now())
+    }
+
+    #[test]
+    fn what_a_store_calls_expired_is_asked_for_anew_once_and_only_where_that_can_help() {
+        let old = keeper(Way::Instance, PAUSE * 2);
+        assert!(old.distrust() && is_due(&old));
+        let fresh = keeper(Way::Instance, Duration::ZERO);
+        assert!(!fresh.distrust() && !is_due(&fresh), "asking again at once gives the same");
+        let fixed = keeper(Way::Environment, PAUSE * 2);
+        assert!(!fixed.distrust() && !is_due(&fixed), "what the environment says does not change");
+        // A request that was signed with the one before meets the refusal when the next is there already.
+        old.hold(Credentials::new("AK2", "secret", None, None, "test"));
+        assert!(old.distrust() && !is_due(&old));
+        old.hold(Credentials::new("AK2", "secret", None, None, "test"));
+        assert!(!old.distrust());
+    }
+
+    #[test]
+    fn a_credential_is_renewed_five_minutes_early_or_at_half_of_its_life() {
+        let keeper = keeper(Way::Instance, Duration::ZERO);
+        let left = |life: u64| {
+            let end = SystemTime::now() + Duration::from_secs(life);
+            let next = keeper.next(&Credentials::new("AK", "secret", None, Some(end), "test")).expect("it ends");
+            end.duration_since(next).expect("it is before the end").as_secs()
+        };
+        assert_eq!(left(3600), 300);
+        assert_eq!(left(61), 30);
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_by_our_clock_is_left_to_the_store_to_judge() {
+        let keeper = keeper(Way::Instance, Duration::ZERO);
+        let end = SystemTime::now() - Duration::from_secs(3600);
+        keeper.hold(Credentials::new("AK2", "secret", None, Some(end), "test"));
+        assert_eq!(keeper.credential().await.expect("it is tried").access_key_id(), "AK2");
     }
 }

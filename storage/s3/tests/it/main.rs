@@ -3,6 +3,7 @@
 mod client;
 mod credentials;
 mod program;
+mod proxies;
 mod store;
 mod teller;
 mod transfer;
