@@ -158,9 +158,9 @@ impl Sweep<'_> {
                 upload.key == key && (of_run || upload.initiated.is_some_and(|begun| begun.0 < before))
             });
             for upload in dead {
-                fault::point("worker.prune.before").map_err(Error::fault)?;
+                fault::point("worker.abort.before").map_err(Error::fault)?;
                 bucket.abort_upload(&upload.key, &upload.id).await?;
-                fault::point("worker.prune.after").map_err(Error::fault)?;
+                fault::point("worker.abort.after").map_err(Error::fault)?;
                 aborted += 1;
             }
         }
