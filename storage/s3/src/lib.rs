@@ -1,4 +1,4 @@
-//! The `s3:` store.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod bucket;
