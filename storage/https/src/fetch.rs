@@ -221,10 +221,19 @@ impl<'a> Transfer<'a> {
         self.version.size = Some(self.have);
         // A body without a length ends wherever its connection does.
         self.version.expect(self.link, self.object)?;
-        let path = name::free(self.scratch, self.link);
-        let kept = self.partial.persist_noclobber(&path);
-        kept.map_err(|error| Error::Io { doing: format!("rename a file to {}", path.display()), source: error.error })?;
-        Ok(Fetched { path, version: self.version })
+        let (mut partial, version) = (self.partial, self.version);
+        loop {
+            let path = name::free(self.scratch, self.link);
+            match partial.persist_noclobber(&path) {
+                Ok(_) => return Ok(Fetched { path, version }),
+                // Another input of the same name, fetched at the same time.
+                Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => partial = taken.file,
+                Err(failed) => {
+                    let doing = format!("rename a file to {}", path.display());
+                    return Err(Error::Io { doing, source: failed.error });
+                }
+            }
+        }
     }
 
     fn local(&self, source: io::Error) -> Error {

@@ -5,7 +5,8 @@ use std::path::Path;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use storage::{Error, Uri};
 
-use crate::link::{Link, Root};
+use crate::link::Link;
+use crate::root::Root;
 
 /// What a request is made of is not an operator's to say.
 const OURS: [HeaderName; 9] = [

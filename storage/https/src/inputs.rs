@@ -10,9 +10,10 @@ use tracing::warn;
 
 use crate::client::{Answer, Client};
 use crate::fetch::{ContentRange, fetch, length};
-use crate::link::{Link, Root};
+use crate::link::Link;
 use crate::refusal::Failure;
 use crate::retry::Retry;
+use crate::root::Root;
 use crate::version::Version;
 
 /// Everything below one URL.

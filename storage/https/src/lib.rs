@@ -14,6 +14,7 @@ mod progress;
 mod publication;
 mod refusal;
 mod retry;
+mod root;
 mod standing;
 mod store;
 mod target;

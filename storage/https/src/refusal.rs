@@ -152,6 +152,7 @@ mod tests {
             (403, aws, "https://h/a"),
             (400, token, "https://h/a"),
             (403, token, "https://h/a"),
+            (400, "<Error><Code>ExpiredToken</Code></Error>", "https://h/a"),
             (403, denied, "https://h/a?X-Amz-Date=20130524T000000Z&X-Amz-Expires=60"),
             (403, "", "https://h/a?Expires=1&Signature=x"),
         ] {

@@ -5,8 +5,8 @@ use storage::{Error, Inputs, Outputs, Store, Uri};
 use crate::HttpsArgs;
 use crate::client::{Client, Surroundings};
 use crate::inputs::HttpsInputs;
-use crate::link::Root;
 use crate::outputs::HttpsOutputs;
+use crate::root::Root;
 
 /// What is reached by `https:`, or by `http:` without encryption.
 #[derive(Clone, Debug)]

@@ -48,6 +48,25 @@ async fn an_input_is_fetched_whole_under_its_own_name() {
     assert_eq!(asked[0].header("accept-encoding"), Some("identity"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_of_one_name_do_not_get_into_each_others_way() {
+    let tls = Tls::new();
+    let server = Server::start(&tls, |asked| Reply::Answer(answer(200, &[ETAG], asked.path.as_bytes()))).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = store(args(&tls), local_names(), PATIENT);
+    let each = (0..32).map(|n| {
+        let (store, dir) = (store.clone(), dir.path().to_owned());
+        let object = object(&format!("https://good.test:{}/{n}/same", server.port()));
+        tokio::spawn(async move { fetch(&store, &object, &dir).await.expect("fetched").path().to_owned() })
+    });
+    let each: Vec<_> = each.collect();
+    for (n, fetched) in each.into_iter().enumerate() {
+        let path = fetched.await.expect("no panic");
+        assert_eq!(std::fs::read_to_string(path).expect("a file"), format!("/{n}/same"));
+    }
+    assert_eq!(listed(dir.path()).len(), 32);
+}
+
 #[tokio::test]
 async fn a_transfer_goes_on_where_it_was_cut() {
     let tls = Tls::new();
