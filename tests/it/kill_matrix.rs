@@ -147,8 +147,9 @@ mod needs_s3_servers {
         }
         for (revision, mode) in [(0, "in-place"), (1, "attempts")] {
             world.set_publish(mode);
-            // What a first run had uploaded is there when the second is killed; some points are met only then.
-            trip(&world, Faults { worker: killed_twice("worker.commit.before", point), ..Faults::default() }, revision);
+            // What a first run had uploaded, or was about to, is there when the second is killed; some points are met only then.
+            let first = if point.starts_with("worker.abort.") { "worker.complete.before" } else { "worker.commit.before" };
+            trip(&world, Faults { worker: killed_twice(first, point), ..Faults::default() }, revision);
         }
         world.hits()
     }

@@ -1,6 +1,7 @@
 //! Objects in and objects out, with real stores.
 
 mod codes;
+mod kills;
 mod paths;
 mod races;
 mod remote;

@@ -265,8 +265,17 @@ impl Running {
 
     /// Whether it is stopped by a signal, with all its threads.
     pub(crate) fn is_stopped(&self) -> bool {
+        self.state() == Some('T')
+    }
+
+    /// Whether it has ended; nobody has waited for it yet.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state() == Some('Z')
+    }
+
+    fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next())
     }
 
     pub(crate) fn wait(mut self) -> Ended {

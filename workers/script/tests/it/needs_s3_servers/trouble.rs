@@ -13,7 +13,7 @@ use crate::world::{Running, until};
 /// Enough for several parts of an upload and several ranges of a download.
 const LARGE: usize = 24 * 1024 * 1024;
 
-fn proxy(server: &S3Server) -> Proxy {
+pub(super) fn proxy(server: &S3Server) -> Proxy {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(Proxy::before(&server.url()))
 }
