@@ -37,11 +37,14 @@ async fn ask(settings: &Settings) -> Result<Vec<String>, Error> {
     let bucket = &settings.bucket;
     let who = bucket.s3().identity().await?;
     let query = ListQuery { prefix: settings.prefix.clone(), max: Some(1), ..ListQuery::default() };
-    let page = bucket.list(&query).await?;
+    let store = who.endpoint.as_deref().unwrap_or("AWS");
+    let page = bucket.list(&query).await.map_err(|error| match error {
+        Error::Unavailable { doing, source } => Error::Unavailable { doing: format!("{doing} at {store}"), source },
+        other => other,
+    })?;
     let mut said = vec![format!(
-        "{} at {}, region {}, as {} (from {})",
+        "{} at {store}, region {}, as {} (from {})",
         bucket.uri(&settings.prefix),
-        who.endpoint.as_deref().unwrap_or("AWS"),
         who.region,
         who.access_key_id.as_deref().unwrap_or("nobody"),
         who.source

@@ -138,29 +138,36 @@ mod needs_s3_servers {
         assert!(error.contains("s3:GetObject"), "{error}");
     }
 
-    /// Kills it between the copy and the delete, and has another settle the same.
+    /// Kills it where state changes hands, and has another settle the same.
     #[tokio::test]
-    async fn killed_between_copy_and_delete_the_next_settle_finishes() {
-        for point in ["s3.settle.copy.before", "s3.settle.delete.before", "s3.settle.delete.after"] {
+    async fn killed_at_any_step_of_a_settle_the_next_finishes() {
+        for (point, policy, left) in [
+            ("s3.settle.copy.before", "move:done/", "done/a.mp4"),
+            ("s3.settle.delete.before", "move:done/", "done/a.mp4"),
+            ("s3.settle.delete.after", "move:done/", "done/a.mp4"),
+            ("s3.settle.tag.before", "tag:k=done", "a.mp4"),
+            ("s3.settle.tag.after", "tag:k=done", "a.mp4"),
+        ] {
             let bucket = Bucket::new(S3Server::shared_minio()).await;
             bucket.put("a.mp4", "a").await;
-            let flags =
-                ["--bucket", &bucket.name, "--on-settle", "move:done/", "--poll", "100ms", "--reconcile", "100ms"];
+            let flags = ["--bucket", &bucket.name, "--on-settle", policy, "--poll", "100ms", "--reconcile", "100ms"];
             let mut killed = command(&bucket, &flags);
             killed.env("LONGSHORE_FAULT", format!("{point}=kill"));
             let mut program = Program::start(killed).await;
             let name = program.listed(1).await.remove(0);
             assert!(program.ask("DELETE", &format!("/v1/items/{name}")).await.is_none(), "{point}");
-            assert!(!program.ended().await.success());
+            assert!(!program.ended().await.success(), "{point}");
             let next = Program::start(command(&bucket, &flags)).await;
-            let settled = until("settled", async || {
+            until("settled", async || {
                 let (status, _) = next.ask("DELETE", &format!("/v1/items/{name}")).await?;
                 (status == 204).then_some(())
-            });
-            settled.await;
+            })
+            .await;
             next.listed(0).await;
-            until("moved once", async || (bucket.keys().await == ["done/a.mp4"]).then_some(())).await;
-            assert_eq!(bucket.get("done/a.mp4").await.as_deref(), Some("a"), "{point}");
+            until("done once", async || (bucket.keys().await == [left]).then_some(())).await;
+            assert_eq!(bucket.get(left).await.as_deref(), Some("a"), "{point}");
+            let tags = bucket.tags(left).await;
+            assert_eq!(tags.len(), usize::from(policy.starts_with("tag:")), "{point}: {tags:?}");
         }
     }
 }
