@@ -160,6 +160,7 @@ impl Keeper {
 
     /// Looks at one key.
     pub(super) async fn look(&mut self, key: &str) {
+        self.shared.metrics.headed();
         let looked = match self.shared.settings.bucket.head(key, None).await {
             Ok(head) => self.take(vec![listed(key, &head)]).await,
             Err(error) => Err(error),

@@ -7,6 +7,7 @@ mod conformance;
 mod keys;
 mod polls;
 mod program;
+mod scale;
 mod served;
 mod settle;
 mod walks;

@@ -15,17 +15,14 @@ impl Bucket {
     /// As [`list`](Self::list); it needs the right to list versions.
     pub async fn list_versions(&self, query: &ListQuery) -> Result<ListPage, Error> {
         let client = self.s3.client().await?;
-        let (after, version) = match query.token.as_deref().and_then(read_token) {
-            Some((key, version)) => (Some(key.to_owned()), Some(version.to_owned()).filter(|id| !id.is_empty())),
-            None => (query.start_after.clone(), None),
-        };
+        // Of a key the version that counts comes first: what is left of it behind a page is passed by.
+        let after = query.token.clone().or_else(|| query.start_after.clone());
         let request = client
             .list_object_versions()
             .bucket(&*self.name)
             .prefix(&query.prefix)
             .encoding_type(EncodingType::Url)
             .set_key_marker(after)
-            .set_version_id_marker(version)
             .set_max_keys(query.max.map(i32::from));
         let page = request.send().await;
         let page =
@@ -44,35 +41,14 @@ impl Bucket {
                 .filter(|class| **class != ObjectVersionStorageClass::Standard)
                 .map(|class| class.as_str().to_owned()),
         });
-        let more = page.is_truncated().unwrap_or_default();
-        let next = page.next_key_marker().filter(|_| more);
+        // Whether the store's own marker is the last key shown or the first that is not, they do not agree on.
+        let shown = page.versions().iter().filter_map(|version| version.key());
+        let last = shown.chain(page.delete_markers().iter().filter_map(|marker| marker.key())).map(plain).max();
+        let next = last.or_else(|| page.next_key_marker().map(plain));
         Ok(ListPage {
             objects: objects.collect(),
             prefixes: Vec::new(),
-            next: next.map(|key| token(&plain(key), page.next_version_id_marker().unwrap_or_default())),
+            next: next.filter(|_| page.is_truncated().unwrap_or_default()),
         })
-    }
-}
-
-/// Where a listing of versions goes on: a key may hold any character, so its length stands before it.
-fn token(key: &str, version: &str) -> String {
-    format!("{}:{key}{version}", key.len())
-}
-
-fn read_token(token: &str) -> Option<(&str, &str)> {
-    let (len, rest) = token.split_once(':')?;
-    rest.split_at_checked(len.parse().ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_keeps_key_and_version_apart() {
-        for (key, version) in [("a:b", "7:x"), ("", "v"), ("\u{10ffff}", "")] {
-            assert_eq!(read_token(&token(key, version)), Some((key, version)));
-        }
-        assert_eq!(read_token("9:short"), None);
     }
 }
