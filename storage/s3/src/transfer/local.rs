@@ -17,7 +17,7 @@ use storage::Error;
 use tokio::task::JoinHandle;
 
 use super::Digest;
-use super::checksum::Crc64;
+use super::checksum::{Crc64, Running};
 use super::limits::{BUFFER, Buffers};
 use super::meter::Count;
 
@@ -103,7 +103,7 @@ impl Local {
                 at: range.start,
                 end: range.end,
                 reading: None,
-                sent: Crc64::default(),
+                sent: Running::new(),
                 want: crc,
                 told: Told { count: Arc::clone(&count), bytes: 0 },
             })
@@ -132,8 +132,9 @@ struct Part {
     buffers: Buffers,
     at: u64,
     end: u64,
-    reading: Option<JoinHandle<io::Result<(Bytes, Crc64)>>>,
-    sent: Crc64,
+    reading: Option<JoinHandle<io::Result<(Bytes, Running)>>>,
+    /// Of what has been handed over.
+    sent: Running,
     want: Crc64,
     told: Told,
 }
@@ -157,7 +158,8 @@ impl Part {
             return;
         }
         let length = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(BUFFER);
-        let (local, buffers, at) = (Arc::clone(&self.local), self.buffers.clone(), self.at);
+        let (local, buffers, at, mut sent) =
+            (Arc::clone(&self.local), self.buffers.clone(), self.at, self.sent.clone());
         self.at += length as u64;
         self.reading = Some(tokio::task::spawn_blocking(move || {
             let mut buffer = buffers.take();
@@ -167,8 +169,8 @@ impl Part {
                 local.changed.store(true, Ordering::Relaxed);
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
             }
-            let crc = Crc64::of(buffer.as_ref());
-            Ok((Bytes::from_owner(buffer), crc))
+            sent.update(buffer.as_ref());
+            Ok((Bytes::from_owner(buffer), sent))
         }));
     }
 }
@@ -183,9 +185,9 @@ impl Body for Part {
         let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
         let read = ready!(Pin::new(reading).poll(cx)).map_err(io::Error::other)?;
         this.reading = None;
-        let (bytes, crc) = read?;
-        this.sent = this.sent.then(crc);
-        if this.sent.length() == this.want.length() && this.sent != this.want {
+        let (bytes, sent) = read?;
+        this.sent = sent;
+        if this.sent.length() == this.want.length() && this.sent.crc() != this.want {
             this.local.changed.store(true, Ordering::Relaxed);
             return Poll::Ready(Some(Err(io::Error::other("the file has changed"))));
         }

@@ -13,7 +13,7 @@ use storage::Error;
 use tempfile::TempPath;
 use tokio::task::JoinHandle;
 
-use super::checksum::{Crc64, Proof};
+use super::checksum::{Crc64, Proof, Running};
 
 /// The most pieces of one write.
 const PIECES: usize = 64;
@@ -97,11 +97,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes `pieces` one after the other from `at` on, on a thread that may block.
-    pub(crate) fn write(&self, mut pieces: Vec<Bytes>, at: u64) -> Writing {
+    /// Writes `pieces` one after the other from `at` on, on a thread that may block, and counts them in.
+    pub(crate) fn write(&self, mut pieces: Vec<Bytes>, at: u64, mut crc: Running) -> Writing {
         let Self { file, to } = self.clone();
         Writing(tokio::task::spawn_blocking(move || {
-            let crc = pieces.iter().fold(Crc64::default(), |all, piece| all.then(Crc64::of(piece)));
+            for piece in &pieces {
+                crc.update(piece);
+            }
             write_all(&file, &mut pieces, at)
                 .map_err(|source| Error::Io { doing: format!("write {}", to.display()), source })?;
             Ok(crc)
@@ -111,18 +113,15 @@ impl Writer {
 
 /// A write under way.
 #[derive(Debug)]
-pub(crate) struct Writing(JoinHandle<Result<Crc64, Error>>);
+pub(crate) struct Writing(JoinHandle<Result<Running, Error>>);
 
 impl Writing {
-    /// Waits for it, and says what was written; nothing, if there was none.
+    /// Waits for it, and gives back the CRC with what was written in it.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) async fn end(this: Option<Self>) -> Result<Crc64, Error> {
-        match this {
-            Some(Self(task)) => task.await.expect("a write does not panic, and the runtime outlives it"),
-            None => Ok(Crc64::default()),
-        }
+    pub(crate) async fn end(self) -> Result<Running, Error> {
+        self.0.await.expect("a write does not panic, and the runtime outlives it")
     }
 }
 
@@ -186,9 +185,10 @@ mod tests {
         let to = dir.path().join("f");
         let partial = Partial::make(&to, 300).await.expect("make it");
         let pieces: Vec<Bytes> = (0..200_u8).map(|n| Bytes::copy_from_slice(&[n])).collect();
-        let back = Writing::end(Some(partial.writer().write(pieces.clone(), 100))).await.expect("write");
-        let front = partial.writer().write(vec![Bytes::from(vec![9; 60]), Bytes::new(), Bytes::from(vec![9; 40])], 0);
-        let crc = Writing::end(Some(front)).await.expect("write").then(back);
+        let back = partial.writer().write(pieces.clone(), 100, Running::new()).end().await.expect("write");
+        let front = vec![Bytes::from(vec![9; 60]), Bytes::new(), Bytes::from(vec![9; 40])];
+        let front = partial.writer().write(front, 0, Running::new()).end().await.expect("write");
+        let crc = front.crc().then(back.crc());
         partial.finish("s3://b/k".to_owned(), Some(Proof::Crc64Nvme(crc.base64())), crc).await.expect("finish");
         let want: Vec<u8> = std::iter::repeat_n(9, 100).chain(0..200).collect();
         assert_eq!(std::fs::read(&to).expect("read it"), want);
