@@ -168,28 +168,18 @@ async fn send_one(
     match uploaded {
         Ok(Written::Yes { etag, .. }) => Ok(Some((key.clone(), etag))),
         // An upload that somebody aborted, since it seemed dead, is not found.
-        Ok(Written::Conflict) | Err(Error::NotFound(_)) => stands_there(site, claim, run, parcel).await,
-        Err(error) => Err(error),
-    }
-}
-
-/// What a refusal means: that an upload of ours whose reply was lost is there already, or that somebody else's is.
-async fn stands_there(
-    site: &Site,
-    claim: &Claim,
-    run: &Run,
-    parcel: &Parcel<'_>,
-) -> Result<Option<(String, String)>, Error> {
-    match site.bucket.head(&parcel.key, None).await {
-        Ok(head) if Label::run(&head).as_ref() == Some(run) && Label::holds(&head, &parcel.output) => {
-            Ok(Some((parcel.key.clone(), head.etag)))
-        }
-        Ok(head) if site.mode == PublishMode::InPlace && !Label::is_of(&head, claim) => {
-            Err(stranger_at(site, claim, &parcel.key))
-        }
-        Ok(_) | Err(Error::NotFound(_)) => {
-            debug!(key = parcel.key, "another run came between");
-            Ok(None)
+        Ok(Written::Conflict) | Err(Error::NotFound(_)) => {
+            debug!(key, "another run came between");
+            if site.mode == PublishMode::Attempts {
+                return Ok(None);
+            }
+            match site.bucket.head(key, None).await {
+                Ok(head) if !Label::is_of(&head, claim) && !sight.named.contains(key) => {
+                    Err(stranger_at(site, claim, key))
+                }
+                Ok(_) | Err(Error::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use storage::{Claim, Committed, Error, Standing};
+use contract::item::decode_path;
+use storage::{Claim, Committed, Draft, Error, Standing};
 use storage_s3::PublishMode;
 use test_servers::S3Server;
 
-use super::super::{BOTH, World, claim, is_marker_put, is_output_put, published};
+use super::super::{BOTH, World, claim, is_marker_put, is_output_put, published, write};
 
 on_both!(
     of_many_at_one_place_one_publishes,
@@ -14,6 +15,9 @@ on_both!(
     one_stopped_before_its_marker_changes_nothing,
     what_a_marker_names_is_not_touched_in_attempts,
     what_is_overwritten_in_place_is_noticed_and_made_good,
+    the_living_are_left_alone,
+    what_is_taken_away_is_put_again,
+    an_upload_that_was_aborted_begins_anew,
 );
 
 async fn of_many_at_one_place_one_publishes(server: &'static S3Server) {
@@ -140,4 +144,73 @@ async fn what_is_overwritten_in_place_is_noticed_and_made_good(server: &'static 
     let second = published(second);
     assert_eq!(world.marker("a").await, Some(*second), "it made good what it had spoilt");
     assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()));
+}
+
+async fn the_living_are_left_alone(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let (living, other) = (world.worker(mode).await, world.worker(mode).await);
+        let at = |revision| Claim { revision, ..claim("a", "1", "n") };
+        published(other.publish(at(0), &["x"], "zero").await);
+        let mut held = living.hold(is_marker_put);
+        let publishing = living.publish(at(1), &["x", "new"], "one");
+        let looking = async {
+            held.come().await;
+            let before = world.keys("out/a/").await;
+            let seen = other.outputs.look(&at(0)).await.expect("looks");
+            // In place its content is another already; by attempts it is whole, and whoever finds that clears away.
+            assert_eq!(matches!(seen, Standing::Published(_)), mode == PublishMode::Attempts, "{mode:?}");
+            assert_eq!(world.keys("out/a/").await, before, "{mode:?}: what a living run will name");
+            held.release();
+        };
+        published(tokio::join!(publishing, looking).0);
+        assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+/// Whoever deletes a marker by hand makes a base stand again that did not: then a look before the marker has to do.
+async fn what_is_taken_away_is_put_again(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let (stopped, other) = (world.worker(mode).await, world.worker(mode).await);
+        let mut held = stopped.hold(|seen| is_output_put(seen) && seen.path.ends_with('y'));
+        let publishing = stopped.publish(claim("a", "1", "stopped"), &["x", "y"], "stopped");
+        let interfering = async {
+            held.come().await;
+            while !world.keys("out/a/").await.iter().any(|key| key.ends_with("/x")) {
+                tokio::task::yield_now().await;
+            }
+            published(other.publish(claim("a", "1", "other"), &["z"], "the other's").await);
+            assert_eq!(world.unnamed("a").await, [""; 0], "{mode:?}");
+            world.delete("out/a/_SUCCESS.json").await;
+            held.release();
+        };
+        published(tokio::join!(publishing, interfering).0);
+        assert_eq!(world.untrue("a").await, [""; 0], "{mode:?}");
+    }
+}
+
+async fn an_upload_that_was_aborted_begins_anew(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let worker = world.worker(mode).await;
+        let publication = worker.outputs.begin(claim("a", "1", "n"), worker.scratch.path()).await.expect("begun");
+        write(publication.dir(), "large", &vec![7; 40 << 20]);
+        let mut held = worker.hold(|seen| seen.method == "PUT" && seen.query.contains("partNumber=2"));
+        let publishing = publication.commit(Draft::default(), Box::pin(async { Ok(()) }));
+        let interfering = async {
+            held.come().await;
+            let seen = worker.proxy.seen();
+            let part = seen.iter().find(|seen| seen.query.contains("uploadId=")).expect("a part");
+            let id = part.query.split('&').find_map(|pair| pair.strip_prefix("uploadId=")).expect("an id");
+            let id = String::from_utf8(decode_path(id)).expect("UTF-8");
+            let key = part.path.split_once("out/").map(|(_, key)| format!("out/{key}")).expect("a key");
+            let key = String::from_utf8(decode_path(&key)).expect("UTF-8");
+            let abort = world.client.abort_multipart_upload().bucket(&world.bucket).key(key).upload_id(id);
+            abort.send().await.expect("aborted");
+            held.release();
+        };
+        published(tokio::join!(publishing, interfering).0);
+        assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
 }
