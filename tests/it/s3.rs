@@ -3,4 +3,5 @@
 
 mod clients;
 mod interop;
+mod policies;
 mod programs;

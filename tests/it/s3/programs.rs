@@ -41,18 +41,23 @@ impl<'a> Site<'a> {
 
     /// Starts an ambassador over the bucket and waits until it has read it.
     pub(crate) fn ambassador(&self, flags: &[&str]) -> (Daemon, Source) {
+        let (mut daemon, source) = self.start_ambassador(flags);
+        wait_until("the ambassador to have read the bucket", || {
+            assert_eq!(daemon.ended(), None, "the ambassador ended: {}", daemon.log());
+            source.is_ready().then_some(())
+        });
+        (daemon, source)
+    }
+
+    /// Starts an ambassador over the bucket.
+    pub(crate) fn start_ambassador(&self, flags: &[&str]) -> (Daemon, Source) {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let source = Source { address: format!("127.0.0.1:{port}") };
         let mut command = self.command("s3-ambassador");
         command
             .args(["--bucket", &self.bucket, "--listen", &source.address, "--probe-listen", "127.0.0.1:0"])
             .args(flags);
-        let mut daemon = Daemon::start(&mut command, &self.path().join("s3-ambassador.log"));
-        wait_until("the ambassador to have read the bucket", || {
-            assert_eq!(daemon.ended(), None, "the ambassador ended: {}", daemon.log());
-            (ask(&source.address, "GET", "/v1/items").0 == 200).then_some(())
-        });
-        (daemon, source)
+        (Daemon::start(&mut command, &self.path().join("s3-ambassador.log")), source)
     }
 
     /// Runs a script-worker on one item, with a script of one line of shell.
@@ -71,6 +76,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Whether it lists.
+    pub(crate) fn is_ready(&self) -> bool {
+        ask(&self.address, "GET", "/v1/items").0 == 200
+    }
+
     /// The names it lists.
     pub(crate) fn names(&self) -> Vec<String> {
         let list = self.get("/v1/items");
