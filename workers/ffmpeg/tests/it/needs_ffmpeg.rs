@@ -6,6 +6,7 @@ mod bounds;
 mod foreign;
 mod hostile;
 mod images;
+mod needs_s3_servers;
 mod numbering;
 mod scene;
 mod sheet;

@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::world::World;
 
 /// A file system of a few hundred kilobytes; unmounted when dropped.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: &Path) -> Self {
+    pub(crate) fn mount(at: &Path) -> Self {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(at).output();
         let mounted = mounted.expect("mount runs");
         assert!(mounted.status.success(), "mounting a small file system needs root: {mounted:?}");

@@ -2,6 +2,7 @@
 
 mod codes;
 mod kills;
+mod needs_mount;
 mod paths;
 mod races;
 mod remote;
