@@ -25,6 +25,16 @@ static SHOWN: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
         listener.local_addr().expect("bound").to_string()
     };
     let (contract, ambassador_probes, manager_probes) = (port(), port(), port());
+    // No store answers there: what it counts is shown all the same.
+    let (s3_contract, s3_probes) = (port(), port());
+    let mut bucket = Command::new(program("s3-ambassador"));
+    bucket.args(["--bucket", "none", "--s3-endpoint-url", "http://127.0.0.1:1", "--s3-no-sign-request"]);
+    bucket.args(["--listen", &s3_contract, "--probe-listen", &s3_probes]);
+    let _bucket = Daemon::start(&mut bucket, &world.path().join("bucket.log"));
+    let bucket_shows = wait_until("the bucket's ambassador", || {
+        let text = ask(&s3_probes, "GET", "/metrics").1;
+        text.contains("longshore_s3_").then_some(text)
+    });
     let mut ambassador = Command::new(program("files-ambassador"));
     ambassador.arg("--root").arg(&folder).args(["--stable-for", "0s", "--listen", &contract]);
     ambassador.args(["--probe-listen", &ambassador_probes]);
@@ -39,7 +49,7 @@ static SHOWN: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
         let text = ask(&manager_probes, "GET", "/metrics").1;
         ["messages_processed_total 1", "messages_failed_total 1"].iter().all(|line| text.contains(line)).then_some(())
     });
-    let texts = [ask(&ambassador_probes, "GET", "/metrics").1, ask(&manager_probes, "GET", "/metrics").1];
+    let texts = [ask(&ambassador_probes, "GET", "/metrics").1, ask(&manager_probes, "GET", "/metrics").1, bucket_shows];
     let mut shown = BTreeMap::new();
     for line in texts.iter().flat_map(|text| text.lines()) {
         if let Some(family) = line.strip_prefix("# TYPE ") {
