@@ -122,16 +122,11 @@ impl Intercept for Deadline {
     ) -> Result<(), BoxError> {
         if let Some(Err(error)) = context.output_or_error() {
             let status = context.response().map(|response| format!("HTTP {}: ", response.status().as_u16()));
-            let cause = format!("{}{}", status.unwrap_or_default(), describe(error));
+            let cause = format!("{}{}", status.unwrap_or_default(), chain(error));
             cfg.interceptor_state().store_put(Cause(cause));
         }
         Ok(())
     }
-}
-
-/// An error of the orchestrator hides what it holds.
-fn describe<E: std::error::Error + 'static>(error: &E) -> String {
-    chain(error)
 }
 
 /// What the SDK's own classifiers do not know of stores and what stands before them.
@@ -146,11 +141,10 @@ impl ClassifyRetry for Judge {
         let Some(Err(error)) = ctx.output_or_error() else { return RetryAction::NoActionIndicated };
         let status = ctx.response().map(|response| response.status().as_u16());
         match status {
-            // A web page in place of an answer, or an answer nobody can read, is not mended by asking again.
-            Some(200..=399) if is_page(ctx) => RetryAction::RetryForbidden,
             Some(429) => RetryAction::throttling_error(),
             Some(400..=499) if self.is_expired(ctx) => RetryAction::client_error(),
-            None if crate::error::is_distrusted(&describe(error)) => RetryAction::RetryForbidden,
+            // Another handshake meets the same certificate.
+            None if crate::error::is_distrusted(&chain(error)) => RetryAction::RetryForbidden,
             _ => RetryAction::NoActionIndicated,
         }
     }
@@ -172,11 +166,6 @@ impl Judge {
         let expired = EXPIRED.iter().any(|code| body.contains(&format!("<Code>{code}</Code>")));
         expired && self.0.as_ref().is_some_and(|keeper| keeper.distrust())
     }
-}
-
-fn is_page(ctx: &InterceptorContext) -> bool {
-    let kind = ctx.response().and_then(|response| response.headers().get("content-type"));
-    kind.is_some_and(|kind| kind.starts_with("text/html"))
 }
 
 impl fmt::Debug for Judge {

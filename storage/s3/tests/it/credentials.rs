@@ -288,6 +288,22 @@ fn nothing_is_signed_when_that_is_asked_for_and_nobody_is_asked_who_we_are() {
 }
 
 #[test]
+fn the_names_that_every_aws_program_knows_are_heard() {
+    let keys = [("AWS_ACCESS_KEY_ID", "AK"), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let run = |name: &str, value: &str| Identity::new(&keys, &[]).env(name, value).run();
+    let bundle = run("AWS_CA_BUNDLE", "/nowhere.pem");
+    assert!(bundle.err.contains("cannot read /nowhere.pem (--s3-ca-bundle)"), "{bundle:?}");
+    assert!(run("AWS_DEFAULT_REGION", "eu-north-1").out.contains("region eu-north-1"));
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+        let ran = run(name, "http://127.0.0.1:1");
+        assert!(ran.out.starts_with("AK at http://127.0.0.1:1, region us-east-1"), "{ran:?}");
+    }
+    let profile = "[default]\nregion=eu-west-3\nendpoint_url=http://127.0.0.1:2\n";
+    let ran = Identity::new(&keys, &[]).file(".aws/config", profile).run();
+    assert!(ran.out.starts_with("AK at http://127.0.0.1:2, region eu-west-3"), "{ran:?}");
+}
+
+#[test]
 fn no_secret_is_ever_logged() {
     let store = Teller::new(|_| (403, "", "<Error><Code>AccessDenied</Code></Error>".to_owned()));
     let keys = [("AWS_ACCESS_KEY_ID", "AKENV"), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_SESSION_TOKEN", TOKEN)];
