@@ -113,11 +113,11 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// The text of the first `<tag>`, in one line of at most 300 characters.
+/// The text of the first `<tag>`, in one line of at most 300 characters, to be followed by more.
 fn element(xml: &str, tag: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{tag}>"))?;
     let (text, _) = rest.split_once("</")?;
-    Some(text.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect())
+    Some(text.trim().trim_end_matches('.').chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 /// Whether `text` has a value of the URL's query in it that is long enough to be a secret.
@@ -147,7 +147,7 @@ mod tests {
         let aws = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message>\
                    <X-Amz-Expires>1</X-Amz-Expires></Error>";
         let token = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
-        let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>";
         for (status, body, url) in [
             (403, aws, "https://h/a"),
             (400, token, "https://h/a"),
