@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod bucket;
 mod proxy;
 mod server;
 
+/// The client that [`S3Server::client`] gives.
+pub use aws_sdk_s3;
+pub use bucket::Bucket;
 pub use proxy::{Proxy, Seen, Spoil};
 pub use server::S3Server;
