@@ -7,11 +7,11 @@ mod upload;
 use storage_s3::{Meter, ToFetch, ToUpload, Upload, Wanted};
 use test_servers::S3Server;
 
-use super::{PART, Rig, etag, is_complete, is_part};
+use super::{PART, Rig, etag};
 
-async fn every_size_goes_there_and_back(server: &'static S3Server) {
+async fn every_size_goes_there_and_back(server: &'static S3Server, sizes: &[usize]) {
     let rig = Rig::new(server).await;
-    for (n, size) in [0, 1, PART - 1, PART, PART + 1, 3 * PART + 5].into_iter().enumerate() {
+    for (n, size) in sizes.iter().copied().enumerate() {
         let (key, before) = (format!("a b/+ü/{size}"), rig.proxy.seen().len());
         let (path, bytes) = rig.file("sent", size, n as u64);
         let written = rig.upload(&path, &key, &Upload::default()).await.unwrap_or_else(|e| panic!("put {size}: {e:?}"));
@@ -34,18 +34,16 @@ async fn every_size_goes_there_and_back(server: &'static S3Server) {
         assert!(std::fs::read(to).expect("read it") == bytes);
         rig.assert_clean(&key).await;
     }
-    assert_eq!(rig.seen(is_part).len(), 2 + 4);
-    assert_eq!(rig.seen(is_complete).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_size_goes_there_and_back_on_minio() {
-    every_size_goes_there_and_back(S3Server::shared_minio()).await;
+    every_size_goes_there_and_back(S3Server::shared_minio(), &[0, 1, PART, 2 * PART + 5]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_size_goes_there_and_back_on_versity() {
-    every_size_goes_there_and_back(S3Server::shared_versity()).await;
+    every_size_goes_there_and_back(S3Server::shared_versity(), &[0, PART - 1, PART + 1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

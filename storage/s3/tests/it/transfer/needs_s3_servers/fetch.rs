@@ -12,13 +12,13 @@ use crate::transfer::{PART, Rig, content, narrow, slow_down};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_that_breaks_off_goes_on_where_it_broke() {
     let rig = Rig::new(S3Server::shared_minio()).await;
-    let (size, cut) = (2 * PART + 7, 3_000_000);
+    let (size, cut) = (PART + 7, 3_000_000);
     let bytes = content(size, 1);
     let etag = rig.object("k", &bytes).await;
     let spoilt = AtomicUsize::new(0);
     rig.proxy.spoil(move |seen| {
         let nth = if seen.method == "GET" { spoilt.fetch_add(1, Ordering::Relaxed) } else { usize::MAX };
-        (nth < 6).then_some(if nth % 2 == 0 { Spoil::ResetAfterBytes(cut) } else { Spoil::TruncateAfter(cut) })
+        (nth < 4).then_some(if nth % 2 == 0 { Spoil::ResetAfterBytes(cut) } else { Spoil::TruncateAfter(cut) })
     });
     let meter = Meter::silent();
     let (to, fetched) = rig.fetch("k", &etag, size, &meter).await;
@@ -50,9 +50,9 @@ async fn a_body_that_never_comes_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_503_is_outlived() {
     let rig = Rig::with(S3Server::shared_minio(), narrow(8)).await;
-    let bytes = content(3 * PART, 2);
+    let bytes = content(PART + 5, 2);
     let etag = rig.object("k", &bytes).await;
-    rig.proxy.spoil(|seen| (seen.n <= 12).then(|| Spoil::Answer(503, slow_down())));
+    rig.proxy.spoil(|seen| (seen.n <= 8).then(|| Spoil::Answer(503, slow_down())));
     let (to, fetched) = rig.fetch("k", &etag, bytes.len(), &Meter::silent()).await;
     fetched.expect("it comes in the end");
     assert!(std::fs::read(to).expect("read it") == bytes);
@@ -62,7 +62,7 @@ async fn a_storm_of_503_is_outlived() {
 async fn a_server_that_stops_and_goes_on_is_waited_for() {
     let server: &'static S3Server = Box::leak(Box::new(S3Server::versity()));
     let rig = Rig::new(server).await;
-    let bytes = content(2 * PART, 3);
+    let bytes = content(PART + 5, 3);
     let etag = rig.object("k", &bytes).await;
     server.pause();
     let meter = Meter::silent();
@@ -82,7 +82,7 @@ fn is_second(seen: &Seen) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_replaced_between_two_ranges_is_never_mixed_in() {
     let rig = Rig::new(S3Server::shared_minio()).await;
-    let (old, new) = (content(2 * PART, 4), content(2 * PART, 5));
+    let (old, new) = (content(PART + 5, 4), content(PART + 5, 5));
     let etag = rig.object("k", &old).await;
     let (release, held) = watch::channel(false);
     rig.proxy.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));

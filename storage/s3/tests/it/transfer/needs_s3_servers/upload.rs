@@ -112,7 +112,7 @@ async fn a_store_that_knows_no_checksums_is_asked_without() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_changes_meanwhile_is_not_published() {
     let rig = Rig::with(S3Server::shared_minio(), narrow(1)).await;
-    let (path, _) = rig.file("a", 3 * PART, 1);
+    let (path, _) = rig.file("a", 2 * PART, 1);
     let (release, held) = watch::channel(false);
     let begins = |seen: &Seen| seen.method == "POST" && !is_complete(seen);
     rig.proxy.spoil(move |seen| begins(seen).then(|| Spoil::Hold(held.clone())));
@@ -120,7 +120,7 @@ async fn a_file_that_changes_meanwhile_is_not_published() {
         rig.until_seen(begins).await;
         let file = std::fs::OpenOptions::new().write(true).open(&path).expect("open it");
         let modified = file.metadata().and_then(|seen| seen.modified()).expect("look at it");
-        file.write_at(b"changed", 2 * PART as u64).expect("change it");
+        file.write_at(b"changed", PART as u64 + 1).expect("change it");
         // Not even its time tells.
         file.set_modified(modified).expect("set its time");
         release.send_replace(true);
@@ -134,7 +134,7 @@ async fn a_file_that_changes_meanwhile_is_not_published() {
 
 async fn nothing_is_left_of_an_upload_that_fails(server: &'static S3Server) {
     let rig = Rig::new(server).await;
-    let (path, _) = rig.file("a", 4 * PART, 1);
+    let (path, _) = rig.file("a", 2 * PART + 1, 1);
     rig.proxy.spoil(|seen| {
         let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".to_owned();
         is_third_part(seen).then_some(Spoil::Answer(403, denied))
@@ -161,7 +161,7 @@ async fn nothing_is_left_of_an_upload_that_fails_on_versity() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_of_an_upload_that_is_dropped() {
     let rig = Rig::new(S3Server::shared_minio()).await;
-    let (path, _) = rig.file("a", 4 * PART, 1);
+    let (path, _) = rig.file("a", 2 * PART + 1, 1);
     let (release, held) = watch::channel(false);
     rig.proxy.spoil(move |seen| is_third_part(seen).then(|| Spoil::Hold(held.clone())));
     let how = Upload::default();
@@ -176,7 +176,7 @@ async fn nothing_is_left_of_an_upload_that_is_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_that_fail_on_their_way_are_sent_again() {
     let rig = Rig::new(S3Server::shared_versity()).await;
-    let (path, bytes) = rig.file("a", 3 * PART + 9, 1);
+    let (path, bytes) = rig.file("a", PART + 9, 1);
     let spoilt = AtomicUsize::new(0);
     rig.proxy.spoil(move |seen| match spoilt.fetch_add(1, Ordering::Relaxed) {
         n if n % 2 == 1 || n > 12 => None,
