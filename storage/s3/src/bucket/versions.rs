@@ -15,14 +15,15 @@ impl Bucket {
     /// As [`list`](Self::list); it needs the right to list versions.
     pub async fn list_versions(&self, query: &ListQuery) -> Result<ListPage, Error> {
         let client = self.s3.client().await?;
-        // Of a key the version that counts comes first: what is left of it behind a page is passed by.
+        // Of a key the version that counts comes first: what is left of it behind a page is passed by. Versity begins with the
+        // marker itself.
         let after = query.token.clone().or_else(|| query.start_after.clone());
         let request = client
             .list_object_versions()
             .bucket(&*self.name)
             .prefix(&query.prefix)
             .encoding_type(EncodingType::Url)
-            .set_key_marker(after)
+            .set_key_marker(after.clone())
             .set_max_keys(query.max.map(i32::from));
         let page = request.send().await;
         let page =
@@ -30,6 +31,7 @@ impl Bucket {
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let plain = |text: &str| if encoded { decode(text) } else { text.to_owned() };
         let latest = page.versions().iter().filter(|version| version.is_latest().unwrap_or_default());
+        let is_after = |key: &str| after.as_deref().is_none_or(|after| key > after);
         let objects = latest.map(|object| Listed {
             key: plain(object.key().unwrap_or_default()),
             size: unsigned(object.size()),
@@ -44,11 +46,12 @@ impl Bucket {
         // Whether the store's own marker is the last key shown or the first that is not, they do not agree on.
         let shown = page.versions().iter().filter_map(|version| version.key());
         let last = shown.chain(page.delete_markers().iter().filter_map(|marker| marker.key())).map(plain).max();
-        let next = last.or_else(|| page.next_key_marker().map(plain));
-        Ok(ListPage {
-            objects: objects.collect(),
-            prefixes: Vec::new(),
-            next: next.filter(|_| page.is_truncated().unwrap_or_default()),
-        })
+        let next =
+            last.or_else(|| page.next_key_marker().map(plain)).filter(|_| page.is_truncated().unwrap_or_default());
+        if let Some(key) = next.as_deref().filter(|key| !is_after(key)) {
+            let why = "has more versions than this store shows behind a key: they cannot be passed by";
+            return Err(Error::Unsupported(format!("{} {why}", self.uri(key))));
+        }
+        Ok(ListPage { objects: objects.filter(|object| is_after(&object.key)).collect(), prefixes: Vec::new(), next })
     }
 }
