@@ -1,10 +1,12 @@
 //! What stands at a place, as far as it may be read.
 
 use bytes::Bytes;
+use contract::marker::Output;
 use contract::{MARKER_FILE, Marker};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
-use storage::{Claim, Error, Regard, Standing};
+use storage::{BoxFuture, Claim, Error, Regard, Standing};
 
 use crate::client::{Answer, Client};
 use crate::fetch::length;
@@ -13,6 +15,8 @@ use crate::refusal::Failure;
 use crate::retry::Retry;
 use crate::target::Target;
 
+/// How many objects are looked at at once.
+const AT_ONCE: usize = 8;
 /// The largest marker that is read, in bytes.
 const MARKER_MAX: usize = 64 * 1024 * 1024;
 
@@ -97,15 +101,18 @@ async fn whole(client: &Client, answer: Answer) -> Result<Bytes, Failure> {
 
 /// Whether all that a marker names is there with the sizes it names. What may not be asked is believed.
 async fn is_whole(client: &Client, target: &Target, marker: &Marker) -> Result<bool, Error> {
-    for output in &marker.outputs {
-        let Ok(link) = target.read(&output.path) else { return Ok(false) };
-        match size(client, &link).await? {
-            Size::Absent => return Ok(false),
-            Size::Is(size) if size != output.size => return Ok(false),
-            Size::Is(_) | Size::Unknown => {}
-        }
-    }
-    Ok(true)
+    let one = |output| -> BoxFuture<'_, Result<bool, Error>> { Box::pin(is_there(client, target, output)) };
+    let each: Vec<_> = marker.outputs.iter().map(one).collect();
+    stream::iter(each).buffer_unordered(AT_ONCE).try_all(std::future::ready).await
+}
+
+async fn is_there(client: &Client, target: &Target, output: &Output) -> Result<bool, Error> {
+    let Ok(link) = target.read(&output.path) else { return Ok(false) };
+    Ok(match size(client, &link).await? {
+        Size::Absent => false,
+        Size::Is(size) => size == output.size,
+        Size::Unknown => true,
+    })
 }
 
 /// What a HEAD tells.

@@ -11,6 +11,8 @@ pub(crate) struct Version {
     /// As sent, with its quotes and `W/`.
     etag: Option<String>,
     last_modified: Option<String>,
+    /// Whether `last_modified` names these bytes and no others: it was over when the answer was made (RFC 9110 §8.8.2.2).
+    is_past: bool,
     /// Of a bucket that keeps every version.
     id: Option<String>,
     pub(crate) size: Option<u64>,
@@ -22,15 +24,17 @@ impl Version {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let id = text("x-amz-version-id").filter(|id| id != "null");
         let (etag, last_modified) = (text(header::ETAG.as_str()), text(header::LAST_MODIFIED.as_str()));
-        Self { etag: etag.filter(|etag| !bare(etag).is_empty()), last_modified, id, size }
+        let is_past = text(header::DATE.as_str()).is_some_and(|date| Some(&date) != last_modified.as_ref());
+        Self { etag: etag.filter(|etag| !bare(etag).is_empty()), last_modified, is_past, id, size }
     }
 
-    /// What `If-Range` can say so that no byte of another version is added to this one's: a strong ETag, else a date.
+    /// What `If-Range` can say so that no byte of another version is added to this one's: a strong ETag, else a date within
+    /// whose second nothing can have been written any more.
     pub(crate) fn if_range(&self) -> Option<&str> {
         match &self.etag {
             Some(etag) if !etag.starts_with("W/") => Some(etag),
             Some(_) => None,
-            None => self.last_modified.as_deref(),
+            None => self.last_modified.as_deref().filter(|_| self.is_past),
         }
     }
 
@@ -119,7 +123,7 @@ mod tests {
 
     fn version(etag: &str, date: &str, size: u64) -> Version {
         let mut headers = HeaderMap::new();
-        for (name, value) in [("etag", etag), ("last-modified", date)] {
+        for (name, value) in [("etag", etag), ("last-modified", date), ("date", "Wed")] {
             if !value.is_empty() {
                 headers.insert(name, value.parse().expect("a value"));
             }
@@ -137,6 +141,7 @@ mod tests {
         assert_eq!(version("\"a\"", "Sun", 1).if_range(), Some("\"a\""));
         assert_eq!(version("W/\"a\"", "Sun", 1).if_range(), None);
         assert_eq!(version("", "Sun", 1).if_range(), Some("Sun"));
+        assert_eq!(version("", "Wed", 1).if_range(), None, "it may be written again within the second");
         assert_eq!(version("", "", 1).if_range(), None);
         assert!(version("\"\"", "", 1).is_unknown() && !version("W/\"a\"", "", 1).is_unknown());
     }
