@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use storage::Error;
 use storage_s3::{Condition, ListQuery, Patience};
-use test_servers::{Proxy, S3Server, Spoil};
+use test_servers::{Proxy, S3Server, Seen, Spoil};
 
 use super::super::{s3_at, said};
 
@@ -76,8 +76,19 @@ async fn a_store_that_is_stopped_and_goes_on_again_has_cost_time_only() {
     let bucket = s3_at(&proxy.url(), &server).with_patience(patience).bucket(&name);
     bucket.list(&ListQuery::default()).await.expect("it answers");
     server.pause();
-    let asked = tokio::spawn(async move { bucket.list(&ListQuery::default()).await });
-    seen(&proxy, 4).await;
+    // Its threads may still answer for a moment: asked again until one request met the standstill.
+    let (over, mut is_over) = tokio::sync::watch::channel(false);
+    let asked = tokio::spawn(async move {
+        while !*is_over.borrow_and_update() {
+            bucket.list(&ListQuery::default()).await?;
+        }
+        bucket.list(&ListQuery::default()).await
+    });
+    until(&proxy, |seen| {
+        seen.iter().any(|seen| seen.header("amz-sdk-request").is_some_and(|of| of.contains("attempt=3")))
+    })
+    .await;
+    over.send(true).expect("somebody asks");
     server.resume();
     let listed = asked.await.expect("no panic");
     assert!(listed.is_ok(), "{listed:?}");
@@ -92,7 +103,7 @@ async fn a_store_that_is_killed_and_started_again_has_cost_time_only() {
     let bucket = s3_at(&proxy.url(), &server).with_patience(patience).bucket(&name);
     server.kill();
     let asked = tokio::spawn(async move { bucket.list(&ListQuery::default()).await });
-    seen(&proxy, 3).await;
+    until(&proxy, |seen| seen.len() >= 3).await;
     let restarted = tokio::task::spawn_blocking(move || {
         server.restart();
         server
@@ -102,11 +113,11 @@ async fn a_store_that_is_killed_and_started_again_has_cost_time_only() {
     assert!(listed.is_ok(), "{listed:?}");
 }
 
-async fn seen(proxy: &Proxy, least: usize) {
-    let enough = async {
-        while proxy.seen().len() < least {
+async fn until(proxy: &Proxy, enough: impl Fn(&[Seen]) -> bool) {
+    let waiting = async {
+        while !enough(&proxy.seen()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), enough).await.expect("it is asked again");
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it is asked again");
 }
