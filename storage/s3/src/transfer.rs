@@ -80,7 +80,7 @@ impl Bucket {
     /// # Errors
     /// [`Error::Changed`] when another version is there, [`Error::NotFound`] when none is, [`Error::Io`] when the disk is full,
     /// which is found before anything is fetched, [`Error::Unsupported`] for a store that sends something else than it was asked
-    /// for, [`Error::Unavailable`] when nothing came for a minute or the checksum does not hold; and as [`list`](Self::list).
+    /// for, [`Error::Unavailable`] when what comes breaks off time after time or does not hold against its checksum; and as [`list`](Self::list).
     pub async fn fetch(&self, key: &str, wanted: &Wanted, to: &Path, meter: &Meter) -> Result<Fetched, Error> {
         // On the heap: it is large, and whoever awaits it is nested deep enough.
         Box::pin(fetch::fetch(self, key, wanted, to, meter)).await
