@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use ambassador_kit::source::{Health, Outcome, Source};
-use aws_sdk_s3::Client;
 use clap::Parser;
 use contract::ItemName;
 use contract::wire::Withheld;
@@ -11,6 +10,7 @@ use s3_ambassador::{BucketArgs, PagedSource, S3Source, Settings};
 use sidecar::metrics::registry::Registry;
 use storage_s3::{S3, S3Args, TransferArgs};
 use test_servers::S3Server;
+use test_servers::aws_sdk_s3::{self, Client};
 
 /// How long anything may take that is waited for.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -3,7 +3,7 @@
 use ambassador_kit::source::{Outcome, Source, SourceError};
 use contract::wire::Settle;
 use storage_s3::S3;
-use test_servers::{Proxy, Spoil};
+use test_servers::{Proxy, Spoil, aws_sdk_s3};
 
 use crate::served::{Bucket, failed, item, keys, names, nothing, until, withheld_as};
 
