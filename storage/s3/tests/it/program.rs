@@ -1,7 +1,6 @@
 //! The example `identity` as a process: what is configured is an environment, and every test has one of its own.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -30,7 +29,7 @@ impl Identity {
         let home = tempfile::tempdir().expect("a home");
         // Examples lie beside the folder of the tests.
         let program = std::env::current_exe().expect("we run").with_file_name("../examples/identity");
-        let mut command = Command::new(PathBuf::from(program));
+        let mut command = Command::new(program);
         command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin").args(args);
         command.envs(env.iter().copied()).stdin(Stdio::null());
         Self { command, home }

@@ -78,7 +78,7 @@ impl Rig {
     }
 
     /// Waits until such a request has come by.
-    async fn until_seen(&self, which: impl Fn(&Seen) -> bool) {
+    async fn until_seen(&self, which: impl Fn(&Seen) -> bool + Send + Sync) {
         let seen = async {
             while !self.proxy.seen().iter().any(&which) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

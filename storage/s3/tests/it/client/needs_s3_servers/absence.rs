@@ -113,7 +113,7 @@ async fn a_store_that_is_killed_and_started_again_has_cost_time_only() {
     assert!(listed.is_ok(), "{listed:?}");
 }
 
-async fn until(proxy: &Proxy, enough: impl Fn(&[Seen]) -> bool) {
+async fn until(proxy: &Proxy, enough: impl Fn(&[Seen]) -> bool + Send + Sync) {
     let waiting = async {
         while !enough(&proxy.seen()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
