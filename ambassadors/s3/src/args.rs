@@ -10,7 +10,7 @@ use storage_s3::{Bucket, Patience, S3, S3Args, TransferArgs};
 
 use crate::filter::{Filter, FilterArgs, FilterError};
 use crate::naming::{Identity, Naming};
-use crate::settle::{OnSettle, Policy, SettleArgs, SettleError};
+use crate::settle::{Honoured, OnSettle, Policy, SettleArgs, SettleError};
 
 /// Which bucket is served, and how.
 #[derive(Clone, Debug, Args)]
@@ -94,6 +94,8 @@ pub struct Settings {
     pub(crate) filter: Filter,
     pub(crate) when: WhenArgs,
     pub(crate) settle: Policy,
+    /// What the store was found to honour; shared by all clones.
+    pub(crate) honoured: Honoured,
     pub(crate) presign: Option<Duration>,
 }
 
@@ -155,6 +157,7 @@ impl BucketArgs {
             filter,
             when: self.when,
             settle,
+            honoured: Honoured::default(),
             presign: self.presign,
         })
     }

@@ -205,9 +205,14 @@ impl Rules {
             return Some(why("settled", &texts.settled));
         }
         let path = key.strip_prefix(&self.prefix).unwrap_or(key);
+        let (dir, name) = split(path);
+        // Not even where output is asked for: it is there to find out what the store honours, and for a moment.
+        if dir.split('/').any(|part| part == STAGING_DIR) {
+            let message = format!("in {STAGING_DIR}/ lies what our own programs write for a moment").into();
+            return Some(Why { reason: "own-output", message, pending: false });
+        }
         if self.own_output == Treat::Withhold {
-            let (dir, name) = split(path);
-            if name == MARKER_FILE || dir.split('/').any(|part| part == ATTEMPTS_DIR || part == STAGING_DIR) {
+            if name == MARKER_FILE || dir.split('/').any(|part| part == ATTEMPTS_DIR) {
                 return Some(why("own-output", &texts.own_output));
             }
         }

@@ -8,7 +8,7 @@ use storage::Error;
 use storage_s3::ListQuery;
 
 use crate::args::Settings;
-use crate::settle::{Honoured, OnSettle};
+use crate::settle::OnSettle;
 
 /// Whether there is such a bucket, and it may be listed; who asks, whom, and what settling can rest on there.
 ///
@@ -70,8 +70,9 @@ async fn ask(settings: &Settings) -> Result<Vec<String>, Error> {
 
 /// What settling can rest on. That it could not be found out is no reason to fail: what is listed does not depend on it.
 async fn settles(settings: &Settings) -> String {
-    let honoured = Honoured::default();
+    let honoured = &settings.honoured;
     if let Err(error) = honoured.ask(settings).await {
+        honoured.leave();
         return format!("settles best-effort, as long as it is not known what the store honours: {}", chain(&error));
     }
     match (honoured.settles(&settings.settle.on_settle), &settings.settle.on_settle) {

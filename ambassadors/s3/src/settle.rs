@@ -57,7 +57,6 @@ pub(crate) struct Settler(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Arc<Settings>,
-    honoured: Arc<Honoured>,
     /// Names that were settled before they were listed; and objects that failed and stay, by their ETag.
     remembered: Remembered<Box<str>>,
     marks: Marks,
@@ -68,13 +67,11 @@ struct Inner {
 impl Settler {
     /// One that begins to find out, on the runtime this is called on, what the store honours.
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        let honoured = Arc::<Honoured>::default();
         if settings.settle.on_settle != OnSettle::None {
-            probe::start(Arc::clone(&settings), &honoured);
+            probe::start(&settings);
         }
         Self(Arc::new(Inner {
             settings,
-            honoured,
             remembered: Remembered::default(),
             marks: Marks::default(),
             settling: Mutex::default(),
@@ -83,7 +80,7 @@ impl Settler {
 
     /// As `GET /v1` says it.
     pub(crate) fn policy(&self) -> Settle {
-        self.0.honoured.settles(&self.0.settings.settle.on_settle)
+        self.0.settings.honoured.settles(&self.0.settings.settle.on_settle)
     }
 
     /// Settles the item `name`, which the object at `key` is or was.

@@ -1,67 +1,71 @@
 //! What the store honours, found out by asking it, so that `GET /v1` promises no more than that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use contract::wire::Settle;
 use sidecar::chain;
 use storage::Error;
 use storage_s3::Versioning;
+use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
 use super::OnSettle;
 use crate::args::Settings;
 use crate::trouble::RETRY;
 
-/// What is known of the store. Nothing is taken for granted before it has answered.
-#[derive(Debug, Default)]
-pub(crate) struct Honoured {
-    /// A delete takes `If-Match`.
-    deletes_if_match: AtomicBool,
-    /// Each write makes a version, so that one can be named.
-    keeps_versions: AtomicBool,
-}
+/// Whether the store can do on a condition what the policy rests on. Nothing is taken for granted before it has answered. Clones
+/// share it: a store is asked once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Honoured(Arc<OnceCell<bool>>);
 
 impl Honoured {
-    /// How the policy settles there.
+    /// How the policy settles there, as far as is known.
     pub(crate) fn settles(&self, on_settle: &OnSettle) -> Settle {
-        let exact = match on_settle {
-            OnSettle::None => return Settle::None,
-            OnSettle::Delete | OnSettle::Move(_) => self.deletes_if_match.load(Ordering::Relaxed),
-            OnSettle::Tag(..) => self.keeps_versions.load(Ordering::Relaxed),
-        };
-        if exact { Settle::Exact } else { Settle::BestEffort }
+        match (on_settle, self.0.get()) {
+            (OnSettle::None, _) => Settle::None,
+            (_, Some(true)) => Settle::Exact,
+            (_, Some(false) | None) => Settle::BestEffort,
+        }
     }
 
-    /// Asks the store for what the policy rests on.
+    /// Asks the store, unless it has answered before; who asks meanwhile waits for that answer.
     ///
     /// # Errors
     /// The store's.
     pub(crate) async fn ask(&self, settings: &Settings) -> Result<(), Error> {
-        match settings.settle.on_settle {
-            OnSettle::None => {}
-            OnSettle::Delete | OnSettle::Move(_) => {
-                let honoured = settings.bucket.deletes_if_match(&settings.prefix).await?;
-                self.deletes_if_match.store(honoured, Ordering::Relaxed);
-            }
-            OnSettle::Tag(..) => {
-                let versioning = match settings.bucket.versioning().await {
-                    Err(Error::Forbidden(_)) => Versioning::Never,
-                    asked => asked?,
-                };
-                self.keeps_versions.store(versioning == Versioning::Enabled, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+        self.0.get_or_try_init(|| conditions(settings)).await.map(drop)
+    }
+
+    /// It is not asked again, and nothing is taken for granted: what a process asks that ends meanwhile would be left there.
+    pub(crate) fn leave(&self) {
+        // Fails only where there is an answer.
+        let _ = self.0.set(false);
+    }
+}
+
+/// Whether the store, asked for what the policy rests on, takes that condition.
+async fn conditions(settings: &Settings) -> Result<bool, Error> {
+    match settings.settle.on_settle {
+        OnSettle::None => Ok(false),
+        OnSettle::Delete | OnSettle::Move(_) => settings.bucket.deletes_if_match(&settings.prefix).await,
+        // A version can be named where each write makes one.
+        OnSettle::Tag(..) => match settings.bucket.versioning().await {
+            Err(Error::Forbidden(_)) => Ok(false),
+            asked => Ok(asked? == Versioning::Enabled),
+        },
     }
 }
 
 /// Asks until there is an answer, or nobody is there any more who needs it.
-pub(super) fn start(settings: Arc<Settings>, honoured: &Arc<Honoured>) {
-    let honoured = Arc::downgrade(honoured);
+pub(super) fn start(settings: &Arc<Settings>) {
+    if settings.honoured.0.initialized() {
+        return;
+    }
+    let settings = Arc::downgrade(settings);
     tokio::spawn(async move {
         let mut said = false;
-        while let Some(honoured) = honoured.upgrade() {
+        while let Some(settings) = settings.upgrade() {
+            let honoured = &settings.honoured;
             match honoured.ask(&settings).await {
                 Ok(()) => {
                     info!(settles = ?honoured.settles(&settings.settle.on_settle), "asked what the store honours");
@@ -73,7 +77,7 @@ pub(super) fn start(settings: Arc<Settings>, honoured: &Arc<Honoured>) {
                 }
                 Err(_) => {}
             }
-            drop(honoured);
+            drop(settings);
             tokio::time::sleep(RETRY).await;
         }
     });
