@@ -121,17 +121,7 @@ impl<'a> Stage<'a> {
 
     /// From now on our programs are a role that may do this and nothing else.
     fn assume(&mut self, policy: &Value) {
-        let policy = self.here(&policy.to_string());
-        let role = ["--role-arn", "arn:aws:iam::111122223333:role/longshore", "--role-session-name", "longshore"];
-        let mut asked = Client::Aws.command(self.site.server);
-        let answer = ran(asked.args(["sts", "assume-role", "--policy", &policy]).args(role)).stdout;
-        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-        let of = |name: &str| text(&answer, &format!("/Credentials/{name}")).to_owned();
-        self.site.env = vec![
-            ("AWS_ACCESS_KEY_ID".to_owned(), of("AccessKeyId")),
-            ("AWS_SECRET_ACCESS_KEY".to_owned(), of("SecretAccessKey")),
-            ("AWS_SESSION_TOKEN".to_owned(), of("SessionToken")),
-        ];
+        self.site.env = self.site.server.assume(&self.here(&policy.to_string()));
     }
 
     fn check_ambassador(&self, flags: &[&str]) -> Came {

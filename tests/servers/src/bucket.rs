@@ -66,7 +66,7 @@ impl Bucket {
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.runtime.block_on(async {
             match self.client.get_object().bucket(&self.name).key(key).send().await {
-                Ok(got) => Some(got.body.collect().await.expect("it is whole").to_vec()),
+                Ok(got) => Some(got.body.collect().await.expect("it is whole").into_bytes().to_vec()),
                 Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => None,
                 Err(error) => panic!("{key:?}: {error:?}"),
             }

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod proxy;
+mod role;
 mod server;
 
 /// The client that [`S3Server::client`] gives.

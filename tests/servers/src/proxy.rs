@@ -13,7 +13,7 @@ mod exchange;
 mod http;
 mod sign;
 
-pub(crate) use sign::know;
+pub(crate) use sign::{know, post};
 
 /// Passes requests on to a server as they come, the `Host` header too, so that signatures hold. It lives on threads of its own
 /// until it is dropped: a test may block.
@@ -53,6 +53,10 @@ pub enum Spoil {
     LoseReply,
     /// The server gets the request without this header, signed anew: it is a store that does not know it. Lower case.
     DropHeader(&'static str),
+    /// The server gets the request with this parameter in its query, signed anew: with `max-keys`, it is a store of small pages.
+    Query(&'static str, String),
+    /// The client gets the answer with this header in place of what it had. Lower case.
+    SetHeader(&'static str, String),
     /// The server is asked so much later.
     Delay(Duration),
     /// The server is asked when this turns true, or when its sender is gone.

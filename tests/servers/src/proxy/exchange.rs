@@ -58,11 +58,15 @@ async fn one(
             head.remove(name);
             sign::again(&mut head, &shared.server);
         }
+        Some(Spoil::Query(name, value)) => {
+            head.set_query(name, value);
+            sign::again(&mut head, &shared.server);
+        }
         Some(Spoil::Delay(time)) => tokio::time::sleep(*time).await,
         Some(Spoil::Hold(open)) => {
             let _ = open.clone().wait_for(|open| *open).await;
         }
-        Some(Spoil::ResetAfterBytes(_) | Spoil::TruncateAfter(_) | Spoil::LoseReply) | None => {}
+        Some(Spoil::ResetAfterBytes(_) | Spoil::TruncateAfter(_) | Spoil::LoseReply | Spoil::SetHeader(..)) | None => {}
     }
     forward(&head, spoil.as_ref(), reading, writing, shared).await
 }
@@ -145,7 +149,7 @@ async fn reply(
     from_server: &mut Reading<'_>,
     writing: &mut WriteHalf<'_>,
 ) -> io::Result<End> {
-    let head = loop {
+    let mut head = loop {
         let head = Head::read(from_server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         if !(100..200).contains(&head.status()) {
             break head;
@@ -162,6 +166,9 @@ async fn reply(
         Some(Spoil::TruncateAfter(most)) => (*most, End::Closed),
         _ => (u64::MAX, End::Open),
     };
+    if let Some(Spoil::SetHeader(name, value)) = spoil {
+        head.set(name, value.clone());
+    }
     head.write(writing).await?;
     let whole = match pass(from_server, writing, framing, most).await {
         Ok(whole) => whole,

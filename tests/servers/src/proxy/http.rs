@@ -56,6 +56,16 @@ impl Head {
         self.fields.push((name.to_owned(), value));
     }
 
+    /// Gives the query of a request this parameter, in place of one that it has. `value` is percent-encoded already.
+    pub(super) fn set_query(&mut self, name: &str, value: &str) {
+        let mut words = self.start.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name));
+        let query: Vec<_> = others.map(str::to_owned).chain([format!("{name}={value}")]).collect();
+        self.start = format!("{method} {path}?{} HTTP/1.1", query.join("&"));
+    }
+
     /// The status of an answer.
     pub(super) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Signing a request anew after a header was taken out of it (AWS Signature Version 4): what was signed cannot be left out
-//! otherwise, and a store that does not know a header checks the signature all the same.
+//! Signing a request anew after a header was taken out of it or its query changed (AWS Signature Version 4): what was signed cannot
+//! be left out otherwise, and a store that does not know a header checks the signature all the same.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -57,6 +57,31 @@ pub(super) fn again(head: &mut Head, server: &str) {
     let authorization =
         format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={signed}, Signature={signature}");
     head.set("authorization", authorization);
+}
+
+/// A whole request with a form as its body, to `service` of a server that this process started, signed by `access_key`.
+pub(crate) fn post(server: &str, access_key: &str, service: &str, form: &str) -> String {
+    // 2026-01-02T03:04:05.000000000Z
+    let now = contract::Timestamp::now().to_string();
+    let date: String = now.chars().take(19).filter(char::is_ascii_alphanumeric).chain(['Z']).collect();
+    let day = date.get(..8).unwrap_or_default();
+    let mut head = Head { start: "POST / HTTP/1.1".to_owned(), fields: Vec::new() };
+    let credential = format!("{access_key}/{day}/us-east-1/{service}/aws4_request");
+    let signed = "content-type;host;x-amz-content-sha256;x-amz-date";
+    for (name, value) in [
+        ("host", server.to_owned()),
+        ("content-type", "application/x-www-form-urlencoded".to_owned()),
+        ("content-length", form.len().to_string()),
+        ("connection", "close".to_owned()),
+        ("x-amz-date", date.clone()),
+        ("x-amz-content-sha256", hex(&Sha256::digest(form))),
+        ("authorization", format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={signed}, Signature=")),
+    ] {
+        head.set(name, value);
+    }
+    again(&mut head, server);
+    let fields: String = head.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{}\r\n{fields}\r\n{form}", head.start)
 }
 
 fn with_value(pair: &str) -> String {
