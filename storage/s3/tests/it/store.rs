@@ -66,7 +66,7 @@ impl World {
 
     async fn get(&self, key: &str) -> Option<Vec<u8>> {
         let got = self.client.get_object().bucket(&self.bucket).key(key).send().await.ok()?;
-        Some(got.body.collect().await.expect("its body").to_vec())
+        Some(got.body.collect().await.expect("its body").into_bytes().to_vec())
     }
 
     async fn keys(&self, prefix: &str) -> Vec<String> {

@@ -57,7 +57,7 @@ impl Rig {
     /// What stands there, not by the code that is tested.
     async fn content(&self, key: &str) -> Vec<u8> {
         let got = self.server.client().get_object().bucket(self.bucket.name()).key(key).send().await.expect("get it");
-        got.body.collect().await.expect("read it").to_vec()
+        got.body.collect().await.expect("read it").into_bytes().to_vec()
     }
 
     async fn fetch(&self, key: &str, etag: &str, size: usize, meter: &Meter) -> (PathBuf, Result<Fetched, Error>) {
