@@ -177,6 +177,13 @@ impl OpenUpload {
             if sending.how.condition.is_refused(&refusal) {
                 return Ok(None);
             }
+            if self.checksums && is_of_none(&refusal) {
+                return Err(Error::NotFound(format!(
+                    "the upload to {}: {}",
+                    sending.bucket.uri(&sending.key),
+                    refusal
+                )));
+            }
             // A store may not know conditions here: then the look before has to do.
             if !refusal.is_unimplemented() || (if_none_match.is_none() && if_match.is_none()) {
                 return Err(sending.refused(refusal));
@@ -199,6 +206,12 @@ impl OpenUpload {
             }
         })
     }
+}
+
+/// Whether a store says that the upload was begun without checksums. Ours was not: somebody has aborted it, and a part that arrived in
+/// that instant has brought it back as an upload that knows nothing of itself, neither its checksums nor whose it is (Versity).
+fn is_of_none(refusal: &Refusal) -> bool {
+    refusal.message.contains("null checksum mode")
 }
 
 impl Drop for OpenUpload {

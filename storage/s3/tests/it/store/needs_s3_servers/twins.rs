@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::item::decode_path;
 use storage::{Claim, Committed, Draft, Error, Standing};
 use storage_s3::PublishMode;
-use test_servers::S3Server;
+use test_servers::{S3Server, Spoil};
 
 use super::super::{BOTH, World, claim, is_marker_put, is_output_put, published, write};
 
@@ -18,6 +18,7 @@ on_both!(
     the_living_are_left_alone,
     what_is_taken_away_is_put_again,
     an_upload_that_was_aborted_begins_anew,
+    an_upload_that_has_forgotten_what_it_was_begins_anew,
 );
 
 async fn of_many_at_one_place_one_publishes(server: &'static S3Server) {
@@ -211,6 +212,25 @@ async fn an_upload_that_was_aborted_begins_anew(server: &'static S3Server) {
             held.release();
         };
         published(tokio::join!(publishing, interfering).0);
+        assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+async fn an_upload_that_has_forgotten_what_it_was_begins_anew(server: &'static S3Server) {
+    const FORGOTTEN: &str = "<Error><Code>InvalidRequest</Code><Message>The upload was created using the null checksum mode. The \
+                             complete request must use the same checksum mode.</Message></Error>";
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let worker = world.worker(mode).await;
+        let publication = worker.outputs.begin(claim("a", "1", "n"), worker.scratch.path()).await.expect("begun");
+        write(publication.dir(), "large", &vec![7; 17 << 20]);
+        let answered = std::sync::atomic::AtomicBool::new(false);
+        worker.proxy.spoil(move |seen| {
+            let completes = seen.method == "POST" && seen.query.contains("uploadId=");
+            let first = completes && !answered.swap(true, std::sync::atomic::Ordering::Relaxed);
+            first.then(|| Spoil::Answer(400, FORGOTTEN.to_owned()))
+        });
+        published(publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await);
         assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
     }
 }
