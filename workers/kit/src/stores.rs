@@ -50,11 +50,14 @@ fn unreachable(error: Error) -> JobError {
 mod remote {
     //! What only builds with the feature `s3` have.
 
+    use std::time::Duration;
+
     use clap::Args;
     use contract::exit;
+    use sidecar::cli::value;
     use storage::{Error, Stores, Uri};
     use storage_https::{HttpsArgs, HttpsStore};
-    use storage_s3::{PublishMode, S3, S3Args, S3Store, TransferArgs};
+    use storage_s3::{Patience, PublishMode, S3, S3Args, S3Store, TransferArgs};
 
     use crate::JobError;
 
@@ -67,6 +70,9 @@ mod remote {
         publish: PublishMode,
         #[command(flatten)]
         s3: S3Args,
+        /// How long the S3 store may be away before a request to it is given up (exit 69), and with it the attempt.
+        #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = value::positive_duration, help_heading = "S3")]
+        s3_patience: Duration,
         #[command(flatten)]
         transfer: TransferArgs,
         #[command(flatten)]
@@ -95,7 +101,8 @@ mod remote {
         }
 
         fn s3(&self) -> S3 {
-            S3::new(self.s3.clone(), self.transfer.clone())
+            let patience = Patience { total: self.s3_patience, ..Patience::WORKER };
+            S3::new(self.s3.clone(), self.transfer.clone()).with_patience(patience)
         }
     }
 }
