@@ -17,6 +17,8 @@ use crate::item::listed;
 const HELD: u64 = 100_000;
 /// How many young objects are remembered until they are old enough; the others wait for the next look at everything.
 const YOUNG: usize = 100_000;
+/// Items that are looked through before others get their turn.
+const STEP: usize = 1_000;
 
 /// What an object that is to be listed needs: made outside of the catalog's lock.
 struct New {
@@ -34,6 +36,7 @@ impl Keeper {
         let now = self.shared.settings.bucket.s3().now();
         let catalog = Arc::clone(&self.shared.catalog);
         let mut candidates = Vec::with_capacity(objects.len());
+        self.meet_outputs(&objects);
         for object in objects {
             match self.shared.settings.filter.judge(&object, now) {
                 Verdict::Item if self.outputs.holds(&object.key) => {
@@ -42,16 +45,14 @@ impl Keeper {
                 }
                 Verdict::Item => match self.shared.settler.withheld(&object) {
                     Some(why) => self.withhold(&object.key, why),
-                    None => candidates.push(object),
-                },
-                Verdict::Withheld(why) => {
-                    // Who serves what lies beside a marker means to.
-                    let dir = self.shared.settings.filter.output_of(&object.key);
-                    if let Some(dir) = dir.filter(|dir| !self.prefix.starts_with(dir)) {
-                        self.outputs.meet(dir);
+                    None => {
+                        if self.shared.settings.filter.withholds_output() {
+                            self.outputs.inhabit(&object.key);
+                        }
+                        candidates.push(object);
                     }
-                    self.withhold(&object.key, why);
-                }
+                },
+                Verdict::Withheld(why) => self.withhold(&object.key, why),
                 Verdict::Later(why, wait) => {
                     catalog.withhold(object.key.as_bytes(), why);
                     if self.young.len() < YOUNG {
@@ -105,6 +106,40 @@ impl Keeper {
             }
         }
         Ok(count)
+    }
+
+    /// Finds the markers first: mostly what they are about stands on the same page.
+    fn meet_outputs(&mut self, objects: &[Listed]) {
+        for object in objects {
+            // Who serves what lies beside a marker means to.
+            let dir = self.shared.settings.filter.output_of(&object.key);
+            if let Some(dir) = dir.filter(|dir| !self.prefix.starts_with(dir)) {
+                self.outputs.meet(dir);
+            }
+        }
+    }
+
+    /// Withholds what was listed before the marker was seen that makes it a worker's output.
+    pub(super) async fn withhold_outputs(&mut self) {
+        if !self.outputs.is_fresh() {
+            return;
+        }
+        let shared = self.shared.clone();
+        let mut from = None;
+        loop {
+            let page = shared.catalog.page(from, STEP);
+            for entry in page.items.iter().filter_map(|name| shared.catalog.find(name).ok()) {
+                if let Some(key) = str::from_utf8(&entry.key).ok().filter(|key| self.outputs.holds_fresh(key)) {
+                    self.withhold(key, shared.settings.filter.is_output());
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.outputs.settle_fresh();
     }
 
     fn stamp(&self, object: &Listed) -> Stamp {

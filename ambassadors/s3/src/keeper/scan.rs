@@ -74,7 +74,7 @@ impl Keeper {
             self.take(page.objects).await?;
             shared.vitals.indexing(format!("it is read for the first time: {objects} objects so far"));
         }
-        self.withhold_outputs().await?;
+        self.withhold_outputs().await;
         self.outputs.end();
         self.note_not_held();
         let gone = shared.catalog.end_sweep(sweep, |_| false);
@@ -138,28 +138,9 @@ impl Keeper {
                 break;
             }
         }
-        self.withhold_outputs().await?;
+        self.withhold_outputs().await;
         shared.metrics.polled(began.elapsed());
         debug!(requests = budget - left, found, took = ?began.elapsed(), "looked for new objects");
-        Ok(())
-    }
-
-    /// Withholds what was listed before the marker was seen that makes it a worker's output.
-    async fn withhold_outputs(&mut self) -> Result<(), Error> {
-        let shared = self.shared.clone();
-        while let Some(dir) = self.outputs.fresh() {
-            let walk = Walk { prefix: dir, of: self.listing(), ..Walk::default() };
-            let mut pages = shared.settings.bucket.walk(walk);
-            while let Some(page) = within(shared.settings.when.stall_after, pages.next()).await? {
-                let page = page?;
-                shared.metrics.listed(page.requests.into(), page.failed.into());
-                for object in
-                    page.objects.iter().filter(|object| shared.catalog.payload(object.key.as_bytes()).is_some())
-                {
-                    self.withhold(&object.key, shared.settings.filter.is_output());
-                }
-            }
-        }
         Ok(())
     }
 
