@@ -10,6 +10,7 @@ mod site;
 mod upload;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use sidecar::{chain, fault};
 use storage::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing};
 use tracing::{info, warn};
 
-use self::judge::judge;
+use self::judge::{Sight, judge};
 use self::label::Label;
 use self::publication::S3Publication;
 use self::run::Run;
@@ -27,6 +28,9 @@ use crate::{Bucket, Condition, Location, PublishMode, Written};
 /// Uploads in parts of no living run. No object takes this long to carry, and AWS advises buckets to abort after as long.
 const DEAD_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// What died a week ago may wait a little longer: one run of so many looks for it, and the others save the request.
+const SWEEP_ONE_IN: u32 = 64;
+
 /// Outputs below a prefix of a bucket.
 #[derive(Debug)]
 pub(crate) struct S3Outputs {
@@ -34,16 +38,25 @@ pub(crate) struct S3Outputs {
     /// Empty, or with a slash at its end.
     root: String,
     mode: PublishMode,
+    /// What the last look saw, for the publication that follows it: a worker looks, works, and publishes.
+    seen: Mutex<Option<(Claim, Sight)>>,
 }
 
 impl S3Outputs {
     pub(crate) fn new(bucket: Bucket, root: String, mode: PublishMode) -> Self {
         let root = if root.is_empty() || root.ends_with('/') { root } else { format!("{root}/") };
-        Self { bucket, root, mode }
+        Self { bucket, root, mode, seen: Mutex::default() }
     }
 
     fn site(&self, place: &Place) -> Result<Site, Error> {
         Site::new(self.bucket.clone(), &self.root, place, self.mode)
+    }
+
+    /// What the last look saw, if it was with this claim's eyes.
+    fn seen(&self, claim: &Claim) -> Option<Sight> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let same = |by: &Claim| (&by.place, &by.item, by.revision) == (&claim.place, &claim.item, claim.revision);
+        seen.filter(|(by, _)| same(by)).map(|(_, sight)| sight)
     }
 
     /// Aborts the uploads that runs which died long ago have left open, of items that nobody has come back to.
@@ -70,6 +83,9 @@ impl Outputs for S3Outputs {
 
     fn sweep(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
+            if fastrand::u32(..SWEEP_ONE_IN) != 0 {
+                return Ok(());
+            }
             if let Err(error) = self.abort_forgotten().await {
                 info!(error = chain(&error), "uploads left open cannot be looked for; a lifecycle rule can abort them");
             }
@@ -80,10 +96,14 @@ impl Outputs for S3Outputs {
     fn look<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Standing, Error>> {
         Box::pin(async {
             let site = self.site(&claim.place)?;
-            let standing = judge(&site, claim).await?.standing;
+            let sight = judge(&site, claim).await?;
+            let standing = sight.standing.clone();
             if let Standing::Published(marker) = &standing {
                 // Whoever committed it may have been killed before it had cleared away what dead runs left.
-                prune::best_effort(&site, claim, marker, None).await;
+                prune::best_effort(&site, claim, marker).await;
+            }
+            if let Standing::Free | Standing::Replaceable = &standing {
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((claim.clone(), sight));
             }
             Ok(standing)
         })
@@ -92,7 +112,8 @@ impl Outputs for S3Outputs {
     fn begin<'a>(&'a self, claim: Claim, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Publication>, Error>> {
         Box::pin(async move {
             let site = self.site(&claim.place)?;
-            Ok(Box::new(S3Publication::begin(site, claim, scratch)?) as Box<dyn Publication>)
+            let seen = self.seen(&claim);
+            Ok(Box::new(S3Publication::begin(site, claim, seen, scratch)?) as Box<dyn Publication>)
         })
     }
 

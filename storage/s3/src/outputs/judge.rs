@@ -58,6 +58,23 @@ pub(super) async fn judge(site: &Site, claim: &Claim) -> Result<Sight, Error> {
     Ok(Sight { standing, etag: Some(etag), objects, named })
 }
 
+/// Whether a place is as it was when it was judged: then it need not be judged again before something is uploaded.
+pub(super) async fn is_as_seen(site: &Site, sight: &Sight) -> Result<bool, Error> {
+    match site.mode {
+        // Nothing but the marker is shared with other runs.
+        PublishMode::Attempts => match site.bucket.head(&site.marker(), None).await {
+            Ok(head) => Ok(Some(head.etag) == sight.etag),
+            Err(Error::NotFound(_)) => Ok(sight.etag.is_none()),
+            Err(error) => Err(error),
+        },
+        PublishMode::InPlace => {
+            let pages: Vec<_> = site.outside_attempts().try_collect().await?;
+            let objects: HashMap<_, _> = pages.into_iter().flatten().map(|object| (object.key, object.etag)).collect();
+            Ok(objects.get(&site.marker()) == sight.etag.as_ref() && objects == sight.objects)
+        }
+    }
+}
+
 /// The marker and its ETag.
 pub(super) async fn read_marker(site: &Site) -> Result<Option<(Marker, String)>, Error> {
     let key = site.marker();
@@ -100,17 +117,21 @@ pub(super) async fn refuse_above(site: &Site, claim: &Claim) -> Result<(), Error
     }
 }
 
-/// Refuses a place without a marker that holds what is not the item's.
-async fn refuse_strangers(site: &Site, claim: &Claim, page: &[Listed]) -> Result<(), Error> {
-    let below =
-        |key: &&str| key.strip_suffix(MARKER_FILE).is_some_and(|dir| dir.ends_with('/') && dir != site.prefix());
-    if let Some(key) = page.iter().map(|object| object.key.as_str()).find(below) {
-        return Err(Error::Taken(format!(
+/// Refuses a place with another item's output in it.
+pub(super) fn refuse_below(site: &Site, page: &[Listed]) -> Result<(), Error> {
+    match page.iter().find(|object| site.is_marker_below(&object.key)) {
+        None => Ok(()),
+        Some(object) => Err(Error::Taken(format!(
             "{} holds the output of an item below it ({}); choose an --output that keeps them apart",
             site.bucket.uri(site.prefix()),
-            site.bucket.uri(key)
-        )));
+            site.bucket.uri(&object.key)
+        ))),
     }
+}
+
+/// Refuses a place without a marker that holds what is not the item's.
+async fn refuse_strangers(site: &Site, claim: &Claim, page: &[Listed]) -> Result<(), Error> {
+    refuse_below(site, page)?;
     if site.mode == PublishMode::Attempts {
         // Nothing of it can be touched.
         return Ok(());

@@ -20,9 +20,18 @@ use crate::{Deleted, Head, Listed, Which};
 const LARGEST_NOTE: usize = 16 * 1024 * 1024;
 
 /// Clears away what dead runs have left at a place where this marker was seen; what cannot be cleared away is no reason to
-/// fail. `own` is the run that wrote the marker, where that is known: all its uploads are over.
-pub(super) async fn best_effort(site: &Site, claim: &Claim, marker: &Marker, own: Option<&Run>) {
-    match prune(site, claim, marker, own).await {
+/// fail.
+pub(super) async fn best_effort(site: &Site, claim: &Claim, marker: &Marker) {
+    tell(prune(site, claim, marker).await);
+}
+
+/// The same after a run has committed this marker, of what it had found at the place before: all its uploads are over.
+pub(super) async fn after_commit(site: &Site, claim: &Claim, run: &Run, marker: &(Marker, String), left: Vec<Left>) {
+    tell(clear(site, claim, left, marker, Some(run)).await);
+}
+
+fn tell(cleared: Result<usize, Error>) {
+    match cleared {
         Ok(0) => {}
         Ok(removed) => info!(removed, "cleared away what earlier runs of the item had left"),
         Err(error) => warn!(error = chain(&error), "left what earlier runs of the item have left"),
@@ -45,23 +54,35 @@ pub(super) async fn discard(site: &Site, run: &Run) -> Result<(), Error> {
 /// First all is listed, then the marker is read. Whoever had uploaded something by then and set out from another marker than the
 /// one that stands now can never commit any more: it would replace a marker with an ETag that does not come back. So what bears
 /// its name may be removed, now or by a process that was stopped here and goes on tomorrow.
-async fn prune(site: &Site, claim: &Claim, seen: &Marker, own: Option<&Run>) -> Result<usize, Error> {
+///
+/// A run that has committed has written that marker itself, and has listed all before: that is as good.
+async fn prune(site: &Site, claim: &Claim, seen: &Marker) -> Result<usize, Error> {
     let keys = named(site, seen);
-    let own_note = own.map(|run| site.note(run));
     let mut left = Vec::new();
-    let mut pages = site.below(site.prefix().to_owned());
+    let mut pages = site.all();
     while let Some(page) = pages.try_next().await? {
-        let ours = |key: &String| *key == site.marker() || keys.contains(key) || key.ends_with("/report.json");
+        let ours = |key: &String| *key == site.marker() || keys.contains(key);
         left.extend(page.into_iter().filter(|object| !ours(&object.key)).filter_map(|object| Left::of(site, object)));
     }
     if left.is_empty() {
         return Ok(0);
     }
-    let Some((stands, etag)) = read_marker(site).await? else { return Ok(0) };
-    if stands.item.key != claim.item.key {
-        return Ok(0);
+    match read_marker(site).await? {
+        Some(stands) if stands.0.item.key == claim.item.key => clear(site, claim, left, &stands, None).await,
+        _ => Ok(0),
     }
-    let sweep = Sweep { site, claim, keys: named(site, &stands), current: Base::of(Some(&etag)), own_note };
+}
+
+/// Removes of what was listed before this marker stood, or was read, what is dead now.
+async fn clear(
+    site: &Site,
+    claim: &Claim,
+    mut left: Vec<Left>,
+    (stands, etag): &(Marker, String),
+    own: Option<&Run>,
+) -> Result<usize, Error> {
+    let own_note = own.map(|run| site.note(run));
+    let sweep = Sweep { site, claim, keys: named(site, stands), current: Base::of(Some(etag)), own_note };
     // Notes go last: while one is there, somebody comes back for the uploads that it names.
     left.sort_by_key(Left::is_note);
     let mut removed = 0;
@@ -76,7 +97,8 @@ async fn prune(site: &Site, claim: &Claim, seen: &Marker, own: Option<&Run>) -> 
 }
 
 /// Something that no marker names, and where it is.
-enum Left {
+#[derive(Debug)]
+pub(super) enum Left {
     /// Below the prefix of a run.
     Object(Run, String),
     /// The note of what a run uploads in parts.
@@ -86,8 +108,12 @@ enum Left {
 }
 
 impl Left {
-    fn of(site: &Site, object: Listed) -> Option<Self> {
+    /// What was listed, unless it is to stay: reports, and what nobody of ours has put there.
+    pub(super) fn of(site: &Site, object: Listed) -> Option<Self> {
         let key = object.key;
+        if key.ends_with("/report.json") {
+            return None;
+        }
         match key.strip_prefix(&site.attempts()) {
             None => Some(Self::InPlace(key)),
             Some(inside) => {

@@ -11,12 +11,12 @@ use sidecar::{fault, tree};
 use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
 use tracing::{debug, warn};
 
-use super::judge::{Sight, is_whole, judge, read_marker, refuse_above};
+use super::judge::{Sight, is_as_seen, is_whole, judge, read_marker, refuse_above};
 use super::label::Label;
-use super::prune;
+use super::prune::{self, Left};
 use super::run::Run;
 use super::site::Site;
-use super::upload::{Measured, Parcel, Sent, measure, note, send, still_there};
+use super::upload::{Measured, Parcel, Sent, find, measure, note, send};
 use crate::{Condition, PublishMode, Written};
 
 /// How often a run that meets another one of its item looks again before it leaves the item to a later attempt.
@@ -28,6 +28,8 @@ pub(super) struct S3Publication {
     site: Site,
     claim: Claim,
     dir: Gathered,
+    /// What was seen at the place before the work began.
+    seen: Option<Sight>,
 }
 
 /// The directory; removed when dropped.
@@ -48,6 +50,8 @@ struct Uploaded {
     outputs: Vec<Output>,
     /// The marker that it may replace.
     replaces: Option<String>,
+    /// What else was there when all was uploaded.
+    left: Vec<Left>,
 }
 
 /// What a try to upload came to.
@@ -59,13 +63,13 @@ enum Tried {
 }
 
 impl S3Publication {
-    pub(super) fn begin(site: Site, claim: Claim, scratch: &Path) -> Result<Self, Error> {
+    pub(super) fn begin(site: Site, claim: Claim, seen: Option<Sight>, scratch: &Path) -> Result<Self, Error> {
         let failed = |e| Error::io(format!("create a directory in {}", scratch.display()), e);
         let dir = tempfile::Builder::new().prefix("out.").tempdir_in(scratch).map_err(failed)?;
-        Ok(Self { site, claim, dir: Gathered(dir.keep()) })
+        Ok(Self { site, claim, dir: Gathered(dir.keep()), seen })
     }
 
-    async fn publish(&self, draft: Draft, verify: BoxFuture<'_, Result<(), Error>>) -> Result<Committed, Error> {
+    async fn publish(&mut self, draft: Draft, verify: BoxFuture<'_, Result<(), Error>>) -> Result<Committed, Error> {
         let measured = measure(&self.dir.0).await?;
         if measured.is_empty() && !draft.allow_empty {
             return Err(Error::Unpublishable(
@@ -73,8 +77,9 @@ impl S3Publication {
             ));
         }
         let mut tries = 0;
+        let mut seen = self.seen.take();
         let uploaded = loop {
-            match self.upload(&measured).await? {
+            match self.upload(&measured, seen.take()).await? {
                 Tried::Uploaded(uploaded) => break uploaded,
                 Tried::Over(committed) => return Ok(committed),
                 Tried::Clash => tries += 1,
@@ -93,13 +98,16 @@ impl S3Publication {
     }
 
     /// Looks at the place, then uploads, then looks whether nobody was there meanwhile.
-    async fn upload(&self, measured: &[Measured]) -> Result<Tried, Error> {
+    async fn upload(&self, measured: &[Measured], seen: Option<Sight>) -> Result<Tried, Error> {
         let (site, claim) = (&self.site, &self.claim);
-        let sight = judge(site, claim).await?;
+        let sight = match seen {
+            Some(seen) if is_as_seen(site, &seen).await? => seen,
+            _ => judge(site, claim).await?,
+        };
         match sight.standing {
             Standing::Free | Standing::Replaceable => {}
             Standing::Published(marker) => {
-                prune::best_effort(site, claim, &marker, None).await;
+                prune::best_effort(site, claim, &marker).await;
                 return Ok(Tried::Over(Committed::Already(marker)));
             }
             Standing::Superseded { revision } => return Ok(Tried::Over(Committed::Superseded { revision })),
@@ -107,11 +115,11 @@ impl S3Publication {
         let run = Run::new(claim.number, &claim.attempt, sight.etag.as_deref());
         let parcels = Parcel::pack(site, &run, measured)?;
         match self.upload_all(&run, &sight, &parcels).await {
-            Ok(true) => {
+            Ok(Some(left)) => {
                 let outputs = parcels.into_iter().map(|parcel| parcel.output).collect();
-                Ok(Tried::Uploaded(Uploaded { run, outputs, replaces: sight.etag }))
+                Ok(Tried::Uploaded(Uploaded { run, outputs, replaces: sight.etag, left }))
             }
-            Ok(false) => {
+            Ok(None) => {
                 self.discard(&run).await;
                 Ok(Tried::Clash)
             }
@@ -122,25 +130,18 @@ impl S3Publication {
         }
     }
 
-    /// Whether everything is there and could be named now.
-    async fn upload_all(&self, run: &Run, sight: &Sight, parcels: &[Parcel<'_>]) -> Result<bool, Error> {
+    /// What else is at the place, if everything is there and could be named now.
+    async fn upload_all(&self, run: &Run, sight: &Sight, parcels: &[Parcel<'_>]) -> Result<Option<Vec<Left>>, Error> {
         let (site, claim) = (&self.site, &self.claim);
         note(site, claim, run, parcels).await?;
-        let Sent::All(etags) = send(site, claim, run, sight, parcels).await? else { return Ok(false) };
-        let marker = async {
-            match site.bucket.head(&site.marker(), None).await {
-                Ok(head) => Ok(Some(head.etag)),
-                Err(Error::NotFound(_)) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let (marker, (), whole) =
-            futures_util::try_join!(marker, refuse_above(site, claim), still_there(site, run, &etags))?;
-        let unmarked = marker == sight.etag;
+        let Sent::All(etags) = send(site, claim, run, sight, parcels).await? else { return Ok(None) };
+        let (found, ()) = futures_util::try_join!(find(site, &etags), refuse_above(site, claim))?;
+        let (whole, unmarked) = (found.whole, found.marker == sight.etag);
         if !whole || !unmarked {
             debug!(whole, unmarked, "another run was here while this one uploaded");
+            return Ok(None);
         }
-        Ok(whole && unmarked)
+        Ok(Some(found.left))
     }
 
     fn marker(&self, uploaded: &Uploaded, result: Option<serde_json::Value>) -> Marker {
@@ -158,19 +159,19 @@ impl S3Publication {
 
     /// Writes the marker, once: a run whose condition did not hold never commits on another one.
     async fn commit_marker(&self, uploaded: Uploaded, marker: Marker) -> Result<Committed, Error> {
-        let Uploaded { run, replaces, .. } = uploaded;
+        let Uploaded { run, replaces, left, .. } = uploaded;
         let mut json = serde_json::to_vec_pretty(&marker).expect("a marker is JSON");
         json.push(b'\n');
         let json = Bytes::from(json);
         let condition = replaces.clone().map_or(Condition::Absent, Condition::Is);
         let label = Label::of_run(&self.claim, &run).metadata();
         let mut tries = 0;
-        loop {
+        let etag = loop {
             fault::point("worker.commit.before").map_err(Error::fault)?;
             let written = self.site.bucket.put(&self.site.marker(), json.clone(), &condition, &label).await;
             fault::point("worker.commit.after").map_err(Error::fault)?;
             let error = match written {
-                Ok(Written::Yes { .. }) => break,
+                Ok(Written::Yes { etag, .. }) => break etag,
                 Ok(Written::Conflict) => None,
                 Err(error) => Some(error),
             };
@@ -185,7 +186,7 @@ impl S3Publication {
                 (Err(_), Some(error)) | (Err(error), None) => return Err(error),
             };
             match stands {
-                Some((stands, _)) if stands == marker => break,
+                Some((stands, etag)) if stands == marker => break etag,
                 stands if stands.as_ref().map(|(_, etag)| etag) == replaces.as_ref() => {
                     // Refused, although it holds: another write was under way.
                     tries += 1;
@@ -197,9 +198,10 @@ impl S3Publication {
                 Some((stands, _)) => return self.outdone(stands).await,
                 None => return Err(self.busy()),
             }
-        }
-        prune::best_effort(&self.site, &self.claim, &marker, Some(&run)).await;
-        Ok(Committed::Published(Box::new(marker)))
+        };
+        let stands = (marker, etag);
+        prune::after_commit(&self.site, &self.claim, &run, &stands, left).await;
+        Ok(Committed::Published(Box::new(stands.0)))
     }
 
     /// Another run's marker stands where ours was to be.
@@ -207,11 +209,11 @@ impl S3Publication {
         let (site, claim) = (&self.site, &self.claim);
         match claim.regard(&stands, &site.bucket.uri(site.prefix()))? {
             Regard::Same if is_whole(site, &stands).await? => {
-                prune::best_effort(site, claim, &stands, None).await;
+                prune::best_effort(site, claim, &stands).await;
                 Ok(Committed::Already(Box::new(stands)))
             }
             Regard::Newer { revision } => {
-                prune::best_effort(site, claim, &stands, None).await;
+                prune::best_effort(site, claim, &stands).await;
                 Ok(Committed::Superseded { revision })
             }
             Regard::Same | Regard::Older => Err(self.busy()),
@@ -244,7 +246,7 @@ impl Publication for S3Publication {
     }
 
     fn commit<'a>(
-        self: Box<Self>,
+        mut self: Box<Self>,
         draft: Draft,
         verify: BoxFuture<'a, Result<(), Error>>,
     ) -> BoxFuture<'a, Result<Committed, Error>> {

@@ -13,11 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 use contract::item::decode_path;
 use contract::marker::Output;
 use contract::{ATTEMPTS_DIR, MARKER_FILE, STAGING_DIR};
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use storage::{Error, Place};
 
 use super::run::Run;
-use crate::{Bucket, Listed, PublishMode, Walk};
+use crate::{Bucket, ListPage, ListQuery, Listed, PublishMode, Walk};
 
 /// The longest key, in bytes: the API's own limit.
 const LONGEST_KEY: usize = 1024;
@@ -103,20 +103,39 @@ impl Site {
         plain.then(|| format!("{}{native}", self.prefix))
     }
 
-    /// All that stands at the place but what single runs have left under their own prefixes, a page at a time.
+    /// All that stands at the place but what single runs have left under their own prefixes, a page at a time. One request where
+    /// all of the place fits into a page.
     pub(super) fn outside_attempts(&self) -> BoxStream<'static, Result<Vec<Listed>, Error>> {
-        let attempts = self.attempts();
-        let (prefix, until) = (self.prefix.clone(), attempts.clone());
-        let before = self.bucket.walk(Walk { prefix, until: Some(until), ..Walk::default() });
-        // Prefixes of runs begin with digits, which come before the tilde.
-        let (prefix, after) = (self.prefix.clone(), format!("{attempts}~"));
-        let behind = self.bucket.walk(Walk { prefix, after: Some(after), ..Walk::default() });
-        let pages = before.chain(behind).map_ok(move |page| {
-            let mut page = page.objects;
-            page.retain(|object| !object.key.starts_with(&attempts));
-            page
+        let (bucket, attempts) = (self.bucket.clone(), self.attempts());
+        let first = ListQuery { prefix: self.prefix.clone(), ..ListQuery::default() };
+        let pages = stream::try_unfold(Some(first), move |query| {
+            let (bucket, attempts) = (bucket.clone(), attempts.clone());
+            async move {
+                let Some(query) = query else { return Ok(None) };
+                let ListPage { mut objects, next, .. } = bucket.list(&query).await?;
+                let within = objects.last().map(|last| last.key.clone()).filter(|last| last.starts_with(&attempts));
+                let next = next.map(|token| match within {
+                    // Prefixes of runs begin with digits, which come before the tilde.
+                    Some(last) => {
+                        ListQuery { token: None, start_after: Some(last.max(format!("{attempts}~"))), ..query }
+                    }
+                    None => ListQuery { token: Some(token), start_after: None, ..query },
+                });
+                objects.retain(|object| !object.key.starts_with(&attempts));
+                Ok(Some((objects, next)))
+            }
         });
         pages.boxed()
+    }
+
+    /// Everything at the place, a page at a time.
+    pub(super) fn all(&self) -> BoxStream<'static, Result<Vec<Listed>, Error>> {
+        self.below(self.prefix.clone())
+    }
+
+    /// Whether a key is that of another item's marker, below this place.
+    pub(super) fn is_marker_below(&self, key: &str) -> bool {
+        key.strip_suffix(MARKER_FILE).is_some_and(|dir| dir.ends_with('/') && dir != self.prefix)
     }
 
     /// All that stands below `prefix`, a page at a time.

@@ -13,8 +13,9 @@ use sidecar::fault;
 use storage::{Claim, Error};
 use tracing::debug;
 
-use super::judge::{Sight, stranger_at};
+use super::judge::{Sight, refuse_below, stranger_at};
 use super::label::Label;
+use super::prune::Left;
 use super::run::Run;
 use super::site::Site;
 use crate::{Condition, Digest, Meter, PublishMode, Upload, Written};
@@ -185,21 +186,33 @@ async fn send_one(
     }
 }
 
-/// Whether all that a run has uploaded still is there as it was put.
-pub(super) async fn still_there(site: &Site, run: &Run, etags: &HashMap<String, String>) -> Result<bool, Error> {
-    let mut pages = match site.mode {
-        PublishMode::InPlace => site.outside_attempts(),
-        PublishMode::Attempts => site.below(site.run(run)),
-    };
-    let mut found = 0;
+/// What was found at a place once a run had uploaded everything.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Whether all of it still is there as it was put.
+    pub(super) whole: bool,
+    /// The ETag of the marker.
+    pub(super) marker: Option<String>,
+    /// What is neither.
+    pub(super) left: Vec<Left>,
+}
+
+/// Looks at everything that is at the place now.
+///
+/// # Errors
+/// [`Error::Taken`] when an item has published below it meanwhile.
+pub(super) async fn find(site: &Site, etags: &HashMap<String, String>) -> Result<Found, Error> {
+    let (mut intact, mut marker, mut left) = (0, None, Vec::new());
+    let mut pages = site.all();
     while let Some(page) = pages.try_next().await? {
+        refuse_below(site, &page)?;
         for object in page {
             match etags.get(&object.key) {
-                Some(etag) if *etag == object.etag => found += 1,
-                Some(_) => return Ok(false),
-                None => {}
+                Some(etag) => intact += usize::from(*etag == object.etag),
+                None if object.key == site.marker() => marker = Some(object.etag),
+                None => left.extend(Left::of(site, object)),
             }
         }
     }
-    Ok(found == etags.len())
+    Ok(Found { whole: intact == etags.len(), marker, left })
 }

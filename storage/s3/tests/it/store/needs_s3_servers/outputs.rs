@@ -12,6 +12,7 @@ use super::super::{BOTH, World, claim, is_marker_put, published, write};
 
 on_both!(
     an_output_is_what_its_marker_names,
+    the_plain_case_costs_few_requests,
     what_stands_is_told_apart,
     outputs_do_not_nest,
     strangers_are_not_written_over,
@@ -49,6 +50,27 @@ async fn an_output_is_what_its_marker_names(server: &'static S3Server) {
         assert_eq!(worker.outputs.look(&own).await.expect("looks"), Standing::Published(marker));
         assert_eq!(worker.outputs.uri(&own.place), format!("s3://{}/out/films/%C3%A9%201.mp4/", world.bucket));
         assert_eq!(fs::read_dir(worker.scratch.path()).expect("lists").count(), 0, "what was gathered is removed");
+    }
+}
+
+/// What docs/s3.md says that an item costs, less its input.
+async fn the_plain_case_costs_few_requests(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let worker = world.worker(mode).await;
+        let own = claim("a/b", "1", "n");
+        assert_eq!(worker.outputs.look(&own).await.expect("looks"), Standing::Free);
+        published(worker.publish(own, &["x", "d/y"], "small").await);
+        let seen = worker.proxy.seen();
+        let count = |is: fn(&test_servers::Seen) -> bool| seen.iter().filter(|seen| is(seen)).count();
+        let puts = count(|seen| seen.method == "PUT");
+        let lists = count(|seen| seen.method == "GET" && seen.query.contains("list-type"));
+        let looks = seen.len() - puts - lists;
+        let most = match mode {
+            PublishMode::InPlace => (3, 3, 5),
+            PublishMode::Attempts => (3, 2, 6),
+        };
+        assert_eq!((puts, lists, looks), most, "{mode:?}: {seen:#?}");
     }
 }
 
