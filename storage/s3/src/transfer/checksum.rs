@@ -11,12 +11,14 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256};
 use storage::Error;
 
-use super::limits::{BUFFER, Buffer, Buffers};
+use super::limits::{Buffer, Buffers};
 use super::{PART, SHA256_METADATA};
 use crate::{Checksums, Head};
 
 /// A file of no more is hashed where it is read.
 const SMALL: u64 = 4 * 1024 * 1024;
+/// So much is read at once of one. No budget counts it, and there may be many at a time.
+const PIECE: usize = 64 * 1024;
 /// So many pieces may be read before they are hashed.
 const AHEAD: usize = 2;
 /// What is larger is not held against an ETag: MD5 takes 1.6 ms for each MiB, as long as a fast network.
@@ -124,7 +126,8 @@ impl Digest {
                 let (buffers, mut at) = (Buffers::default(), 0);
                 loop {
                     let mut piece = buffers.take();
-                    if !fill(file, &mut piece, at)? {
+                    piece.filled = fill(file, piece.space(), at)?;
+                    if piece.filled == 0 {
                         break;
                     }
                     at += piece.filled as u64;
@@ -235,20 +238,22 @@ fn hash<D: sha2::Digest>(file: &File) -> io::Result<Vec<u8>> {
 
 /// All of a file, from its beginning, in pieces that end where [`PART`]s end.
 fn pass(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let (mut piece, mut at) = (Buffers::default().take(), 0);
-    while fill(file, &mut piece, at)? {
-        each(piece.as_ref());
-        at += piece.filled as u64;
+    let (mut piece, mut at) = (vec![0; PIECE], 0);
+    loop {
+        let filled = fill(file, &mut piece, at)?;
+        if filled == 0 {
+            return Ok(());
+        }
+        each(piece.get(..filled).unwrap_or_default());
+        at += filled as u64;
     }
-    Ok(())
 }
 
-/// Reads the piece at `at`; false at the end of the file.
-fn fill(file: &File, piece: &mut Buffer, at: u64) -> io::Result<bool> {
-    let until_part = usize::try_from(PART - at % PART).unwrap_or(usize::MAX).min(BUFFER);
-    let space = piece.space().get_mut(..until_part).unwrap_or_default();
-    piece.filled = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *space, at))?;
-    Ok(piece.filled > 0)
+/// Reads from `at` on, as far as `space` and the [`PART`] go; 0 at the end of the file.
+fn fill(file: &File, space: &mut [u8], at: u64) -> io::Result<usize> {
+    let until_part = usize::try_from(PART - at % PART).unwrap_or(usize::MAX).min(space.len());
+    let space = space.get_mut(..until_part).unwrap_or_default();
+    Ok(rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut *space, at))?)
 }
 
 #[cfg(test)]

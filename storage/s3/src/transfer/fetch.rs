@@ -55,6 +55,8 @@ struct Source {
     key: Arc<str>,
     version_id: Option<Arc<str>>,
     etag: Option<Arc<str>>,
+    /// Whether whoever wants it named a version; otherwise it is that of the first answer.
+    named: bool,
 }
 
 /// An answer that has begun.
@@ -77,6 +79,7 @@ pub(super) async fn fetch(
         key: key.into(),
         version_id: wanted.version_id.as_deref().map(Into::into),
         etag: wanted.etag.as_deref().map(Into::into),
+        named: wanted.version_id.is_some() || wanted.etag.is_some(),
     };
     let carried = Carried::new(meter);
     match wanted.size {
@@ -164,10 +167,9 @@ impl Source {
         partial: Partial,
         carried: Carried,
     ) -> Result<Fetched, Error> {
-        // As few requests as keep all connections busy.
-        let part = part_size(size)
-            .max(size.div_ceil(self.bucket.s3().limits().requests() as u64))
-            .min(part_size(size).max(RANGE));
+        // As few requests as keep half of the connections busy: more of them cost the store and us more than they bring.
+        let at_once = self.bucket.s3().limits().requests().div_ceil(2) as u64;
+        let part = part_size(size).max(size.div_ceil(at_once)).min(part_size(size).max(RANGE));
         let mut running: JoinSet<Result<(u64, Crc64), Error>> = JoinSet::new();
         for begin in (start..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)) {
             let range = begin..size.min(begin + part);
@@ -198,7 +200,7 @@ impl Source {
     async fn head(&self, size: u64) -> Result<(Head, bool), Error> {
         let head = self.bucket.head(&self.key, self.version_id.as_deref()).await?;
         if self.etag.as_deref().is_some_and(|etag| etag != head.etag) || head.size != size {
-            return Err(self.changed(Some(size), &head.etag, head.size));
+            return Err(self.other(Some(size), &head));
         }
         Ok((head, false))
     }
@@ -299,7 +301,8 @@ impl Source {
         };
         let etag = unquoted(got.e_tag());
         if self.etag.as_deref().is_some_and(|wanted| wanted != etag && !etag.is_empty()) {
-            return Err(self.changed(size, &etag, size.unwrap_or_default()));
+            let length = size.unwrap_or_default();
+            return Err(self.other(size, &head_of(&got, etag, length)));
         }
         let length = unsigned(got.content_length());
         let (begins, ends, total) = match got.content_range().map(content_range) {
@@ -311,7 +314,7 @@ impl Source {
             return Err(self.lies(&format!("announces {length} bytes as {:?}", got.content_range())));
         }
         if size.is_some_and(|size| size != total) && (got.content_range().is_some() || range.is_none()) {
-            return Err(self.changed(size, &etag, total));
+            return Err(self.other(size, &head_of(&got, etag, total)));
         }
         let want = range.unwrap_or(0..total);
         if (begins, ends) != (want.start, want.end.min(total)) {
@@ -337,8 +340,8 @@ impl Source {
                 Box::pin(self.open(None, None)).await
             }
             412 | 416 => {
-                let found = self.bucket.head(&self.key, None).await?;
-                Err(self.changed(size, &found.etag, found.size))
+                let found = self.bucket.head(&self.key, self.version_id.as_deref()).await?;
+                Err(self.other(size, &found))
             }
             // The version asked for is the mark of a deletion.
             405 => Err(Error::NotFound(format!("{} was deleted", self.uri()))),
@@ -346,15 +349,27 @@ impl Source {
         }
     }
 
-    /// Another version is there; or the same, of another size, which only a liar's item or store can have.
-    fn changed(&self, size: Option<u64>, found: &str, found_size: u64) -> Error {
-        let version = self.version_id.as_deref().or(self.etag.as_deref());
-        let (wanted, found) = match (version, size) {
-            (Some(version), _) if version != found => (version.to_owned(), found.to_owned()),
-            (_, Some(size)) => (format!("{found} of {size} bytes"), format!("{found} of {found_size} bytes")),
-            (version, None) => (version.unwrap_or("any").to_owned(), found.to_owned()),
+    /// What is `found` is not what is wanted: another version, which is nobody's fault, or a version that is not as the item says.
+    fn other(&self, size: Option<u64>, found: &Head) -> Error {
+        let uri = self.uri();
+        let now = found.version_id.as_deref().unwrap_or(&found.etag);
+        let wanted = match (self.version_id.as_deref(), self.etag.as_deref()) {
+            (Some(id), _) if found.version_id.is_some() => Some(id).filter(|id| *id != now),
+            (id, Some(etag)) => Some(id.unwrap_or(etag)).filter(|_| etag != found.etag && !found.etag.is_empty()),
+            _ => None,
         };
-        Error::Changed { uri: self.uri(), wanted, found }
+        let size = size.filter(|size| *size != found.size);
+        match (self.named, wanted, size) {
+            (true, Some(wanted), _) => Error::Changed { uri, wanted: wanted.to_owned(), found: now.to_owned() },
+            (true, None, Some(size)) => {
+                Error::Invalid(format!("{uri} has {} bytes in version {now}, and the item says {size}", found.size))
+            }
+            (false, None, Some(size)) => Error::Busy(format!(
+                "{uri} has {} bytes, and the item, which names no version, says {size}; has it been replaced?",
+                found.size
+            )),
+            _ => Error::Busy(format!("{uri} changed while it was fetched; it is {now} now")),
+        }
     }
 
     fn lies(&self, how: &str) -> Error {

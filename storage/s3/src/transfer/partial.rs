@@ -1,10 +1,10 @@
-//! A file in the making: beside where it will be, of its full size from the start, gone when it is not finished.
+//! A file in the making: beside where it will be, its room reserved before anything is written, gone when it is not finished.
 
 use std::fs::{File, Permissions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -17,23 +17,41 @@ use super::checksum::{Crc64, Proof, Running};
 
 /// The most pieces of one write.
 const PIECES: usize = 64;
+/// What is no larger comes in one write, which finds out by itself whether there is room.
+const AT_ONCE: u64 = 1024 * 1024;
 
 /// A file in the making. It is not made durable: what is fetched belongs to one run, and a machine that dies ends that.
 #[derive(Debug)]
 pub(crate) struct Partial {
-    file: Arc<File>,
+    place: Arc<Place>,
     path: TempPath,
+}
+
+/// Where bytes are written to.
+#[derive(Debug)]
+struct Place {
+    file: File,
     to: PathBuf,
+    turn: Mutex<Turn>,
+}
+
+/// The right to write. One at a time: the kernel lets no two write to a file either, and has the others spin for it, which took
+/// as long as the writing itself.
+#[derive(Debug)]
+struct Turn {
+    /// Bytes for which room is still to be made; 0 once it is.
+    wants: u64,
 }
 
 impl Partial {
-    /// Makes it, with room for `size` bytes on the disk. What is no use but to be removed is called `.partial-…`.
+    /// Makes it, and makes room for `size` bytes on the disk. Where there seems to be plenty, nobody waits for that: on a tmpfs it takes
+    /// a tenth of a second for each GiB, in which the store may be asked already. What is no use but to be removed is called `.partial-…`.
     ///
     /// # Errors
     /// [`Error::Io`], naming the size when there is no room for it.
     pub(crate) async fn make(to: &Path, size: u64) -> Result<Self, Error> {
         let to = to.to_owned();
-        blocking(move || {
+        let made = blocking(move || {
             let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let made = tempfile::Builder::new()
                 .prefix(".partial-")
@@ -43,18 +61,26 @@ impl Partial {
             let (file, path) = made
                 .map_err(|source| Error::Io { doing: format!("make a file in {}", dir.display()), source })?
                 .into_parts();
-            allocate(&file, size).map_err(|source| Error::Io {
-                doing: format!("make room for {size} bytes at {}", to.display()),
-                source,
-            })?;
-            Ok(Self { file: Arc::new(file), path, to })
+            let tight = seems_tight(&file, size);
+            let turn = Mutex::new(Turn { wants: if size > AT_ONCE { size } else { 0 } });
+            let made = Self { place: Arc::new(Place { file, to, turn }), path };
+            if tight {
+                made.place.in_turn(|_| Ok(()))?;
+            }
+            Ok(made)
         })
-        .await
+        .await?;
+        if size > AT_ONCE {
+            let place = Arc::clone(&made.place);
+            // If there is no room after all, the first write says so.
+            tokio::task::spawn_blocking(move || place.in_turn(|_| Ok(())));
+        }
+        Ok(made)
     }
 
     /// Where bytes are written to.
     pub(crate) fn writer(&self) -> Writer {
-        Writer { file: Arc::clone(&self.file), to: self.to.as_path().into() }
+        Writer(Arc::clone(&self.place))
     }
 
     /// Renames it to where it belongs, if what the store says of its content holds.
@@ -63,49 +89,65 @@ impl Partial {
     /// [`Error::Unavailable`] when it does not hold, since what is fetched again may; [`Error::Io`].
     pub(crate) async fn finish(self, uri: String, proof: Option<Proof>, crc: Crc64) -> Result<(), Error> {
         blocking(move || {
-            let local = |doing: &str, source| Error::Io { doing: format!("{doing} {}", self.to.display()), source };
+            let Place { file, to, .. } = &*self.place;
+            let local = |doing: &str, source| Error::Io { doing: format!("{doing} {}", to.display()), source };
             if let Some(proof) = proof {
-                let held = proof.hold(&self.file, crc).map_err(|source| local("read", source))?;
+                let held = proof.hold(file, crc).map_err(|source| local("read", source))?;
                 held.map_err(|why| Error::Unavailable {
                     doing: format!("fetch {uri}"),
                     source: io::Error::new(io::ErrorKind::InvalidData, why),
                 })?;
             }
-            self.path.persist(&self.to).map_err(|error| local("rename what was fetched to", error.error))
+            self.path.persist(to).map_err(|error| local("rename what was fetched to", error.error))
         })
         .await
     }
 }
 
-/// Reserves the blocks, so that a disk that is too small says so before anything is fetched. Where that cannot be done, the
+impl Place {
+    /// Does something with the file when it is its turn, and there is room for all that is to come.
+    ///
+    /// # Errors
+    /// [`Error::Io`], naming the size when there is no room for it.
+    fn in_turn(&self, work: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Error> {
+        let to = self.to.display();
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if turn.wants > 0 {
+            allocate(&self.file, turn.wants)
+                .map_err(|source| Error::Io { doing: format!("make room for {} bytes at {to}", turn.wants), source })?;
+            turn.wants = 0;
+        }
+        work(&self.file).map_err(|source| Error::Io { doing: format!("write {to}"), source })
+    }
+}
+
+/// Whether the disk says that it has no room for so much. It is no more than a hint: compression, quotas and file systems that say 0.
+fn seems_tight(file: &File, size: u64) -> bool {
+    rustix::fs::fstatvfs(file).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) < size)
+}
+
+/// Reserves the blocks, so that a disk that is too small says so before anything is written. Where that cannot be done, the
 /// file has its size and the disk shows itself later.
 fn allocate(file: &File, size: u64) -> io::Result<()> {
-    if size == 0 {
-        return Ok(());
-    }
     match rustix::io::retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size)) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(size),
         other => other.map_err(io::Error::from),
     }
 }
 
-/// Writes into a file in the making, from as many places at once as need be.
+/// Writes into a file in the making, for as many as bring something at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Writer {
-    file: Arc<File>,
-    to: Arc<Path>,
-}
+pub(crate) struct Writer(Arc<Place>);
 
 impl Writer {
     /// Writes `pieces` one after the other from `at` on, on a thread that may block, and counts them in.
     pub(crate) fn write(&self, mut pieces: Vec<Bytes>, at: u64, mut crc: Running) -> Writing {
-        let Self { file, to } = self.clone();
+        let place = Arc::clone(&self.0);
         Writing(tokio::task::spawn_blocking(move || {
             for piece in &pieces {
                 crc.update(piece);
             }
-            write_all(&file, &mut pieces, at)
-                .map_err(|source| Error::Io { doing: format!("write {}", to.display()), source })?;
+            place.in_turn(|file| write_all(file, &mut pieces, at))?;
             Ok(crc)
         }))
     }
@@ -160,11 +202,15 @@ mod tests {
     #[tokio::test]
     async fn it_has_its_size_and_its_room_before_anything_is_written() {
         let dir = tempfile::tempdir().expect("make a directory");
-        let to = dir.path().join("clip.mp4");
-        let partial = Partial::make(&to, 1 << 20).await.expect("make it");
-        let made = partial.file.metadata().expect("look at it");
-        assert_eq!(made.len(), 1 << 20);
-        assert!(made.blocks() * 512 >= 1 << 20, "{} blocks", made.blocks());
+        let (to, size) = (dir.path().join("clip.mp4"), 4 << 20);
+        let partial = Partial::make(&to, size).await.expect("make it");
+        let looks = |file: &File| {
+            let made = file.metadata()?;
+            assert_eq!(made.len(), size);
+            assert!(made.blocks() * 512 >= size, "{} blocks", made.blocks());
+            Ok(())
+        };
+        partial.place.in_turn(looks).expect("look at it");
         assert!(!to.exists(), "it is not there before it is whole");
         drop(partial);
         assert_eq!(dir.path().read_dir().expect("list it").count(), 0, "and what is not finished is gone");
