@@ -13,11 +13,12 @@ use super::super::{Rig, content, etag};
 
 /// What buffers may take.
 const CAP: ByteSize = ByteSize::mib(32);
-/// What else a process takes: the program, unoptimised, its threads, thirty-two connections, the authorities it trusts, the heap's holes.
-const ELSE: ByteSize = ByteSize::mib(64);
-/// Three times what the process may take in all.
+/// What else a process takes: the program, unoptimised, its threads, thirty-two connections, the authorities it trusts, and most of all what
+/// the C library keeps of freed memory, for each of its arenas.
+const ELSE: ByteSize = ByteSize::mib(128);
+/// Nearly twice what the process may take in all.
 const LARGE: usize = 288 << 20;
-/// Half as much again.
+/// Nearly as much again.
 const SMALL: (usize, usize) = (192, 768 << 10);
 /// By which the process knows its work.
 const BUCKET: &str = "CARRY_BUCKET";
