@@ -24,11 +24,14 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Act {
-    /// Prints every key below a URI, as an ambassador reads them.
+    /// Prints every key below a URI, as an ambassador reads them, in no order.
     List {
         /// The beginning of the keys.
         #[arg(value_parser = Uri::parse)]
         uri: Uri,
+        /// The most listing requests at once, as s3-ambassador has it.
+        #[arg(long, default_value_t = 8)]
+        list_concurrency: usize,
     },
     /// Fetches everything below a URI into a directory, each exactly the version that the listing showed, as a worker does.
     Get {
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
         let args = Args::parse();
         let s3 = S3::new(args.s3, args.transfer);
         match args.act {
-            Act::List { uri } => list(&s3, &uri).await,
+            Act::List { uri, list_concurrency } => list(&s3, &uri, list_concurrency).await,
             Act::Get { uri, dir } => get(&s3, &uri, &dir).await,
             Act::Put { dir, uri } => put(&s3, &dir, &uri).await,
         }
@@ -79,10 +82,10 @@ fn below(s3: &S3, uri: &Uri) -> Result<(Bucket, String)> {
     Ok((s3.bucket(&location.bucket), location.key))
 }
 
-async fn list(s3: &S3, uri: &Uri) -> Result<()> {
+async fn list(s3: &S3, uri: &Uri, parallelism: usize) -> Result<()> {
     let (bucket, prefix) = below(s3, uri)?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    let mut pages = bucket.walk(Walk { prefix, ..Walk::default() });
+    let mut pages = bucket.walk(Walk { prefix, parallelism, ..Walk::default() });
     while let Some(page) = pages.try_next().await? {
         for Listed { key, size, etag, .. } in page.objects {
             writeln!(out, "{size} {etag} {key}").context("print a key")?;

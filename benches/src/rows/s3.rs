@@ -16,6 +16,10 @@ use crate::sample::{Sample, Unit};
 
 const KEYS: usize = 100_000;
 const LARGE: usize = 1 << 30;
+/// Directories named by two hexadecimal digits, as by the beginning of a hash.
+const DIRECTORIES: usize = 256;
+/// MinIO keeps what was overwritten for five minutes by itself: at the rate of a benchmark, more than there is memory.
+const MINIO: [(&str, &str); 1] = [("MINIO_API_DELETE_CLEANUP_INTERVAL", "1s")];
 /// How often a process is asked for its memory.
 const LOOK: Duration = Duration::from_millis(2);
 /// What the buffers of a process of ours may take (`--transfer-memory`) and all the rest of it.
@@ -52,6 +56,15 @@ enum Act<'a> {
     Put(&'a Path),
 }
 
+/// How keys are spread.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// All in one directory.
+    Flat,
+    /// In [`DIRECTORIES`].
+    Nested,
+}
+
 /// A server, the clients, and where they find both.
 struct Field<'a> {
     bench: &'a Bench,
@@ -68,7 +81,8 @@ struct Cost {
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
-    let mut rows = Field::new(bench)?.listing()?;
+    let mut rows = Field::new(bench)?.listing(Shape::Flat)?;
+    rows.extend(Field::new(bench)?.listing(Shape::Nested)?);
     for (count, size) in [(1, bench.scaled(LARGE)), (bench.scaled(1000), 1 << 20), (bench.scaled(10_000), 4096)] {
         // A server for each: one that has had to throw away much is busy with that for long.
         rows.extend(Field::new(bench)?.there_and_back(count, size)?);
@@ -94,19 +108,26 @@ fn s5cmd(clients: &Path) -> Result<PathBuf> {
 
 impl<'a> Field<'a> {
     fn new(bench: &'a Bench) -> Result<Self> {
-        let server = S3Server::minio();
+        let server = S3Server::minio_with(&MINIO);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;
         Ok(Self { bucket: runtime.block_on(server.bucket()), clients: clients()?, server, bench })
     }
 
-    fn listing(&self) -> Result<Vec<Row>> {
+    fn listing(&self, shape: Shape) -> Result<Vec<Row>> {
         let keys = self.bench.scaled(KEYS);
-        let dir = self.files("keys", keys, 1)?;
-        self.bench.say(format_args!("put {keys} keys"));
-        self.run(Client::Ours, Act::Put(&dir), "keys/")?;
-        fs::remove_dir_all(&dir).context("remove the files")?;
+        let (directories, how) = match shape {
+            Shape::Flat => (1, "one directory".to_owned()),
+            Shape::Nested => (DIRECTORIES, format!("{DIRECTORIES} directories")),
+        };
+        self.bench.say(format_args!("put {keys} keys in {how}"));
+        for n in 0..directories {
+            let of_all = |n| n * keys / directories;
+            let dir = self.files("keys", of_all(n + 1) - of_all(n), 1)?;
+            self.run(Client::Ours, Act::Put(&dir), &format!("keys/{n:02x}/"))?;
+            fs::remove_dir_all(&dir).context("remove the files")?;
+        }
         let costs = self.in_turn(|client| self.run(client, Act::List, "keys/"))?;
-        Ok(rows(&format!("list {keys} keys"), &costs, 0.5))
+        Ok(rows(&format!("list {keys} keys, {how}"), &costs, 0.5))
     }
 
     fn there_and_back(&self, count: usize, size: usize) -> Result<Vec<Row>> {
