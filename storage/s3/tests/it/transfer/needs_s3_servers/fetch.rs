@@ -110,8 +110,19 @@ async fn another_version_or_none_is_told_from_each_other(server: &'static S3Serv
         Err(Error::Changed { wanted, found, .. }) => assert_eq!((wanted, found), (old, new.clone())),
         other => panic!("{other:?}"),
     }
-    let (_, fetched) = rig.fetch("k", &new, 4, &Meter::silent()).await;
-    assert!(matches!(&fetched, Err(Error::Changed { found, .. }) if found.contains("3 bytes")), "{fetched:?}");
+    // Of the version that is wanted, another size is no other version but a wrong word about it.
+    for (etag, size) in [(&new, 4), (&new, 2 * PART), (&String::new(), 4)] {
+        let to = rig.dir.path().join("fetched");
+        let named = Some(etag.clone()).filter(|etag| !etag.is_empty());
+        let wanted = Wanted { etag: named.clone(), size: Some(size as u64), ..Wanted::default() };
+        let fetched = rig.bucket.fetch("k", &wanted, &to, &Meter::silent()).await;
+        let (Err(Error::Invalid(text) | Error::Busy(text)), named) = (&fetched, named.is_some()) else {
+            panic!("{fetched:?}")
+        };
+        assert!(text.contains("has 3 bytes") && text.contains(&format!("says {size}")), "{text}");
+        assert_eq!(matches!(fetched, Err(Error::Invalid(_))), named, "{text}");
+        assert!(!to.exists());
+    }
     rig.server.client().delete_object().bucket(rig.bucket.name()).key("k").send().await.expect("delete it");
     let (_, fetched) = rig.fetch("k", &new, 3, &Meter::silent()).await;
     assert!(matches!(fetched, Err(Error::NotFound(_))), "{fetched:?}");
