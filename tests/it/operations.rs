@@ -33,7 +33,8 @@ static SHOWN: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
     let _bucket = Daemon::start(&mut bucket, &world.path().join("bucket.log"));
     let bucket_shows = wait_until("the bucket's ambassador", || {
         let text = ask(&s3_probes, "GET", "/metrics").1;
-        text.contains("longshore_s3_").then_some(text)
+        // Its families are shown from the first thing that is counted in each.
+        ["longshore_s3_requests_total{", "longshore_s3_errors_total{"].iter().all(|f| text.contains(f)).then_some(text)
     });
     let mut ambassador = Command::new(program("files-ambassador"));
     ambassador.arg("--root").arg(&folder).args(["--stable-for", "0s", "--listen", &contract]);
