@@ -36,7 +36,7 @@ pub(crate) struct FilterArgs {
     /// What to do with objects of an archived class, which nobody can read before they are restored.
     #[arg(long, value_enum, default_value_t = Treat::Withhold)]
     pub(crate) archived: Treat,
-    /// What to do with workers' output: what lies beside or below a `_SUCCESS.json`, or in `_attempts/` or `.longshore/`.
+    /// What to do with workers' output: what lies beside or below a `_SUCCESS.json`, or in `_attempts/`.
     #[arg(long, value_enum, default_value_t = Treat::Withhold)]
     pub(crate) own_output: Treat,
 }
@@ -211,10 +211,9 @@ impl Rules {
             let message = format!("in {STAGING_DIR}/ lies what our own programs write for a moment").into();
             return Some(Why { reason: "own-output", message, pending: false });
         }
-        if self.own_output == Treat::Withhold {
-            if name == MARKER_FILE || dir.split('/').any(|part| part == ATTEMPTS_DIR) {
-                return Some(why("own-output", &texts.own_output));
-            }
+        let output = || name == MARKER_FILE || dir.split('/').any(|part| part == ATTEMPTS_DIR);
+        if self.own_output == Treat::Withhold && output() {
+            return Some(why("own-output", &texts.own_output));
         }
         if size == 0 && (key.ends_with('/') || key.ends_with(FOLDER_SUFFIX)) {
             return Some(why("placeholder", &texts.placeholder));
@@ -370,6 +369,7 @@ mod tests {
         let all = filter("", &["--own-output", "list"]);
         assert_eq!(judge(&all, &object("out/a/_SUCCESS.json", 5)), "listed");
         assert_eq!(all.output_of("out/a/_SUCCESS.json"), None);
+        assert_eq!(judge(&all, &object("out/.longshore/probe", 0)), "own-output");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ambassador_kit::source::SourceError;
 use contract::wire::Item;
 use contract::{ItemName, Key, ObjectData};
 use storage::Error;
-use storage_s3::{Head, Listed};
+use storage_s3::{Head, ListQuery, Listed};
 
 use crate::args::Settings;
 use crate::filter::Verdict;
@@ -33,11 +33,7 @@ impl Items {
     pub(crate) async fn get(&self, name: &ItemName, key: &str) -> Result<Item, SourceError> {
         let Settings { bucket, naming, presign, .. } = &*self.settings;
         let gone = || SourceError::Gone(name.clone());
-        let head = match bucket.head(key, None).await {
-            Ok(head) => head,
-            Err(Error::NotFound(_)) => return Err(gone()),
-            Err(error) => return Err(unavailable(&error)),
-        };
+        let head = find(&self.settings, key).await.map_err(|error| unavailable(&error))?.ok_or_else(gone)?;
         if naming.name(key, &head.etag, head.version_id.as_deref()).as_ref() != Ok(name) {
             return Err(gone());
         }
@@ -49,7 +45,7 @@ impl Items {
         }
         // Published in place beside what is listed, an object is seen before the marker that says so.
         if self.settings.filter.withholds_output() && head.is_published() {
-            self.settler.found_output(key, &head.etag);
+            self.settler.found_output(key, &head);
             return Err(gone());
         }
         let mut other = serde_json::Map::new();
@@ -61,7 +57,9 @@ impl Items {
             let signed = bucket.presign_get(key, head.version_id.as_deref(), *life).await;
             let signed = signed.map_err(|error| unavailable(&error))?;
             other.insert("url".to_owned(), signed.url.into());
-            other.insert("urlExpires".to_owned(), signed.expires.to_string().into());
+            if let Some(expires) = signed.expires {
+                other.insert("urlExpires".to_owned(), expires.to_string().into());
+            }
         }
         let data = ObjectData {
             uri: Some(bucket.uri(key)),
@@ -76,6 +74,23 @@ impl Items {
             Ok(_) => Err(SourceError::Internal("an item's data is no object".into())),
             Err(error) => Err(SourceError::Internal(error.into())),
         }
+    }
+}
+
+/// What stands at `key`; `None` where nothing does. A HEAD cannot say that it is the bucket that is gone, and of everything it lacks
+/// a store says the same: what is not found is believed once the bucket can be listed as the ambassador lists it.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn find(settings: &Settings, key: &str) -> Result<Option<Head>, Error> {
+    match settings.bucket.head(key, None).await {
+        Ok(head) => Ok(Some(head)),
+        Err(Error::NotFound(_)) => {
+            // Whoever may list only this prefix may ask for no other.
+            let query = ListQuery { prefix: settings.filter.listed_prefix(), max: Some(1), ..ListQuery::default() };
+            settings.bucket.list(&query).await.map(|_| None)
+        }
+        Err(error) => Err(error),
     }
 }
 

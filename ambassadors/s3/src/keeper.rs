@@ -21,7 +21,7 @@ use storage_s3::Listed;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use self::backoff::Backoff;
+pub(crate) use self::backoff::Backoff;
 use self::hot::Hot;
 use self::outputs::Outputs;
 use self::scan::Seen;

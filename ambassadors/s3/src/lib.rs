@@ -6,6 +6,7 @@ mod item;
 mod keeper;
 mod metrics;
 mod naming;
+mod narrowed;
 mod paged;
 mod preflight;
 mod settle;

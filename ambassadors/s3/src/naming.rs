@@ -33,6 +33,15 @@ impl Naming {
         }
     }
 
+    /// What tells the contents of a key apart of which more is known than their names: with version ids the same bytes, written
+    /// again, are something else.
+    pub(crate) fn content<'a>(&self, etag: &'a str, version_id: Option<&'a str>) -> &'a str {
+        match self.identity {
+            Identity::VersionId => version_id.unwrap_or(etag),
+            Identity::Etag | Identity::Key => etag,
+        }
+    }
+
     /// The name of an object.
     ///
     /// # Errors

@@ -17,12 +17,11 @@ use crate::args::Settings;
 use crate::filter::Verdict;
 use crate::item::Items;
 use crate::metrics::Metrics;
+use crate::narrowed;
 use crate::settle::Settler;
 use crate::trouble::{self, unavailable};
 use crate::vitals::Vitals;
 
-/// The most keys a store answers at once.
-const MOST: usize = 1_000;
 /// How long to go on looking for something to show, where most of what is there is not shown.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the longest key there can be.
@@ -63,7 +62,8 @@ impl PagedSource {
         }
     }
 
-    /// At most `max` of what `pick` takes of the keys after `from`.
+    /// At most `max` of what `pick` takes of the keys after `from`. The store is asked for whole pages, however few are wanted:
+    /// most of what is there may be nothing to show.
     async fn walk<T>(
         &self,
         from: Option<String>,
@@ -74,30 +74,33 @@ impl PagedSource {
             return Err(SourceError::Expired("the position is longer than any key"));
         }
         let until = Instant::now() + PATIENCE;
-        let (mut items, mut after) = (Vec::new(), from);
-        let mut next = None;
-        while items.len() < max {
+        let (mut items, mut next) = (Vec::new(), from);
+        loop {
             let query = ListQuery {
                 prefix: self.settings.filter.listed_prefix(),
-                start_after: after,
-                max: Some(u16::try_from((max - items.len()).min(MOST)).unwrap_or(1_000)),
+                start_after: next.clone(),
                 ..ListQuery::default()
             };
             let page = self.settings.bucket.list(&query).await.map_err(|error| unavailable(&error))?;
-            let last = page.objects.last().map(|object| object.key.clone()).or(query.start_after);
             let now = self.settings.bucket.s3().now();
-            items.extend(page.objects.into_iter().filter_map(|object| {
+            let mut objects = page.objects.into_iter();
+            while items.len() < max
+                && let Some(object) = objects.next()
+            {
+                next = Some(object.key.clone());
                 let verdict = match self.settings.filter.judge(&object, now) {
                     Verdict::Item => self.settler.withheld(&object).map_or(Verdict::Item, Verdict::Withheld),
                     other => other,
                 };
-                pick(object, verdict)
-            }));
-            next = last.filter(|_| page.next.is_some());
-            if next.is_none() || Instant::now() >= until {
+                items.extend(pick(object, verdict));
+            }
+            if objects.len() == 0 && page.next.is_none() {
+                next = None;
                 break;
             }
-            after = next.clone();
+            if items.len() >= max || Instant::now() >= until {
+                break;
+            }
         }
         Ok(Page { items, next, complete: true, remaining: None, backlog: None })
     }
@@ -111,6 +114,7 @@ impl PagedSource {
 /// Asks for one key now and then, for as long as the source lives.
 async fn probe(settings: Arc<Settings>, vitals: std::sync::Weak<Vitals>, metrics: Metrics) {
     let query = ListQuery { prefix: settings.prefix.clone(), max: Some(1), ..ListQuery::default() };
+    let mut first = true;
     while let Some(vitals) = vitals.upgrade() {
         let answer = tokio::time::timeout(settings.when.stall_after, settings.bucket.list(&query)).await;
         let error = match answer {
@@ -121,6 +125,9 @@ async fn probe(settings: Arc<Settings>, vitals: std::sync::Weak<Vitals>, metrics
                 source: std::io::ErrorKind::TimedOut.into(),
             }),
         };
+        if error.is_none() && std::mem::take(&mut first) {
+            narrowed::warn(&settings).await;
+        }
         match error {
             None if vitals.live() => info!(bucket = settings.bucket.name(), "the bucket is back"),
             None => {}

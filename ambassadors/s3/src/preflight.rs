@@ -8,6 +8,7 @@ use storage::Error;
 use storage_s3::ListQuery;
 
 use crate::args::Settings;
+use crate::narrowed;
 use crate::settle::OnSettle;
 
 /// Whether there is such a bucket, and it may be listed; who asks, whom, and what settling can rest on there.
@@ -52,6 +53,7 @@ async fn ask(settings: &Settings) -> Result<Vec<String>, Error> {
     if page.objects.is_empty() && page.next.is_none() && !settings.prefix.is_empty() {
         said.push(format!("nothing begins with --prefix {:?}: is it written as the keys are?", settings.prefix));
     }
+    said.extend(narrowed::hint(settings).await?);
     if let Some(object) = page.objects.first() {
         // Listing and reading are rights of their own, and whoever lists what nobody may read makes work that fails.
         match bucket.head(&object.key, None).await {
@@ -62,26 +64,44 @@ async fn ask(settings: &Settings) -> Result<Vec<String>, Error> {
             Err(error) => return Err(error),
         }
     }
+    if let Some(life) = settings.presign
+        && bucket.presign_get("key", None, life).await?.expires.is_none()
+    {
+        said.push(
+            "URLs (--presign) end with the session token they are signed with, and nobody tells when: let a role sign, whose end is \
+             known"
+                .to_owned(),
+        );
+    }
     if settings.settle.on_settle != OnSettle::None {
-        said.push(settles(settings).await);
+        said.push(settles(settings).await?);
     }
     Ok(said)
 }
 
-/// What settling can rest on. That it could not be found out is no reason to fail: what is listed does not depend on it.
-async fn settles(settings: &Settings) -> String {
+/// What settling can rest on. That it could not be found out is no reason to fail: what is listed does not depend on it. That nothing
+/// may be deleted is one: what is processed would stay, and be listed for ever.
+async fn settles(settings: &Settings) -> Result<String, Error> {
     let honoured = &settings.honoured;
-    if let Err(error) = honoured.ask(settings).await {
-        honoured.leave();
-        return format!("settles best-effort, as long as it is not known what the store honours: {}", chain(&error));
+    match honoured.ask(settings).await {
+        Ok(()) => {}
+        Err(Error::Forbidden(refused)) => {
+            return Err(Error::Forbidden(format!("{refused}; items are settled by --on-settle, allow that too")));
+        }
+        Err(error) => {
+            honoured.leave();
+            let why = chain(&error);
+            return Ok(format!("settles best-effort, as long as it is not known what the store honours: {why}"));
+        }
     }
-    match (honoured.settles(&settings.settle.on_settle), &settings.settle.on_settle) {
+    Ok(match (honoured.settles(&settings.settle.on_settle), &settings.settle.on_settle) {
         (Settle::Exact, _) => "settles exactly what a name stands for".to_owned(),
         (_, OnSettle::Tag(..)) => "settles best-effort: tags cannot be set on a condition, and this bucket keeps no versions to \
                                    name; what is written in the same instant is looked at again"
             .to_owned(),
         (_, _) => "settles best-effort: this store does not honour If-Match on DELETE, so what is written within the milliseconds \
-                   after a look at it may go too"
+                   after a look at it may go too, or the bucket keeps versions, or may not be asked whether it does \
+                   (s3:GetBucketVersioning)"
             .to_owned(),
-    }
+    })
 }

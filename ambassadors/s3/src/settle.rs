@@ -27,7 +27,7 @@ pub(crate) use self::probe::Honoured;
 use self::tagged::Marks;
 use crate::args::Settings;
 use crate::filter::Verdict;
-use crate::item::listed;
+use crate::item::{find, listed};
 use crate::trouble::unavailable;
 
 /// Most objects of one key that are told apart by a number where they are moved to.
@@ -57,8 +57,11 @@ pub(crate) struct Settler(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Arc<Settings>,
-    /// Names that were settled before they were listed; and objects that failed and stay, by their ETag.
-    remembered: Remembered<Box<str>>,
+    /// Names that were settled before they were listed.
+    remembered: Remembered<()>,
+    /// Names that were settled here. Whoever has lost the reply asks again, which says nothing of what is uploaded later under
+    /// the same name.
+    finished: Remembered<()>,
     marks: Marks,
     /// Items being settled right now.
     settling: Mutex<HashSet<ItemName>>,
@@ -73,6 +76,7 @@ impl Settler {
         Self(Arc::new(Inner {
             settings,
             remembered: Remembered::default(),
+            finished: Remembered::default(),
             marks: Marks::default(),
             settling: Mutex::default(),
         }))
@@ -95,10 +99,9 @@ impl Settler {
             let why = "this item is being settled already".into();
             return Err(SourceError::Unavailable { why, retry: Duration::from_secs(1) });
         };
-        let head = match bucket.head(key, None).await {
-            Ok(head) => head,
-            Err(Error::NotFound(_)) => return Ok(Settled::Over),
-            Err(error) => return Err(unavailable(&error)),
+        let Some(head) = find(&inner.settings, key).await.map_err(|error| unavailable(&error))? else {
+            inner.finished.settle(name, outcome);
+            return Ok(Settled::Over);
         };
         if naming.name(key, &head.etag, head.version_id.as_deref()).as_ref() != Ok(name) {
             info!(%name, key, "settled a version that is no more: the new one is left alone");
@@ -115,13 +118,18 @@ impl Settler {
             Action::Keep => Ok(inner.keep(key, &head)),
         };
         let settled = settled.map_err(|error| unavailable(&error))?;
+        if settled != Settled::Superseded {
+            inner.finished.settle(name, outcome);
+        }
         info!(%name, key, ?action, ?settled, "settled");
         Ok(settled)
     }
 
-    /// An item that is not listed is settled: if it turns up, it is to be settled then.
+    /// An item that is not listed is settled: if it turns up, it is to be settled then, unless it was settled here before.
     pub(crate) fn remember(&self, name: &ItemName, outcome: &Outcome) {
-        self.0.remembered.settle(name, outcome);
+        if !self.0.finished.was_settled(name) {
+            self.0.remembered.settle(name, outcome);
+        }
     }
 
     /// Whether an item was settled before it turned up.
@@ -137,10 +145,8 @@ impl Settler {
     /// Why an object that could be listed is not: it was settled to where it lies, failed and stays, or was found to be output.
     pub(crate) fn withheld(&self, object: &Listed) -> Option<Why> {
         let (inner, policy) = (&*self.0, &self.0.settings.settle);
-        if inner.remembered.stays(object.key.as_bytes(), object.etag.as_str().into()) {
-            return Some(Mark::Stays.why(&policy.on_settle));
-        }
-        inner.marks.of(&object.key, &object.etag).map(|mark| mark.why(&policy.on_settle))
+        let content = inner.settings.naming.content(&object.etag, object.version_id.as_deref());
+        inner.marks.of(&object.key, content).map(|mark| mark.why(&policy.on_settle))
     }
 
     /// Where settled objects are tagged: asks for the tags of `objects`, which no listing shows, so that [`withheld`](Self::withheld)
@@ -150,21 +156,35 @@ impl Settler {
     /// The store's.
     pub(crate) async fn learn(&self, objects: impl Iterator<Item = &Listed> + Send) -> Result<(), Error> {
         match &self.0.settings.settle.on_settle {
-            OnSettle::Tag(tag, done) => self.0.marks.ask(&self.0.settings.bucket, objects, tag, done).await,
+            OnSettle::Tag(tag, done) => self.0.marks.ask(&self.0.settings, objects, tag, done).await,
             OnSettle::None | OnSettle::Delete | OnSettle::Move(_) => Ok(()),
         }
     }
 
+    /// A look at everything begins, which asks whether each object that it meets is [`withheld`](Self::withheld).
+    pub(crate) fn begin_look(&self) {
+        self.0.marks.begin();
+    }
+
+    /// It has met everything: what is gone needs not be known any more.
+    pub(crate) fn end_look(&self) {
+        self.0.marks.end();
+    }
+
     /// What stands at `key` was found to be output of a worker, which no listing shows.
-    pub(crate) fn found_output(&self, key: &str, etag: &str) {
-        self.0.marks.set(key, etag, Mark::Output);
+    pub(crate) fn found_output(&self, key: &str, head: &Head) {
+        self.0.mark(key, head, Mark::Output);
     }
 }
 
 impl Inner {
+    fn mark(&self, key: &str, head: &Head, mark: Mark) {
+        self.marks.set(key, self.settings.naming.content(&head.etag, head.version_id.as_deref()), mark);
+    }
+
     /// Leaves an object that failed for good where it is, and lists it no more.
     fn keep(&self, key: &str, head: &Head) -> Settled {
-        self.remembered.stay(key.as_bytes(), head.etag.as_str().into());
+        self.mark(key, head, Mark::Stays);
         Settled::Kept(Mark::Stays.why(&self.settings.settle.on_settle))
     }
 
@@ -184,7 +204,7 @@ impl Inner {
         }
         fault::point("s3.settle.tag.after").map_err(pass)?;
         let mark = if value == policy::FAILED { Mark::Failed } else { Mark::Done };
-        self.marks.set(key, &head.etag, mark);
+        self.mark(key, head, mark);
         Ok(Settled::Kept(mark.why(&self.settings.settle.on_settle)))
     }
 }

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::{Keeper, Stamp};
 use crate::filter::Verdict;
-use crate::item::listed;
+use crate::item::{find, listed};
 
 /// How many withheld objects are held one by one, of those that will not be listed by themselves.
 const HELD: u64 = 100_000;
@@ -196,15 +196,16 @@ impl Keeper {
     /// Looks at one key.
     pub(super) async fn look(&mut self, key: &str) {
         self.shared.metrics.headed();
-        let looked = match self.shared.settings.bucket.head(key, None).await {
-            Ok(head) => self.take(vec![listed(key, &head)]).await,
+        let looked = match find(&self.shared.settings, key).await {
+            Ok(Some(head)) => self.take(vec![listed(key, &head)]).await.map(drop),
+            Ok(None) => {
+                self.shared.catalog.forget(key.as_bytes());
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         match looked {
-            Ok(_) => {}
-            Err(Error::NotFound(_)) => {
-                self.shared.catalog.forget(key.as_bytes());
-            }
+            Ok(()) => {}
             // The next look at everything will tell.
             Err(error) => debug!(key, error = sidecar::chain(&error), "cannot look at a key"),
         }

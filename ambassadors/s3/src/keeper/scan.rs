@@ -10,6 +10,7 @@ use tracing::{debug, info};
 use super::hot::{Newest, Tail};
 use super::{Keeper, within};
 use crate::naming::Identity;
+use crate::narrowed;
 
 /// Part of the requests of a poll that looks where keys grew before; the others go through the whole key space in turn.
 const TAILS_SHARE: usize = 2;
@@ -27,7 +28,9 @@ impl Keeper {
     pub(super) async fn scan(&mut self) -> Result<Duration, Error> {
         let when = &self.shared.settings.when;
         let (poll, budget) = (when.poll, u64::from(when.poll_requests));
-        let everything = self.seen.is_none_or(|seen| seen.requests <= budget || seen.at.elapsed() >= when.reconcile);
+        let everything = self
+            .seen
+            .is_none_or(|seen| seen.requests <= budget || seen.at.elapsed() >= when.reconcile_after(seen.requests));
         if everything {
             self.reconcile().await?;
         } else {
@@ -54,6 +57,7 @@ impl Keeper {
         (self.held, self.not_held, self.sweeping) = (0, 0, true);
         self.young.clear();
         self.outputs.begin();
+        shared.settler.begin_look();
         let (mut objects, mut requests, mut newest) = (0, 0, Newest::default());
         loop {
             let page = tokio::select! {
@@ -76,6 +80,7 @@ impl Keeper {
         }
         self.withhold_outputs().await;
         self.outputs.end();
+        shared.settler.end_look();
         self.note_not_held();
         let gone = shared.catalog.end_sweep(sweep, |_| false);
         shared.catalog.set_complete(true);
@@ -83,9 +88,13 @@ impl Keeper {
         let took = began.elapsed();
         if self.seen.is_none() {
             info!(objects, requests, ?took, "read the bucket");
+            if objects == 0 {
+                narrowed::warn(&shared.settings).await;
+            }
             if requests > when.poll_requests.into() {
                 info!(
-                    poll = ?when.poll, requests = when.poll_requests, reconcile = ?when.reconcile,
+                    poll = ?when.poll, poll_requests = when.poll_requests, reconcile = ?when.reconcile_after(requests),
+                    requests_a_day = when.requests_a_day(requests),
                     "too many objects to look at all of them at each poll: those that appear where none did lately are found at the \
                      latest by the next reconcile"
                 );

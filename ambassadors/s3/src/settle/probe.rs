@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::OnSettle;
 use crate::args::Settings;
-use crate::trouble::RETRY;
+use crate::keeper::Backoff;
 
 /// Whether the store can do on a condition what the policy rests on. Nothing is taken for granted before it has answered. Clones
 /// share it: a store is asked once.
@@ -63,12 +63,17 @@ pub(super) fn start(settings: &Arc<Settings>) {
     }
     let settings = Arc::downgrade(settings);
     tokio::spawn(async move {
-        let mut said = false;
+        let (mut said, mut backoff) = (false, Backoff::default());
         while let Some(settings) = settings.upgrade() {
             let honoured = &settings.honoured;
             match honoured.ask(&settings).await {
                 Ok(()) => {
                     info!(settles = ?honoured.settles(&settings.settle.on_settle), "asked what the store honours");
+                    return;
+                }
+                Err(error @ (Error::Forbidden(_) | Error::Unsupported(_) | Error::Invalid(_))) => {
+                    warn!(error = chain(&error), "cannot find out whether the store settles exactly, and does not ask again");
+                    honoured.leave();
                     return;
                 }
                 Err(error) if !said => {
@@ -78,7 +83,7 @@ pub(super) fn start(settings: &Arc<Settings>) {
                 Err(_) => {}
             }
             drop(settings);
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(backoff.next()).await;
         }
     });
 }

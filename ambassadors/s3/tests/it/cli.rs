@@ -131,7 +131,7 @@ mod needs_s3_servers {
     async fn a_bucket_that_may_be_listed_and_not_read_is_said_before_work_fails() {
         let mut bucket = Bucket::new(S3Server::shared_minio()).await;
         bucket.put("a.mp4", "a").await;
-        let proxy = test_servers::Proxy::before(&bucket.server.url()).await;
+        let proxy = test_servers::Proxy::before(&bucket.endpoint).await;
         proxy.spoil(|seen| (seen.method == "HEAD").then(|| test_servers::Spoil::Answer(403, String::new())));
         bucket.endpoint = proxy.url();
         let output = run(&bucket, &["--bucket", &bucket.name, "--check"]);

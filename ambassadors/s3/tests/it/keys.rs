@@ -1,10 +1,10 @@
 //! What keys may be, and what becomes of objects that are no items.
 
-use ambassador_kit::source::{Source, SourceError};
+use ambassador_kit::source::{Outcome, Source, SourceError};
 use contract::ItemName;
 use test_servers::{Proxy, S3Server, Spoil};
 
-use crate::served::{Bucket, item, items, keys, names, until, withheld, withheld_as};
+use crate::served::{Bucket, item, items, keys, names, nothing, until, withheld, withheld_as};
 
 mod needs_s3_servers {
     use super::*;
@@ -61,7 +61,7 @@ mod needs_s3_servers {
                 let uri = item.data["uri"].as_str().expect("a URI");
                 let path = uri.strip_prefix(&format!("s3://{}/", bucket.name)).expect("in the bucket");
                 assert_eq!(contract::item::decode_path(path), key.as_bytes());
-                source.settle(&item.name, &ambassador_kit::source::Outcome::Done).await.expect("settled");
+                source.settle(&item.name, &Outcome::Done).await.expect("settled");
             }
             assert!(bucket.keys().await.is_empty(), "{:?}", bucket.keys().await);
         }
@@ -105,7 +105,7 @@ mod needs_s3_servers {
     #[tokio::test]
     async fn slashes_and_dots_mean_nothing_in_a_key() {
         let mut bucket = Bucket::new(S3Server::shared_minio()).await;
-        let proxy = Proxy::before(&bucket.server.url()).await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
         bucket.endpoint = proxy.url();
         let keys = ["//x", "/lead", "a//b", "a/../b", "..", "trailing/"];
         let contents: String = keys
@@ -209,6 +209,44 @@ mod needs_s3_servers {
             until("one left", async || (names(&source).await == [new.name.clone()]).then_some(())).await;
             let never = ItemName::derive(b"", b"never", b"");
             assert!(matches!(source.get(&never).await, Err(SourceError::NotFound(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn by_version_ids_the_same_content_written_anew_is_another_item() {
+        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
+            let bucket = Bucket::new(server).await;
+            bucket.keep_versions().await;
+            let write = async || {
+                let put = bucket.client.put_object().bucket(&bucket.name).key("a").body(b"same".to_vec().into());
+                put.send().await.expect("written").version_id().expect("a version").to_owned()
+            };
+            let first = write().await;
+            let source = bucket.served(&["--identity", "version-id", "--on-settle", "delete"]).await;
+            let old = item(&source, "a").await;
+            assert_eq!(old.data["versionId"], first);
+            let second = write().await;
+            let new = until("the new one", async || {
+                items(&source).await.into_iter().find(|item| item.data["versionId"] == second)
+            })
+            .await;
+            assert_eq!(new.data["etag"], old.data["etag"]);
+            assert_ne!(new.name, old.name);
+            assert!(matches!(source.get(&old.name).await, Err(SourceError::Gone(_))));
+            // A name of what is no more settles nothing.
+            source.settle(&old.name, &Outcome::Done).await.expect("settled");
+            assert_eq!(bucket.get("a").await.as_deref(), Some("same"));
+            // Deleted by somebody else: a marker stands there, and no older version is listed for it.
+            bucket.client.delete_object().bucket(&bucket.name).key("a").send().await.expect("deleted");
+            nothing(&source).await;
+            assert!(matches!(source.get(&new.name).await, Err(SourceError::Gone(_))));
+            let third = write().await;
+            let again = item(&source, "a").await;
+            assert_eq!(again.data["versionId"], third);
+            assert!(again.name != new.name && again.name != old.name);
+            source.settle(&again.name, &Outcome::Done).await.expect("settled");
+            nothing(&source).await;
+            assert_eq!(bucket.get("a").await, None);
         }
     }
 

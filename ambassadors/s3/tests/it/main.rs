@@ -4,7 +4,10 @@
 
 mod cli;
 mod conformance;
+mod costs;
+mod gone;
 mod keys;
+mod outages;
 mod polls;
 mod program;
 mod scale;

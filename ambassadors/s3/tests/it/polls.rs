@@ -8,7 +8,7 @@ use contract::ItemName;
 use s3_ambassador::S3Source;
 use sidecar::metrics::registry::Registry;
 
-use crate::served::{Bucket, names, until};
+use crate::served::{Bucket, names, small_pages, until};
 
 /// A bucket that no poll may look at whole, and that is looked at whole only once.
 const LARGE: [&str; 6] = ["--poll", "50ms", "--poll-requests", "2", "--reconcile", "1d"];
@@ -30,29 +30,27 @@ async fn listed(source: &S3Source, bucket: &Bucket, key: &str, etag: &str) -> It
 }
 
 mod needs_s3_servers {
-    use futures_util::StreamExt;
     use test_servers::{Proxy, S3Server, Spoil};
 
     use super::*;
 
-    async fn fill(bucket: &Bucket, count: usize) {
-        let keys = futures_util::stream::iter(0..count).map(|n| format!("in/{:02}/{n:05}", n % 7));
-        keys.for_each_concurrent(16, async |key| drop(bucket.put(&key, "x").await)).await;
-    }
+    /// Objects of which a store with pages of [`PAGE`] keys shows a third at once.
+    const MANY: usize = 250;
+    const PAGE: usize = 100;
 
-    async fn large() -> Bucket {
-        let bucket = Bucket::new(S3Server::shared_minio()).await;
-        fill(&bucket, 2_500).await;
-        bucket
+    async fn large() -> (Bucket, Proxy) {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.fill(MANY).await;
+        let proxy = bucket.through_proxy().await;
+        proxy.spoil(|seen| small_pages(seen, PAGE));
+        (bucket, proxy)
     }
 
     #[tokio::test]
     async fn a_new_key_is_found_wherever_it_turns_up_without_looking_at_everything() {
-        let bucket = large().await;
-        let proxy = Proxy::before(&bucket.endpoint).await;
-        let bucket = Bucket { endpoint: proxy.url(), ..bucket };
+        let (bucket, proxy) = large().await;
         let source = open(&bucket, &LARGE).await;
-        assert_eq!(names(&source).await.len(), 2_500);
+        assert_eq!(names(&source).await.len(), MANY);
         let asked = proxy.seen().len();
         for key in ["in/99/last", "in/03/00003-first", "in/06/zzz", "zzz", "!", "in/06/00000"] {
             let etag = bucket.put(key, "new").await;
@@ -78,10 +76,10 @@ mod needs_s3_servers {
 
     #[tokio::test]
     async fn only_a_look_at_everything_makes_something_vanish() {
-        let bucket = large().await;
+        let (bucket, _proxy) = large().await;
         let source = open(&bucket, &["--poll", "50ms", "--poll-requests", "2", "--reconcile", "2s"]).await;
         let all = names(&source).await;
-        for key in ["in/00/00000", "in/06/02477"] {
+        for key in ["in/00/00000", "in/06/00244"] {
             bucket.client.delete_object().bucket(&bucket.name).key(key).send().await.expect("deleted");
         }
         until("both vanish", async || (names(&source).await.len() == all.len() - 2).then_some(())).await;
@@ -89,13 +87,11 @@ mod needs_s3_servers {
 
     #[tokio::test]
     async fn a_page_that_fails_makes_nothing_vanish() {
-        let bucket = large().await;
-        let proxy = Proxy::before(&bucket.endpoint).await;
-        let bucket = Bucket { endpoint: proxy.url(), ..bucket };
+        let (bucket, proxy) = large().await;
         let flags = ["--poll", "50ms", "--reconcile", "50ms", "--max-stale", "1h", "--stall-after", "30s"];
         let source = open(&bucket, &flags).await;
         let all = names(&source).await;
-        assert_eq!(all.len(), 2_500);
+        assert_eq!(all.len(), MANY);
         // All but the last page can be had: the worst that can befall a walk.
         let broken = Arc::new(AtomicBool::new(false));
         proxy.spoil({
@@ -103,7 +99,11 @@ mod needs_s3_servers {
             move |seen| {
                 let later = seen.query.contains("continuation-token") || seen.query.contains("start-after");
                 let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".to_owned();
-                (broken.load(Ordering::Relaxed) && later).then_some(Spoil::Answer(403, denied))
+                if broken.load(Ordering::Relaxed) && later {
+                    Some(Spoil::Answer(403, denied))
+                } else {
+                    small_pages(seen, PAGE)
+                }
             }
         });
         broken.store(true, Ordering::Relaxed);
@@ -111,7 +111,7 @@ mod needs_s3_servers {
         let lost = health.wait_for(|health| matches!(health, Health::Stale { why } if why.contains("AccessDenied")));
         lost.await.expect("the source lives");
         let asked = proxy.seen().len();
-        until("several looks more", async || (proxy.seen().len() > asked + 6).then_some(())).await;
+        until("several looks more", async || (proxy.seen().len() > asked + 3).then_some(())).await;
         assert_eq!(names(&source).await, all, "what could not be seen is not gone");
         broken.store(false, Ordering::Relaxed);
         source.health().wait_for(|health| *health == Health::Live).await.expect("it is back");
@@ -120,13 +120,14 @@ mod needs_s3_servers {
 
     #[tokio::test]
     async fn a_storm_is_waited_out_within_a_look() {
-        let bucket = large().await;
-        let proxy = Proxy::before(&bucket.endpoint).await;
-        let bucket = Bucket { endpoint: proxy.url(), ..bucket };
+        let (bucket, proxy) = large().await;
         let slow = "<Error><Code>SlowDown</Code><Message>reduce your request rate</Message></Error>";
-        proxy.spoil(move |seen| (seen.n % 3 != 0).then(|| Spoil::Answer(503, slow.to_owned())));
+        proxy.spoil(move |seen| match seen.n % 3 {
+            0 => small_pages(seen, PAGE),
+            _ => Some(Spoil::Answer(503, slow.to_owned())),
+        });
         let source = open(&bucket, &["--poll", "1h", "--stall-after", "90s"]).await;
-        assert_eq!(names(&source).await.len(), 2_500);
+        assert_eq!(names(&source).await.len(), MANY);
     }
 
     #[tokio::test]

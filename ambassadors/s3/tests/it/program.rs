@@ -20,7 +20,7 @@ pub(crate) struct Program {
 /// The program with what it needs to reach the bucket's server, which is not this machine's own configuration.
 pub(crate) fn command(bucket: &Bucket, flags: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.envs(bucket.server.env()).env("AWS_ENDPOINT_URL", &bucket.endpoint).args(flags);
+    command.envs(bucket.env.iter().cloned()).env("AWS_ENDPOINT_URL", &bucket.endpoint).args(flags);
     command
 }
 
@@ -50,6 +50,15 @@ impl Program {
         })
         .await;
         this
+    }
+
+    /// The status of `/readyz`.
+    pub(crate) async fn ready(&self) -> Option<u16> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("\"message\":\"probes and metrics\""))?;
+        let line: Value = serde_json::from_str(line).ok()?;
+        let answer = self.http.get(format!("http://{}/readyz", line["address"].as_str()?)).send().await.ok()?;
+        Some(answer.status().as_u16())
     }
 
     pub(crate) fn log(&self) -> String {

@@ -6,11 +6,12 @@ use ambassador_kit::source::{Health, Outcome, Source};
 use clap::Parser;
 use contract::ItemName;
 use contract::wire::Withheld;
+use futures_util::StreamExt;
 use s3_ambassador::{BucketArgs, PagedSource, S3Source, Settings};
 use sidecar::metrics::registry::Registry;
-use storage_s3::{S3, S3Args, TransferArgs};
-use test_servers::S3Server;
+use storage_s3::{Patience, S3, S3Args, TransferArgs};
 use test_servers::aws_sdk_s3::{self, Client};
+use test_servers::{Proxy, S3Server, Seen, Spoil};
 
 /// How long anything may take that is waited for.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -26,7 +27,10 @@ struct Line {
 
 /// A bucket of a server, by a client that is none of ours.
 pub(crate) struct Bucket {
-    pub(crate) server: &'static S3Server,
+    /// What a child process needs to reach the server itself.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
     pub(crate) client: Client,
     pub(crate) name: String,
     /// Where our own client goes: the server, or what stands before it.
@@ -34,8 +38,28 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    pub(crate) async fn new(server: &'static S3Server) -> Self {
-        Self { server, client: server.client(), name: server.bucket().await, endpoint: server.url() }
+    pub(crate) async fn new(server: &S3Server) -> Self {
+        Self {
+            env: server.env(),
+            access_key: server.access_key().to_owned(),
+            secret_key: server.secret_key().to_owned(),
+            client: server.client(),
+            name: server.bucket().await,
+            endpoint: server.url(),
+        }
+    }
+
+    /// From now on our own client sees the server through what is given.
+    pub(crate) async fn through_proxy(&mut self) -> Proxy {
+        let proxy = Proxy::before(&self.endpoint).await;
+        self.endpoint = proxy.url();
+        proxy
+    }
+
+    /// So many objects of one byte, in seven prefixes.
+    pub(crate) async fn fill(&self, count: usize) {
+        let keys = futures_util::stream::iter(0..count).map(|n| format!("in/{:02}/{n:05}", n % 7));
+        keys.for_each_concurrent(16, async |key| drop(self.put(&key, "x").await)).await;
     }
 
     pub(crate) async fn put(&self, key: &str, body: &str) -> String {
@@ -76,7 +100,8 @@ impl Bucket {
     pub(crate) fn settings(&self, flags: &[&str]) -> Settings {
         let line = [&["p", "--bucket", self.name.as_str()], flags].concat();
         let args = S3Args { s3_endpoint_url: Some(self.endpoint.clone()), ..S3Args::default() };
-        let s3 = S3::with_keys(args, TransferArgs::default(), self.server.access_key(), self.server.secret_key());
+        let s3 = S3::with_keys(args, TransferArgs::default(), &self.access_key, &self.secret_key)
+            .with_patience(Patience::AMBASSADOR);
         let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
         parsed.bucket.settings_of(&s3).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -183,4 +208,10 @@ pub(crate) async fn nothing(source: &impl Source) {
 /// It failed for good.
 pub(crate) fn failed() -> Outcome {
     Outcome::Failed { reason: Some("no moov atom".to_owned()) }
+}
+
+/// A store whose pages have so many keys, for whoever asks for no number of them.
+pub(crate) fn small_pages(seen: &Seen, keys: usize) -> Option<Spoil> {
+    let lists = seen.method == "GET" && (seen.query.contains("list-type=2") || seen.query.contains("versions"));
+    (lists && !seen.query.contains("max-keys")).then(|| Spoil::Query("max-keys", keys.to_string()))
 }

@@ -138,6 +138,30 @@ mod needs_s3_servers {
     }
 
     #[tokio::test]
+    async fn what_failed_leaves_the_prefix_where_what_is_done_is_tagged() {
+        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
+            let bucket = Bucket::new(server).await;
+            let flags = ["--prefix", "in/", "--on-settle", "tag:k=done", "--dead-letter", "dead"];
+            let source = bucket.served(&flags).await;
+            for round in ["1", "2"] {
+                bucket.put("in/a", round).await;
+                bucket.put("in/x/b", "b").await;
+                let (a, b) = (item(&source, "in/a"), item(&source, "in/x/b"));
+                let (a, b) = (a.await, b.await);
+                source.settle(&b.name, &failed()).await.expect("settled");
+                source.settle(&a.name, &Outcome::Done).await.expect("settled");
+                nothing(&source).await;
+                assert_eq!(bucket.keys().await, ["dead/x/b", "in/a"]);
+                assert_eq!(bucket.tags("in/a").await, [("k".to_owned(), "done".to_owned())]);
+                assert!(bucket.tags("dead/x/b").await.is_empty());
+                assert_eq!(bucket.get("dead/x/b").await.as_deref(), Some("b"));
+                withheld_as(&source, "in/a", "settled").await;
+                // Written anew, both are items again; what is in the other prefix already is not kept twice.
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn an_eleventh_tag_is_refused_with_what_to_do() {
         let bucket = Bucket::new(S3Server::shared_minio()).await;
         let full = (0..10).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join("&");
@@ -208,7 +232,7 @@ mod needs_s3_servers {
     #[tokio::test]
     async fn what_comes_between_the_look_and_the_delete_is_spared_where_the_store_can() {
         let mut bucket = Bucket::new(S3Server::shared_versity()).await;
-        let proxy = Proxy::before(&bucket.server.url()).await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
         bucket.endpoint = proxy.url();
         bucket.put("a", "old").await;
         let source = bucket.served(&["--on-settle", "delete"]).await;
@@ -234,7 +258,7 @@ mod needs_s3_servers {
     #[tokio::test]
     async fn what_comes_between_the_look_and_the_tag_keeps_no_tag() {
         let mut bucket = Bucket::new(S3Server::shared_minio()).await;
-        let proxy = Proxy::before(&bucket.server.url()).await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
         bucket.endpoint = proxy.url();
         bucket.put("a", "old").await;
         let source = bucket.served(&["--on-settle", "tag:k=done"]).await;
@@ -258,7 +282,7 @@ mod needs_s3_servers {
     #[tokio::test]
     async fn a_backend_that_is_down_settles_nothing_and_a_lost_reply_is_asked_again() {
         let mut bucket = Bucket::new(S3Server::shared_minio()).await;
-        let proxy = Proxy::before(&bucket.server.url()).await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
         bucket.endpoint = proxy.url();
         bucket.put("a", "a").await;
         let source = bucket.served(&["--on-settle", "move:done/"]).await;
@@ -317,8 +341,7 @@ mod needs_s3_servers {
         let bucket = Bucket::new(S3Server::shared_minio()).await;
         let args =
             storage_s3::S3Args { s3_endpoint_url: Some(bucket.endpoint.clone()), ..storage_s3::S3Args::default() };
-        let (id, secret) = (bucket.server.access_key(), bucket.server.secret_key());
-        let s3 = S3::with_keys(args, storage_s3::TransferArgs::default(), id, secret);
+        let s3 = S3::with_keys(args, storage_s3::TransferArgs::default(), &bucket.access_key, &bucket.secret_key);
         s3.bucket(&bucket.name).list(&storage_s3::ListQuery::default()).await.expect("a list");
         let apart = std::time::SystemTime::now().duration_since(s3.now()).unwrap_or_default();
         assert!(apart < std::time::Duration::from_secs(60), "this machine's clock is the server's: {apart:?}");

@@ -3,12 +3,11 @@
 use futures_util::TryStreamExt;
 use storage_s3::{Listing, S3, S3Args, TransferArgs, Walk};
 
-use crate::served::Bucket;
+use crate::served::{Bucket, small_pages};
 
 fn bucket(bucket: &Bucket) -> storage_s3::Bucket {
     let args = S3Args { s3_endpoint_url: Some(bucket.endpoint.clone()), ..S3Args::default() };
-    S3::with_keys(args, TransferArgs::default(), bucket.server.access_key(), bucket.server.secret_key())
-        .bucket(&bucket.name)
+    S3::with_keys(args, TransferArgs::default(), &bucket.access_key, &bucket.secret_key).bucket(&bucket.name)
 }
 
 async fn walked(bucket: &storage_s3::Bucket, walk: Walk) -> (Vec<String>, u32) {
@@ -20,8 +19,12 @@ async fn walked(bucket: &storage_s3::Bucket, walk: Walk) -> (Vec<String>, u32) {
 }
 
 mod needs_s3_servers {
+    use std::collections::{HashMap, HashSet};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
     use futures_util::StreamExt;
-    use test_servers::S3Server;
+    use test_servers::{S3Server, Spoil};
 
     use super::*;
 
@@ -32,34 +35,61 @@ mod needs_s3_servers {
         keys
     }
 
+    async fn walked_in_parts(there: &Bucket, keys: &[String], parallelism: &[usize]) {
+        let bucket = bucket(there);
+        for parallelism in parallelism.iter().copied() {
+            for of in [Listing::Objects, Listing::Versions] {
+                let walk = Walk { prefix: "in/".to_owned(), parallelism, of, ..Walk::default() };
+                let (found, requests) = walked(&bucket, walk).await;
+                assert!(found == keys, "{} of {} by {parallelism} {of:?}", found.len(), keys.len());
+                assert!(requests <= 3 + 4 + 16, "{requests} requests");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn several_pages_are_walked_once_in_parts_or_one_after_another() {
-        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
-            let there = Bucket::new(server).await;
-            let keys = fill(&there, (0..2_500).map(|n| format!("in/{}/{n:05}", ["a", "b", "z"][n % 3]))).await;
-            let bucket = bucket(&there);
-            for parallelism in [1, 4, 16] {
-                for of in [Listing::Objects, Listing::Versions] {
-                    let walk = Walk { prefix: "in/".to_owned(), parallelism, of, ..Walk::default() };
-                    let (found, requests) = walked(&bucket, walk).await;
-                    assert!(found == keys, "{} of {} by {parallelism} {of:?}", found.len(), keys.len());
-                    assert!(requests <= 3 + 4 + 16, "{requests} requests");
-                }
+        let at = async |server: &S3Server, pages: bool, count: usize, parallelism: &[usize]| {
+            let mut there = Bucket::new(server).await;
+            let keys = fill(&there, (0..count).map(|n| format!("in/{}/{n:05}", ["a", "b", "z"][n % 3]))).await;
+            let proxy = there.through_proxy().await;
+            if pages {
+                proxy.spoil(|seen| small_pages(seen, 100));
             }
-            let (found, _) = walked(
-                &bucket,
-                Walk {
-                    prefix: "in/".to_owned(),
-                    after: Some("in/a/00003".to_owned()),
-                    until: Some("in/b/00010".to_owned()),
-                    parallelism: 4,
-                    ..Walk::default()
-                },
-            )
-            .await;
-            let inside = |key: &&String| key.as_str() > "in/a/00003" && key.as_str() <= "in/b/00010";
-            assert_eq!(found, keys.iter().filter(inside).cloned().collect::<Vec<_>>());
-        }
+            walked_in_parts(&there, &keys, parallelism).await;
+            let (from, to) = (&keys[3], &keys[count / 2]);
+            let walk = Walk { prefix: "in/".to_owned(), parallelism: 4, ..Walk::default() };
+            let walk = Walk { after: Some(from.clone()), until: Some(to.clone()), ..walk };
+            assert_eq!(walked(&bucket(&there), walk).await.0, keys[4..=count / 2]);
+        };
+        // The pages of the stores themselves, of a thousand keys; and smaller ones.
+        tokio::join!(
+            at(S3Server::shared_minio(), false, 2_500, &[1, 8]),
+            at(S3Server::shared_minio(), true, 250, &[1, 4, 16]),
+            at(S3Server::shared_versity(), false, 1_100, &[8]),
+            at(S3Server::shared_versity(), true, 250, &[1, 4, 16]),
+        );
+    }
+
+    #[tokio::test]
+    async fn a_storm_at_every_part_is_waited_out() {
+        let mut there = Bucket::new(S3Server::shared_minio()).await;
+        let keys = fill(&there, (0..250).map(|n| format!("in/{}/{n:05}", ["a", "b", "z"][n % 3]))).await;
+        let proxy = there.through_proxy().await;
+        let refused = Mutex::new(HashMap::<String, u32>::new());
+        let slow = "<Error><Code>SlowDown</Code><Message>reduce your request rate</Message></Error>";
+        proxy.spoil(move |seen| {
+            let mut refused = refused.lock().expect("no panic");
+            let times = refused.entry(seen.query.clone()).or_default();
+            *times += 1;
+            if *times <= 2 { Some(Spoil::Answer(503, slow.to_owned())) } else { small_pages(seen, 50) }
+        });
+        let patience = Duration::from_secs(120);
+        let walk = Walk { prefix: "in/".to_owned(), parallelism: 4, patience, ..Walk::default() };
+        let (found, _) = walked(&bucket(&there), walk).await;
+        assert_eq!(found, keys, "each once, whatever was refused");
+        let asked: HashSet<String> = proxy.seen().into_iter().map(|seen| seen.query).collect();
+        assert!(asked.len() >= 5 && proxy.seen().len() >= 3 * asked.len(), "{asked:?}");
     }
 
     #[tokio::test]

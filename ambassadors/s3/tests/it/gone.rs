@@ -1,0 +1,85 @@
+//! Objects that are gone, buckets that are, and what takes the place of the former.
+
+use ambassador_kit::source::{Outcome, Source, SourceError};
+
+use crate::program::{run, text};
+use crate::served::{Bucket, failed, item, names, nothing, until};
+
+mod needs_s3_servers {
+    use test_servers::S3Server;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_a_bucket_that_is_gone_no_item_is_gone_or_settled() {
+        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
+            let bucket = Bucket::new(server).await;
+            bucket.put("a", "a").await;
+            let source = bucket.served_slowly(&["--on-settle", "delete"]).await;
+            let paged = bucket.paged(&["--on-settle", "delete"]).await;
+            let (a, raw) = (item(&source, "a").await.name, item(&paged, "a").await.name);
+            bucket.client.delete_object().bucket(&bucket.name).key("a").send().await.expect("deleted");
+            until("the probe to be over", async || bucket.all_keys().await.is_empty().then_some(())).await;
+            bucket.client.delete_bucket().bucket(&bucket.name).send().await.expect("deleted");
+            for _ in 0..2 {
+                let got = source.get(&a).await;
+                assert!(matches!(got, Err(SourceError::Unavailable { .. })), "{got:?}");
+                let settled = source.settle(&a, &Outcome::Done).await;
+                assert!(matches!(settled, Err(SourceError::Unavailable { .. })), "{settled:?}");
+                assert_eq!(names(&source).await, [a.clone()], "what cannot be seen is not forgotten");
+            }
+            let got = paged.get(&raw).await;
+            assert!(matches!(got, Err(SourceError::Unavailable { .. })), "{got:?}");
+            let settled = paged.settle(&raw, &Outcome::Done).await;
+            assert!(matches!(settled, Err(SourceError::Unavailable { .. })), "{settled:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_settle_that_is_repeated_takes_nothing_that_is_uploaded_later() {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        let proxy = bucket.through_proxy().await;
+        bucket.put("a", "the same").await;
+        let source = bucket.served(&["--on-settle", "delete"]).await;
+        let name = item(&source, "a").await.name;
+        for _ in 0..3 {
+            source.settle(&name, &Outcome::Done).await.expect("settled");
+        }
+        assert!(bucket.get("a").await.is_none());
+        bucket.put("a", "the same").await;
+        assert_eq!(item(&source, "a").await.name, name, "by its ETag it is the same item");
+        let lists = || proxy.seen().iter().filter(|seen| seen.query.contains("list-type=2")).count();
+        let before = lists();
+        until("further looks", async || (lists() > before + 10).then_some(())).await;
+        assert_eq!(bucket.get("a").await.as_deref(), Some("the same"), "it was never worked on");
+        source.settle(&name, &Outcome::Done).await.expect("settled");
+        until("its end", async || bucket.get("a").await.is_none().then_some(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_new_version_of_the_same_bytes_is_another_item_whatever_became_of_the_one_before() {
+        for policy in ["tag:k=done", "delete"] {
+            let bucket = Bucket::new(S3Server::shared_minio()).await;
+            bucket.keep_versions().await;
+            bucket.put("a", "the same").await;
+            let source = bucket.served(&["--identity", "version-id", "--on-settle", policy]).await;
+            let first = item(&source, "a").await.name;
+            // With delete it stays and is withheld.
+            source.settle(&first, &failed()).await.expect("settled");
+            nothing(&source).await;
+            bucket.put("a", "the same").await;
+            assert_ne!(item(&source, "a").await.name, first, "{policy}");
+        }
+    }
+
+    #[tokio::test]
+    async fn asking_what_is_honoured_leaves_nothing_where_versions_are_kept() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.keep_versions().await;
+        let ended = run(&bucket, &["--bucket", &bucket.name, "--on-settle", "delete", "--check"]);
+        assert!(ended.status.success(), "{ended:?}");
+        assert!(text(&ended.stdout).contains("best-effort"), "{ended:?}");
+        let versions = bucket.client.list_object_versions().bucket(&bucket.name).send().await.expect("a list");
+        assert!(versions.versions().is_empty() && versions.delete_markers().is_empty(), "{versions:?}");
+    }
+}
