@@ -217,10 +217,13 @@ impl Runner {
             process::Exit::Signal(signal) => (None, Some(signal)),
         };
         let stderr_whole = ended.stderr.is_whole();
-        let all = tail(&ended.stderr);
+        let all = self.environment.masked(tail(&ended.stderr));
         let stderr_tail = last_lines(&all, self.tail).to_owned();
-        let (stdout, stdout_tail) =
-            if captures { (ended.stdout.bytes, String::new()) } else { (Vec::new(), tail(&ended.stdout)) };
+        let (stdout, stdout_tail) = if captures {
+            (ended.stdout.bytes, String::new())
+        } else {
+            (Vec::new(), self.environment.masked(tail(&ended.stdout)))
+        };
         self.last = LastCommand { code, signal, stdout_tail, stderr_tail };
         Exit { code, signal, stdout, stderr_tail: all, stderr_whole }
     }

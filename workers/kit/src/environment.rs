@@ -6,10 +6,18 @@ use std::os::unix::ffi::OsStrExt;
 
 use contract::attempt;
 
+/// Variables whose values are nobody's to read, and that commands inherit.
+const SECRET: [&str; 3] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+/// What is shorter is no secret, and would be found everywhere.
+const SHORTEST_SECRET: usize = 8;
+const MASK: &str = "***";
+
 /// What the worker itself was started with, less what its commands must not see.
 #[derive(Clone, Debug)]
 pub(crate) struct Environment {
     inherited: BTreeMap<OsString, OsString>,
+    /// The longest first, as one may begin with another. Also those that are denied: a command may have read them elsewhere.
+    secrets: Vec<String>,
 }
 
 impl Environment {
@@ -25,7 +33,17 @@ impl Environment {
                 && (ours.iter().any(|own| own == name) || sidecar::fault::is_variable(name));
             !is_ours && !denied.iter().any(|denied| denied == name)
         };
-        Self { inherited: variables.into_iter().filter(|(name, _)| kept(name)).collect() }
+        let (mut inherited, mut secrets) = (BTreeMap::new(), Vec::new());
+        for (name, value) in variables {
+            if SECRET.iter().any(|secret| name == *secret) {
+                secrets.extend(value.to_str().filter(|secret| secret.len() >= SHORTEST_SECRET).map(str::to_owned));
+            }
+            if kept(&name) {
+                inherited.insert(name, value);
+            }
+        }
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { inherited, secrets }
     }
 
     /// A variable every command gets, in place of an inherited one.
@@ -42,6 +60,22 @@ impl Environment {
     pub(crate) fn set_attempt(&mut self, nonce: &str, number: u32) {
         self.set(attempt::ATTEMPT_ID, nonce);
         self.set(attempt::ATTEMPT, number.to_string());
+    }
+
+    /// What a command said, without the secrets that it was given: others read what is kept of it. At the beginning of a text
+    /// there may be the end of a secret alone, where it was cut.
+    pub(crate) fn masked(&self, mut text: String) -> String {
+        for secret in &self.secrets {
+            if text.contains(secret) {
+                text = text.replace(secret, MASK);
+            }
+            let mut ends = (1..secret.len()).filter_map(|at| secret.get(at..));
+            let cut = ends.find(|end| end.len() >= SHORTEST_SECRET && text.starts_with(end));
+            if let Some(rest) = cut.and_then(|end| text.strip_prefix(end)) {
+                text = format!("{MASK}{rest}");
+            }
+        }
+        text
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
@@ -70,5 +104,24 @@ mod tests {
             ("RUST_LOG", "x"),
         ];
         assert_eq!(seen, want.map(|(name, value)| (Some(name), Some(value))));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_commands_words_holds_no_secret() {
+        let variables =
+            [("AWS_SECRET_ACCESS_KEY", "key-of-a-bucket"), ("AWS_SESSION_TOKEN", "key-of-a-bucket-for-a-day")];
+        let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        for denied in [vec![], vec!["AWS_SECRET_ACCESS_KEY".into(), "AWS_SESSION_TOKEN".into()]] {
+            let environment = Environment::new(variables.clone(), &[], &denied);
+            for (said, kept) in [
+                ("A=key-of-a-bucket B=key-of-a-bucket-for-a-day\n", "A=*** B=***\n"),
+                ("a-bucket-for-a-day\nand more", "***\nand more"),
+                ("a day at the bucket", "a day at the bucket"),
+            ] {
+                assert_eq!(environment.masked(said.to_owned()), kept);
+            }
+        }
+        let short = [(OsString::from("AWS_SECRET_ACCESS_KEY"), OsString::from("x"))];
+        assert_eq!(Environment::new(short, &[], &[]).masked("an x".to_owned()), "an x");
     }
 }

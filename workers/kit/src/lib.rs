@@ -9,6 +9,7 @@ mod environment;
 mod inputs;
 mod item;
 mod job;
+mod leavings;
 mod life;
 mod progress;
 mod record;

@@ -11,6 +11,7 @@ use tracing::info;
 
 use crate::account::{Account, End, deliver};
 use crate::environment::Environment;
+use crate::leavings::Leavings;
 use crate::record::record;
 use crate::trip::{self, Setup};
 use crate::{Job, JobError, WorkerArgs, check, stores, verdict};
@@ -56,11 +57,12 @@ async fn live<J: Job>(
         return check::check(&setup.map_err(failure)?, job.programs()).await;
     }
     let mut account = Account::new(args.attempt_id.clone().unwrap_or_else(nonce), args.revision);
+    let mut leavings = Leavings::default();
     let (end, outputs) = match setup {
         Err(error) => (Err(error), None),
         Ok(setup) => {
             let end = tokio::select! {
-                end = trip::run(&setup, job, &mut account) => end,
+                end = trip::run(&setup, job, &mut account, &mut leavings) => end,
                 error = trip::abandoned(&shutdown) => Err(error),
             };
             (end, Some(setup.outputs))
@@ -71,9 +73,12 @@ async fn live<J: Job>(
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
     if let Some(outputs) = outputs {
-        if let Some(claim) = claim {
-            record(outputs.as_ref(), &claim, &report, &shutdown).await;
-        }
+        let recorded = async {
+            if let Some(claim) = claim {
+                record(outputs.as_ref(), &claim, &report, &shutdown).await;
+            }
+        };
+        tokio::join!(recorded, leavings.remove(&shutdown));
         let _ = tokio::time::timeout(trip::LAST, outputs.idle()).await;
     }
     tell(&report);

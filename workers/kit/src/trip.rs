@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::marker::MarkedItem;
@@ -17,6 +18,7 @@ use crate::context::{LastCommand, Runner, cancelled, passing};
 use crate::environment::Environment;
 use crate::inputs::{Admitted, Ready};
 use crate::item::WorkItem;
+use crate::leavings::{Commit, Leavings};
 use crate::scratch::{self, Scratch};
 use crate::{Context, Job, JobError, Progress, WorkerArgs, verdict};
 
@@ -36,8 +38,14 @@ pub(crate) struct Setup<'a> {
     pub(crate) shutdown: Shutdown,
 }
 
-/// Does one item, and notes on the way what the report will say.
-pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account) -> Result<End, JobError> {
+/// Does one item, and notes on the way what the report will say. What is to be removed afterwards is left in `leavings`, however this
+/// ends: the report comes first.
+pub(crate) async fn run<J: Job>(
+    setup: &Setup<'_>,
+    job: J,
+    account: &mut Account,
+    leavings: &mut Leavings,
+) -> Result<End, JobError> {
     let args = setup.args;
     fault::point("worker.item.before").map_err(passing)?;
     let path = args.work_item_file.clone();
@@ -58,12 +66,12 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     let (number, uploads) = (args.attempt, item.uploads.clone());
     let claim = Claim { place, item: marked, revision: args.revision, attempt, number, uploads };
     account.claim = Some(claim.clone());
-    let (scratch, inputs) =
-        match unless_told(&setup.shutdown, make_ready(setup, &claim, &admitted)).await.ok_or_else(cancelled)?? {
-            Begun::Over(end) => return Ok(end),
-            Begun::Ready(scratch, inputs) => (scratch, inputs),
-        };
-    let publication = setup.outputs.begin(claim, &scratch.output()).await.map_err(verdict::storage)?;
+    let ready = make_ready(setup, &claim, &admitted, leavings);
+    let inputs = match unless_told(&setup.shutdown, ready).await.ok_or_else(cancelled)?? {
+        Begun::Over(end) => return Ok(end),
+        Begun::Ready(inputs) => Arc::new(inputs),
+    };
+    let (scratch, publication) = leavings.begin(setup.outputs.as_ref(), claim).await?;
     let mut context = Context {
         item: item.into_item(name),
         inputs: inputs.paths(),
@@ -71,7 +79,7 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
         scratch_dir: scratch.temporary(),
         result_file: scratch.result(),
         progress: Progress::default(),
-        runner: runner(setup, account, &scratch, &inputs, publication.as_ref())?,
+        runner: runner(setup, account, scratch, &inputs, publication)?,
     };
     let ran = job.run(&mut context).await;
     account.command = std::mem::take(&mut context.runner.last);
@@ -85,17 +93,22 @@ pub(crate) async fn run<J: Job>(setup: &Setup<'_>, job: J, account: &mut Account
     }
     account.result = result(&context.result_file);
     let draft = Draft { result: account.result.clone(), allow_empty: args.allow_empty };
-    commit(publication, draft, &inputs, &setup.shutdown).await
+    commit(leavings, draft, inputs, &setup.shutdown).await
 }
 
 /// Whether there is anything to do.
 enum Begun {
     Over(End),
-    Ready(Scratch, Ready),
+    Ready(Ready),
 }
 
 /// Clears up after the dead, looks at what stands at the place, and if there is work to do, gets the inputs.
-async fn make_ready(setup: &Setup<'_>, claim: &Claim, admitted: &Admitted<'_>) -> Result<Begun, JobError> {
+async fn make_ready(
+    setup: &Setup<'_>,
+    claim: &Claim,
+    admitted: &Admitted<'_>,
+    leavings: &mut Leavings,
+) -> Result<Begun, JobError> {
     let tmp = setup.args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     scratch::sweep(&tmp).await;
     setup.outputs.sweep().await.map_err(verdict::storage)?;
@@ -104,9 +117,9 @@ async fn make_ready(setup: &Setup<'_>, claim: &Claim, admitted: &Admitted<'_>) -
         Standing::Published(marker) => return Ok(Begun::Over(End::Already(marker))),
         Standing::Superseded { revision } => return Ok(Begun::Over(outranked(revision))),
     }
-    let scratch = Scratch::create(&tmp)?;
-    match admitted.fetch(&scratch).await {
-        Ok(inputs) => Ok(Begun::Ready(scratch, inputs)),
+    let scratch = leavings.keep_scratch(Scratch::create(&tmp)?);
+    match admitted.fetch(scratch).await {
+        Ok(inputs) => Ok(Begun::Ready(inputs)),
         Err(Error::Changed { uri, wanted, found }) => Ok(Begun::Over(replaced(&uri, &wanted, &found))),
         Err(error) => Err(verdict::storage(error)),
     }
@@ -179,16 +192,20 @@ fn result(path: &PathBuf) -> Option<serde_json::Value> {
     serde_json::from_slice(&json).inspect_err(|error| warn!(%error, "RESULT_FILE is not JSON and is left out")).ok()
 }
 
-/// Publishes, also when told to stop, for as long as the grace period lasts; what was uploaded by then is taken back.
+/// Publishes, also when told to stop, for as long as the grace period lasts. Uploads in parts that are under way then are aborted;
+/// whole objects that were uploaded by then stay, named by no marker, and the next run of the item clears them away.
 async fn commit(
-    publication: Box<dyn Publication>,
+    leavings: &mut Leavings,
     draft: Draft,
-    inputs: &Ready,
+    inputs: Arc<Ready>,
     shutdown: &Shutdown,
 ) -> Result<End, JobError> {
+    let publish = |publication: Box<dyn Publication>| -> Commit {
+        publication.commit(draft, Box::pin(async move { inputs.verify().await }))
+    };
     let committed = tokio::select! {
         biased;
-        committed = publication.commit(draft, Box::pin(inputs.verify())) => committed,
+        committed = leavings.commit(publish) => committed,
         () = shutdown.aborting() => return Err(cancelled()),
     };
     match committed {
