@@ -188,11 +188,11 @@ impl Bucket {
                 .filter(|class| **class != ObjectStorageClass::Standard)
                 .map(|c| c.as_str().to_owned()),
         });
-        let more = page.is_truncated().unwrap_or_default();
+        let next = || page.next_continuation_token().filter(|token| !token.is_empty()).map(str::to_owned);
         Ok(ListPage {
             objects: objects.collect(),
             prefixes: page.common_prefixes().iter().filter_map(|p| p.prefix()).map(plain).collect(),
-            next: page.next_continuation_token().filter(|_| more).map(str::to_owned),
+            next: rest(page.is_truncated(), next, || format!("list {}", self.uri(&query.prefix)))?,
         })
     }
 
@@ -246,6 +246,24 @@ impl Bucket {
         let body = body.map_err(|error| Error::Unavailable { doing, source: std::io::Error::other(error) })?;
         Ok((body.into_bytes(), etag))
     }
+}
+
+/// Where the page after one that says whether it is `truncated` begins: `next`. A page that does not say so, or says that there is
+/// more and not where, is no proof that what it does not show is not there.
+fn rest<T>(
+    truncated: Option<bool>,
+    next: impl FnOnce() -> Option<T>,
+    doing: impl FnOnce() -> String,
+) -> Result<Option<T>, Error> {
+    let why = match truncated {
+        Some(false) => return Ok(None),
+        Some(true) => match next() {
+            Some(next) => return Ok(Some(next)),
+            None => "the answer says that there is more, and not where it begins",
+        },
+        None => "the answer does not say whether there is more",
+    };
+    Err(Error::Unavailable { doing: doing(), source: std::io::Error::other(why) })
 }
 
 pub(crate) fn unsigned(number: Option<i64>) -> u64 {

@@ -7,7 +7,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use storage::Error;
 
 use crate::credentials::Failure;
-use crate::retry::EXPIRED;
+use crate::retry::{EXPIRED, GivenUp};
+use crate::whole::CutShort;
 
 /// A store's refusal, before anybody has said what it means there.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, Htt
         let message = match error.message() {
             Some(message) if !code.is_empty() => format!("{code}: {message}"),
             _ if status != 0 && !code.is_empty() => code.clone(),
+            _ if let Some(cut) = find::<CutShort>(&error) => cut.to_string(),
+            _ if let Some(given_up) = find::<GivenUp>(&error) => given_up.to_string(),
             _ if status != 0 => format!("HTTP {status}"),
             _ => chain(&error),
         };
@@ -43,14 +46,16 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, Htt
         let stranger = match (header("location"), code.is_empty()) {
             (Some(to), true) if matches!(status, 301..=308) => Some(format!("redirects to {to}")),
             (_, true) if page && status < 500 => Some("answers with a web page".to_owned()),
-            (_, true) if (200..300).contains(&status) => Some("answers with what is no S3".to_owned()),
+            (_, true) if (200..300).contains(&status) && find::<CutShort>(&error).is_none() => {
+                Some("answers with what is no S3".to_owned())
+            }
             (_, true) if speaks && matches!(status, 400 | 404 | 405) => Some("answers with what is no S3".to_owned()),
             _ => None,
         };
         let region = header("x-amz-bucket-region");
         // What the bucket's own region answers is no word about where it is.
         let region = region.filter(|_| matches!(status, 301 | 307 | 308 | 400));
-        Self { status, code, message, region, stranger, failure: find(&error) }
+        Self { status, code, message, region, stranger, failure: find(&error).cloned() }
     }
 }
 
@@ -68,11 +73,12 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn find(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+/// The first of its kind among an error and its causes.
+pub(crate) fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(failure) = error.downcast_ref::<Failure>() {
-            return Some(failure.clone());
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }

@@ -13,6 +13,7 @@ mod retry;
 mod store;
 mod transfer;
 mod uri;
+mod whole;
 
 pub use args::{AddressingStyle, S3Args, TransferArgs};
 pub use bucket::{

@@ -24,6 +24,7 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use crate::credentials::Keeper;
 use crate::error::chain;
+use crate::whole::CutShort;
 
 /// How long a store may be away before a request is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +144,7 @@ impl ClassifyRetry for Judge {
         match status {
             Some(429) => RetryAction::throttling_error(),
             Some(400..=499) if self.is_expired(ctx) => RetryAction::client_error(),
+            _ if crate::error::find::<CutShort>(error).is_some() => RetryAction::transient_error(),
             // Another handshake meets the same certificate.
             None if crate::error::is_distrusted(&chain(error)) => RetryAction::RetryForbidden,
             _ => RetryAction::NoActionIndicated,

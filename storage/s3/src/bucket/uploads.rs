@@ -4,7 +4,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, EncodingType};
 use contract::Timestamp;
 use storage::Error;
 
-use super::{Bucket, decode, timestamp};
+use super::{Bucket, decode, rest, timestamp};
 use crate::error::Refusal;
 
 /// An upload in parts that is neither completed nor aborted.
@@ -75,12 +75,17 @@ impl Bucket {
                 let (key, id) = (plain(upload.key()?), upload.upload_id()?.to_owned());
                 key.starts_with(prefix).then_some(OpenUpload { key, id, initiated: upload.initiated().map(timestamp) })
             }));
-            let next = (page.next_key_marker().map(plain), page.next_upload_id_marker().map(str::to_owned));
-            // A store that does not move on would keep us for ever.
-            if page.is_truncated() != Some(true) || next.0.is_none() || next == (key_marker, id_marker) {
-                return Ok(uploads);
+            let doing = || format!("list the uploads to {}", self.uri(prefix));
+            let next = || {
+                let key = page.next_key_marker().filter(|key| !key.is_empty()).map(plain)?;
+                let next = (Some(key), page.next_upload_id_marker().map(str::to_owned));
+                // A store that does not move on would keep us for ever.
+                (next != (key_marker, id_marker)).then_some(next)
+            };
+            match rest(page.is_truncated(), next, doing)? {
+                Some(next) => (key_marker, id_marker) = next,
+                None => return Ok(uploads),
             }
-            (key_marker, id_marker) = next;
         }
     }
 

@@ -3,7 +3,7 @@
 use aws_sdk_s3::types::{EncodingType, ObjectVersionStorageClass};
 use storage::Error;
 
-use super::{decode, timestamp, unquoted, unsigned, version_id};
+use super::{decode, rest, timestamp, unquoted, unsigned, version_id};
 use crate::error::Refusal;
 use crate::{Bucket, ListPage, ListQuery, Listed};
 
@@ -46,8 +46,8 @@ impl Bucket {
         // Whether the store's own marker is the last key shown or the first that is not, they do not agree on.
         let shown = page.versions().iter().filter_map(|version| version.key());
         let last = shown.chain(page.delete_markers().iter().filter_map(|marker| marker.key())).map(plain).max();
-        let next =
-            last.or_else(|| page.next_key_marker().map(plain)).filter(|_| page.is_truncated().unwrap_or_default());
+        let next = || last.or_else(|| page.next_key_marker().filter(|key| !key.is_empty()).map(plain));
+        let next = rest(page.is_truncated(), next, || format!("list versions of {}", self.uri(&query.prefix)))?;
         if let Some(key) = next.as_deref().filter(|key| !is_after(key)) {
             let why = "has more versions than this store shows behind a key: they cannot be passed by";
             return Err(Error::Unsupported(format!("{} {why}", self.uri(key))));

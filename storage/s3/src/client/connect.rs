@@ -20,6 +20,7 @@ use storage::Error;
 use crate::clock::Clock;
 use crate::credentials::{Keeper, Signer, Way};
 use crate::retry::{Deadline, Judge, Patience, allowance};
+use crate::whole::Whole;
 use crate::{AddressingStyle, S3Args};
 
 /// A client and what is known about it.
@@ -84,6 +85,7 @@ pub(super) async fn connect(
         .retry_partition(allowance())
         .retry_classifier(Judge(keeper.clone()))
         .interceptor(Deadline(patience))
+        .interceptor(Whole)
         .interceptor(clock)
         .force_path_style(match args.s3_addressing_style {
             AddressingStyle::Auto => endpoint.is_some(),

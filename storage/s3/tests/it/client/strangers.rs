@@ -140,3 +140,43 @@ async fn an_endpoint_that_is_no_url_is_said_to_be_none() {
         assert!(matches!(&error, Error::Unsupported(text) if text.contains("--s3-endpoint-url")), "{error:?}");
     }
 }
+
+const WHOLE: &str = "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated>\
+    <Contents><Key>a</Key><Size>1</Size><ETag>e</ETag></Contents><Contents><Key>b</Key><Size>1</Size><ETag>e</ETag></Contents>\
+    </ListBucketResult>";
+
+#[tokio::test]
+async fn a_listing_that_ends_in_its_midst_is_asked_for_again() {
+    let ends: Vec<_> = WHOLE.match_indices('>').map(|(at, _)| at + 1).filter(|at| *at < WHOLE.len()).collect();
+    let count = AtomicUsize::new(0);
+    let teller = Teller::new(move |_| {
+        let body = ends.get(count.fetch_add(8, Ordering::Relaxed)).map_or(WHOLE, |at| &WHOLE[..*at]);
+        (200, "content-type: application/xml\r\n", body.to_owned())
+    });
+    let page =
+        anybody(&teller.url(), SHORT).bucket("bucket").list(&ListQuery::default()).await.expect("told in the end");
+    assert_eq!(page.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let cut = always((200, "", WHOLE[..WHOLE.find("</Contents>").expect("some") + 11].to_owned()));
+    let error = anybody(&cut.url(), NONE).bucket("bucket").list(&ListQuery::default()).await.expect_err("cut short");
+    assert!(matches!(error, Error::Unavailable { .. }) && said(&error).contains("ends in its midst"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_listing_that_does_not_say_where_it_goes_on_is_not_all_there_is() {
+    for more in [
+        "",
+        "<IsTruncated>true</IsTruncated>",
+        "<IsTruncated>true</IsTruncated><NextContinuationToken/><NextKeyMarker/>",
+    ] {
+        let of = |root: &str| always((200, "", format!("<{root}>{more}</{root}>")));
+        let teller = of("ListBucketResult");
+        let listed = anybody(&teller.url(), NONE).bucket("bucket").list(&ListQuery::default()).await;
+        assert!(matches!(listed, Err(Error::Unavailable { .. })), "{more}: {listed:?}");
+        let teller = of("ListVersionsResult");
+        let listed = anybody(&teller.url(), NONE).bucket("bucket").list_versions(&ListQuery::default()).await;
+        assert!(matches!(listed, Err(Error::Unavailable { .. })), "{more}: {listed:?}");
+        let teller = of("ListMultipartUploadsResult");
+        let listed = anybody(&teller.url(), NONE).bucket("bucket").list_uploads("").await;
+        assert!(matches!(listed, Err(Error::Unavailable { .. })), "{more}: {listed:?}");
+    }
+}
