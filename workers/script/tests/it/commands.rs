@@ -230,3 +230,21 @@ fn a_tree_deeper_than_there_are_descriptors_goes_away() {
     worker.under("prlimit", &["--nofile=128"]).run().expect(5, "CommandFailed");
     world.assert_clean();
 }
+
+#[test]
+fn told_to_stop_a_worker_reports_before_it_removes_what_it_made() {
+    let world = World::new();
+    let body = format!("touch \"$TMPDIR/made\" \"$OUTPUT_DIR/made\" {}/runs; sleep 100", world.root().display());
+    let worker = world.worker(&world.item("a", "x"), &body);
+    // It stops itself once the report is written: what lies there then was not waited for.
+    let worker = worker.env("LONGSHORE_FAULT", "worker.report.after=stop").start();
+    until("the script runs", || world.path("runs").exists());
+    worker.signal(rustix::process::Signal::TERM);
+    until("the report is written", || worker.is_stopped());
+    let left = |dir: &str| std::fs::read_dir(world.path(dir)).expect("lists").count();
+    assert!(left("tmp") > 0, "the scratch directory was removed before the report was written");
+    assert!(left("out/.longshore") > 0, "the output was removed before the report was written");
+    worker.signal(rustix::process::Signal::CONT);
+    worker.wait().expect(143, "Cancelled");
+    world.assert_clean();
+}

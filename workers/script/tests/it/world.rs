@@ -344,17 +344,17 @@ pub(crate) fn version(path: &Path) -> String {
     FileVersion { size: seen.size(), mtime_nanos }.to_string()
 }
 
-/// Waits until something holds; fails when it does not within half a minute.
+/// Waits until something holds; fails when it does not within three minutes, as machines are loaded.
 #[track_caller]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        assert!(begun.elapsed() < Duration::from_secs(180), "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn sha256(content: &[u8]) -> String {
+pub(crate) fn sha256(content: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }

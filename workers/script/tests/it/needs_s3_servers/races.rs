@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use test_servers::S3Server;
 
 use super::remote::{MODES, Remote};
-use crate::world::{Ended, Running, until};
+use crate::world::{Ended, Running, sha256, until};
 
 /// What every run writes: the same name with another content, and a name of its own.
 const OWN: &str = r#"echo "$LONGSHORE_ATTEMPT_ID" > "$OUTPUT_DIR/who"; cp "$INPUT_FILE" "$OUTPUT_DIR/copy"
@@ -123,6 +123,20 @@ fn a_zombie_of_a_lower_revision_changes_nothing() {
     }
 }
 
+/// Reads an item's output as a reader does who holds it against the marker: whatever passes is of the attempt that the marker names.
+fn read_checking(remote: &Remote, key: &str) {
+    let place = format!("out/{key}");
+    let Some(json) = remote.bucket.get(&format!("{place}/{}", contract::MARKER_FILE)) else { return };
+    let marker: Marker = serde_json::from_slice(&json).expect("a marker is whole");
+    for output in &marker.outputs {
+        let Some(content) = remote.bucket.get(&format!("{place}/{}", output.path)) else { continue };
+        let is_as_named = (content.len() as u64, sha256(&content)) == (output.size, output.sha256.clone());
+        if is_as_named && output.path == "who" {
+            assert_eq!(String::from_utf8_lossy(&content).trim(), marker.attempt);
+        }
+    }
+}
+
 #[test]
 fn in_place_readers_who_check_are_never_deceived() {
     for moment in MOMENTS {
@@ -131,7 +145,12 @@ fn in_place_readers_who_check_are_never_deceived() {
         let zombie = asleep(&remote, item.clone(), "in-place", moment);
         remote.worker(item.clone(), OWN).env("LONGSHORE_ATTEMPT_ID", "second").run();
         zombie.signal(Signal::CONT);
+        // While both write, as a reader who checks: what the marker names is what it says, or is seen not to be.
+        while !zombie.is_over() {
+            read_checking(&remote, "a");
+        }
         let woken = zombie.wait();
+        read_checking(&remote, "a");
         assert!(matches!(woken.code, Some(0 | 75)), "{moment}: {:?} {}", woken.code, woken.stderr);
         // Whatever the two made of it, the marker says what is there, or that it is not; and the next run makes it whole.
         remote.worker(item, OWN).run().report();
