@@ -210,8 +210,14 @@ impl Bucket {
             .key(key)
             .checksum_mode(ChecksumMode::Enabled)
             .set_version_id(version.map(str::to_owned));
-        let head =
-            request.send().await.map_err(|error| Refusal::from(error).at(&format!("look at {}", self.uri(key))))?;
+        let doing = format!("look at {}", self.uri(key));
+        let head = match request.clone().send().await.map_err(Refusal::from) {
+            Err(refusal) if refusal.is_mute() => {
+                self.ask_why(key, version, &doing).await?;
+                request.send().await.map_err(|error| Refusal::from(error).at(&doing))?
+            }
+            told => told.map_err(|refusal| refusal.at(&doing))?,
+        };
         if head.e_tag().is_none() {
             return Err(no_store(&format!("cannot look at {}", self.uri(key)), "tells no ETag"));
         }
@@ -227,6 +233,16 @@ impl Bucket {
             metadata: head.metadata().cloned().unwrap_or_default(),
             checksums: checksums(&head),
         })
+    }
+
+    /// Why a HEAD is refused, in the words that a GET of a byte is given; nothing where that one is not refused.
+    async fn ask_why(&self, key: &str, version: Option<&str>, doing: &str) -> Result<(), Error> {
+        let request = self.s3.client().await?.get_object().bucket(&*self.name).key(key).range("bytes=0-0");
+        match request.set_version_id(version.map(str::to_owned)).send().await.map_err(Refusal::from) {
+            // An empty object has no first byte.
+            Err(refusal) if refusal.status != 416 => Err(refusal.at(doing)),
+            _ => Ok(()),
+        }
     }
 
     /// A small object at once, with its ETag: at most `max` bytes.

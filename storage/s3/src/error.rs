@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use storage::Error;
 
 use crate::credentials::Failure;
+use crate::home::REGION;
 use crate::retry::{EXPIRED, GivenUp};
 use crate::whole::CutShort;
 
@@ -52,7 +53,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, Htt
             (_, true) if speaks && matches!(status, 400 | 404 | 405) => Some("answers with what is no S3".to_owned()),
             _ => None,
         };
-        let region = header("x-amz-bucket-region");
+        let region = header(REGION);
         // What the bucket's own region answers is no word about where it is.
         let region = region.filter(|_| matches!(status, 301 | 307 | 308 | 400));
         Self { status, code, message, region, stranger, failure: find(&error).cloned() }
@@ -107,6 +108,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it does not say why: the answer to a HEAD has no body. It may be an expired token as well as another region.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.status == 400 && self.code.is_empty() && self.stranger.is_none()
+    }
+
     /// Whether the store lacks this operation.
     pub(crate) fn is_unimplemented(&self) -> bool {
         self.status == 501
@@ -128,7 +134,7 @@ impl Refusal {
             (301 | 307 | 308, _) | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
                 elsewhere(&text, region)
             }
-            // A HEAD cannot say why.
+            // Its own region is no news (`crate::home`).
             (400, "") if region.is_some() => elsewhere(&text, region),
             (_, code) if EXPIRED.contains(&code) => Error::Unavailable {
                 doing: doing.to_owned(),
@@ -143,19 +149,40 @@ impl Refusal {
             (_, "RequestTimeTooSkewed") => {
                 Error::Forbidden(format!("{text}; this machine's clock and the store's are too far apart"))
             }
-            (_, "NotImplemented") | (501, _) => Error::Unsupported(format!("{text}: this store lacks it")),
+            (_, "NotImplemented") | (405 | 501, _) => Error::Unsupported(format!("{text}: this store lacks it")),
+            // What is full is emptied, what was spoilt on its way comes through.
+            (_, code) if PASSING.contains(&code) => away(doing, message),
             (404, _) | (_, "NoSuchKey" | "NotFound" | "NoSuchVersion") => Error::NotFound(text),
             (401 | 403, _) => Error::Forbidden(text),
             (409 | 412, _) => Error::Busy(text),
-            (408 | 429, _) | (_, "RequestTimeout") => away(doing, message),
-            (400..=499, _) => Error::Invalid(text),
+            (_, code) if NAMING.contains(&code) => Error::Invalid(text),
+            (_, "InvalidArgument") if message.contains("version id") => Error::Invalid(text),
             (0, _) if is_distrusted(&message) => Error::Unsupported(format!(
                 "{text}; a store whose certificate is signed by an authority of its own needs --s3-ca-bundle (AWS_CA_BUNDLE)"
             )),
+            // Any other refusal may be about how the store is set up as well: no item is given up for it.
             _ => away(doing, message),
         }
     }
 }
+
+/// Refusals of what the store itself has no room for, or did not get as it was sent, whatever their status.
+const PASSING: [&str; 12] = [
+    "BadDigest",
+    "XAmzContentChecksumMismatch",
+    "IncompleteBody",
+    "RequestTimeout",
+    "QuotaExceeded",
+    "QuotaExceededException",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+    "InsufficientCapacity",
+    "InsufficientStorage",
+    "TooManyRequests",
+    "SlowDown",
+];
+/// Refusals of a key that no object can have in this store.
+const NAMING: [&str; 4] = ["KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName"];
 
 /// What is said of an answer that no store gives.
 pub(crate) fn no_store(text: &str, does: &str) -> Error {

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod credentials;
 mod error;
+mod home;
 mod inputs;
 mod listing;
 mod outputs;

@@ -19,6 +19,7 @@ use storage::Error;
 
 use crate::clock::Clock;
 use crate::credentials::{Keeper, Signer, Way};
+use crate::home::Home;
 use crate::retry::{Deadline, Judge, Patience, allowance};
 use crate::whole::Whole;
 use crate::{AddressingStyle, S3Args};
@@ -86,6 +87,7 @@ pub(super) async fn connect(
         .retry_classifier(Judge(keeper.clone()))
         .interceptor(Deadline(patience))
         .interceptor(Whole)
+        .interceptor(Home(region.to_string()))
         .interceptor(clock)
         .force_path_style(match args.s3_addressing_style {
             AddressingStyle::Auto => endpoint.is_some(),
