@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType, ObjectStorageClass};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use contract::Timestamp;
 use storage::Error;
 
@@ -25,6 +26,7 @@ pub use self::tags::Tagged;
 pub use self::uploads::{OpenUpload, Versioning};
 pub use self::write::{Condition, Written};
 use crate::error::{Refusal, no_store};
+use crate::transfer::Tries;
 use crate::{Location, S3};
 
 /// A bucket of a store.
@@ -252,34 +254,35 @@ impl Bucket {
     pub async fn read(&self, key: &str, max: usize) -> Result<(Bytes, String), Error> {
         let uri = self.uri(key);
         let doing = format!("read {uri}");
-        let request = self.s3.client().await?.get_object().bucket(&*self.name).key(key);
-        let got = request.send().await.map_err(|error| Refusal::from(error).at(&doing))?;
-        if unsigned(got.content_length()) > max as u64 {
-            return Err(Error::Invalid(format!("{uri} has more than {max} bytes")));
+        let mut tries = Tries::default();
+        loop {
+            let request = self.s3.client().await?.get_object().bucket(&*self.name).key(key);
+            let got = request.send().await.map_err(|error| Refusal::from(error).at(&doing))?;
+            let etag = unquoted(got.e_tag());
+            let fits = unsigned(got.content_length()) <= max as u64;
+            match if fits { gather(got.body, max).await } else { Ok(None) } {
+                Ok(Some(bytes)) => return Ok((bytes, etag)),
+                Ok(None) => return Err(Error::Invalid(format!("{uri} has more than {max} bytes"))),
+                Err(broke) => {
+                    let source = std::io::Error::other(broke);
+                    tries.endure(Error::Unavailable { doing: doing.clone(), source }).await?;
+                }
+            }
         }
-        let etag = unquoted(got.e_tag());
-        let body = got.body.collect().await;
-        let body = body.map_err(|error| Error::Unavailable { doing, source: std::io::Error::other(error) })?;
-        Ok((body.into_bytes(), etag))
     }
 }
 
-/// Where the page after one that says whether it is `truncated` begins: `next`. A page that does not say so, or says that there is
-/// more and not where, is no proof that what it does not show is not there.
-fn rest<T>(
-    truncated: Option<bool>,
-    next: impl FnOnce() -> Option<T>,
-    doing: impl FnOnce() -> String,
-) -> Result<Option<T>, Error> {
-    let why = match truncated {
-        Some(false) => return Ok(None),
-        Some(true) => match next() {
-            Some(next) => return Ok(Some(next)),
-            None => "the answer says that there is more, and not where it begins",
-        },
-        None => "the answer does not say whether there is more",
-    };
-    Err(Error::Unavailable { doing: doing(), source: std::io::Error::other(why) })
+/// All of a body; `None` as soon as it is more than `max` bytes, whatever its head said of its length.
+async fn gather(mut body: ByteStream, max: usize) -> Result<Option<Bytes>, ByteStreamError> {
+    let mut all = BytesMut::new();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes?;
+        if bytes.len() > max - all.len() {
+            return Ok(None);
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(Some(all.freeze()))
 }
 
 pub(crate) fn unsigned(number: Option<i64>) -> u64 {

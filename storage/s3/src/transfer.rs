@@ -22,6 +22,7 @@ pub use self::checksum::Digest;
 pub(crate) use self::limits::Limits;
 pub use self::many::{ToFetch, ToUpload};
 pub use self::meter::Meter;
+pub(crate) use self::tries::Tries;
 use crate::{Bucket, Condition, Head, S3, Written};
 
 /// How large a part is, unless there would be too many; what is not larger is carried in one request.
