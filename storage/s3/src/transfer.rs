@@ -23,6 +23,7 @@ pub(crate) use self::limits::Limits;
 pub use self::many::{ToFetch, ToUpload};
 pub use self::meter::Meter;
 pub(crate) use self::tries::Tries;
+pub(crate) use self::upload::is_about_checksums;
 use crate::{Bucket, Condition, Head, S3, Written};
 
 /// How large a part is, unless there would be too many; what is not larger is carried in one request.

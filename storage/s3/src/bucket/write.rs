@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -11,6 +12,7 @@ use storage::Error;
 
 use super::{Bucket, unquoted, version_id};
 use crate::error::{Refusal, no_store};
+use crate::transfer::is_about_checksums;
 
 /// On what a write depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl Condition {
 
 impl Bucket {
     /// Writes a small object in one request, which carries what proves its bytes to the store: `Content-MD5`, which every store
-    /// checks, and a SHA-256, which many also keep and tell again.
+    /// checks, and a SHA-256, which many also keep and tell again; a store that refuses that is given it no more.
     ///
     /// # Errors
     /// As [`list`](Self::list). After [`Error::Unavailable`] it may have been written all the same.
@@ -71,21 +73,14 @@ impl Bucket {
         condition: &Condition,
         metadata: &HashMap<String, String>,
     ) -> Result<Written, Error> {
-        let (if_none_match, if_match) = condition.headers();
-        let request = self
-            .s3
-            .client()
-            .await?
-            .put_object()
-            .bucket(&*self.name)
-            .key(key)
-            .set_metadata(Some(metadata.clone()).filter(|metadata| !metadata.is_empty()))
-            .set_if_none_match(if_none_match)
-            .set_if_match(if_match)
-            .content_md5(BASE64.encode(&Md5::digest(&body)))
-            .checksum_sha256(BASE64.encode(&Sha256::digest(&body)))
-            .body(ByteStream::from(body));
-        match request.send().await.map_err(Refusal::from) {
+        let limits = self.s3.limits();
+        let proven = limits.has_sha256();
+        let mut put = self.put_once(key, &body, condition, metadata, proven).await?;
+        if put.as_ref().is_err_and(|refusal| proven && is_about_checksums(refusal)) {
+            limits.give_up_sha256();
+            put = self.put_once(key, &body, condition, metadata, false).await?;
+        }
+        match put {
             // Only the headers tell a store from a web page that is glad to see us.
             Ok(put) if put.e_tag().is_none() => {
                 Err(no_store(&format!("cannot write {}", self.uri(key)), "tells no ETag"))
@@ -94,5 +89,27 @@ impl Bucket {
             Err(refusal) if condition.is_refused(&refusal) => Ok(Written::Conflict),
             Err(refusal) => Err(refusal.at(&format!("write {}", self.uri(key)))),
         }
+    }
+
+    async fn put_once(
+        &self,
+        key: &str,
+        body: &Bytes,
+        condition: &Condition,
+        metadata: &HashMap<String, String>,
+        proven: bool,
+    ) -> Result<Result<PutObjectOutput, Refusal>, Error> {
+        let (if_none_match, if_match) = condition.headers();
+        let request = self.s3.client().await?.put_object();
+        let request = request
+            .bucket(&*self.name)
+            .key(key)
+            .set_metadata(Some(metadata.clone()).filter(|metadata| !metadata.is_empty()))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
+            .content_md5(BASE64.encode(&Md5::digest(body)))
+            .set_checksum_sha256(proven.then(|| BASE64.encode(&Sha256::digest(body))))
+            .body(ByteStream::from(body.clone()));
+        Ok(request.send().await.map_err(Refusal::from))
     }
 }

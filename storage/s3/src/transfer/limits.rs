@@ -23,6 +23,7 @@ pub(crate) struct Limits {
     most_requests: usize,
     buffers: Buffers,
     without_checksums: AtomicBool,
+    without_sha256: AtomicBool,
     unfinished: watch::Sender<usize>,
 }
 
@@ -43,6 +44,7 @@ impl Limits {
             requests: Arc::new(Semaphore::new(usize::from(args.transfer_concurrency))),
             buffers: Buffers::default(),
             without_checksums: AtomicBool::new(false),
+            without_sha256: AtomicBool::new(false),
             unfinished: watch::Sender::new(0),
         }
     }
@@ -72,6 +74,15 @@ impl Limits {
 
     pub(crate) fn give_up_checksums(&self) {
         self.without_checksums.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether small objects carry their SHA-256: a store may know that and no other checksum, or others and not that.
+    pub(crate) fn has_sha256(&self) -> bool {
+        !self.without_sha256.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn give_up_sha256(&self) {
+        self.without_sha256.store(true, Ordering::Relaxed);
     }
 
     /// Something that goes on by itself; [`idle`](Self::idle) waits until it is dropped.

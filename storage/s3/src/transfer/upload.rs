@@ -138,7 +138,7 @@ pub(super) fn is_spoilt(refusal: &Refusal) -> bool {
 }
 
 /// Whether a store refuses the checksum itself, as one that does not know it.
-pub(super) fn is_about_checksums(refusal: &Refusal) -> bool {
+pub(crate) fn is_about_checksums(refusal: &Refusal) -> bool {
     let unknown = refusal.is_unimplemented() || matches!(refusal.code.as_str(), "InvalidArgument" | "InvalidRequest");
     unknown && refusal.message.to_ascii_lowercase().contains("checksum")
 }
