@@ -158,6 +158,15 @@ fn configured_endpoint(shared: &SdkConfig) -> Option<String> {
 }
 
 fn check_endpoint(url: &str) -> Result<(), Error> {
+    // It would stand in logs and errors, and no store looks at it.
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next();
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return Err(Error::Unsupported(
+            "the endpoint URL (--s3-endpoint-url, AWS_ENDPOINT_URL) holds a user or a password, and is not repeated here: write \
+             http://HOST:PORT or https://HOST, and give the keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                .to_owned(),
+        ));
+    }
     let parsed: Option<http::Uri> = url.parse().ok();
     let good = parsed.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
     if good {

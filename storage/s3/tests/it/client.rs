@@ -1,6 +1,7 @@
 //! The client against real stores, and against what is none.
 
 mod needs_s3_servers;
+mod refusals;
 mod strangers;
 
 use std::time::Duration;
