@@ -76,13 +76,19 @@ impl Bucket {
     }
 
     /// Whether the store refuses to delete on an `If-Match` that does not hold. Found out by deleting something below `prefix`
-    /// that cannot be there, which needs no more right than deletes do. A store that answers 204 to that (MinIO, which ignores the
-    /// header; Versity, which honours it) is given a thing of ours for a moment, `.longshore/probe`; without the right to write
-    /// it stays unproven.
+    /// that cannot be there. A store that does not refuse that is given a thing of ours for a moment, `.longshore/probe`: some
+    /// answer 204 or 404 where there is nothing to compare, and honour the header (Versity). Without the right to write it stays
+    /// unproven; so it does where the bucket keeps versions, or does not say whether, since what is written and deleted there stays
+    /// as versions and markers.
     ///
     /// # Errors
-    /// As [`list`](Self::list).
+    /// As [`list`](Self::list): [`Error::Forbidden`] without the right to delete.
     pub async fn deletes_if_match(&self, prefix: &str) -> Result<bool, Error> {
+        match self.versioning().await {
+            Ok(Versioning::Never) => {}
+            Ok(Versioning::Enabled | Versioning::Suspended) | Err(Error::Forbidden(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
         // One name for all who ask: what one that was killed has left, the next takes away.
         let nobody = format!("{prefix}{STAGING_DIR}/probe");
         let honoured = match self.delete_wrong(&nobody).await? {
@@ -106,11 +112,12 @@ impl Bucket {
         Ok(honoured)
     }
 
-    /// Asks for a delete that must not happen. Whether it was refused for that.
+    /// Asks for a delete that must not happen. Whether it was refused for its condition, and not since there is nothing.
     async fn delete_wrong(&self, key: &str) -> Result<bool, Error> {
         match self.send_delete(key, Which::Etag("00000000000000000000000000000000")).await? {
             Ok(()) => Ok(false),
-            Err(refusal) if refusal.is_precondition() || refusal.is_absent() => Ok(true),
+            Err(refusal) if refusal.is_precondition() || refusal.status == 409 => Ok(true),
+            Err(refusal) if refusal.is_absent() => Ok(false),
             Err(refusal) => Err(refusal.at(&format!("delete {}", self.uri(key)))),
         }
     }

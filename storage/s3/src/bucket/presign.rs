@@ -15,8 +15,9 @@ use crate::error::Refusal;
 pub struct Presigned {
     /// Where; it holds the right itself, so it is as secret as that.
     pub url: String,
-    /// Until when: what was asked for, or the end of the credential that signed it, whichever is sooner.
-    pub expires: Timestamp,
+    /// Until when: what was asked for, or the end of the credential that signed it, whichever is sooner. `None` where the
+    /// credential is a temporary one (it has a session token) of which nobody tells when it ends: the URL ends with it.
+    pub expires: Option<Timestamp>,
     /// The headers that must be sent with it, as signed.
     pub headers: BTreeMap<String, String>,
 }
@@ -65,22 +66,24 @@ impl Bucket {
     }
 
     /// From now on for `life`, or as long as the credential lives.
-    async fn for_a_while(&self, life: Duration) -> Result<(PresigningConfig, Timestamp), Error> {
+    async fn for_a_while(&self, life: Duration) -> Result<(PresigningConfig, Option<Timestamp>), Error> {
         let credential = self.s3.credential().await?;
         // The SDK corrects our clock by the store's in requests, but not in what it only signs.
         let now = self.s3.clock().now();
-        let left = credential.and_then(|credential| credential.expiry());
+        let left = credential.as_ref().and_then(|credential| credential.expiry());
+        let unknown = left.is_none() && credential.is_some_and(|credential| credential.session_token().is_some());
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
         // In whole seconds, as the signature has it; a credential that dies this second signs nothing of use.
         let life = Duration::from_secs(left.map_or(life, |left| left.min(life)).as_secs().max(1));
         let config = PresigningConfig::builder().start_time(now).expires_in(life).build();
         let config = config.map_err(|error| Error::Invalid(format!("a URL cannot live for {life:?}: {error}")))?;
         let end = (now + life).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok((config, Timestamp::from_unix_nanos(i128::from(end.as_secs()) * 1_000_000_000)))
+        let end = Timestamp::from_unix_nanos(i128::from(end.as_secs()) * 1_000_000_000);
+        Ok((config, (!unknown).then_some(end)))
     }
 }
 
-fn presigned(request: &PresignedRequest, expires: Timestamp) -> Presigned {
+fn presigned(request: &PresignedRequest, expires: Option<Timestamp>) -> Presigned {
     let headers = request.headers().map(|(name, value)| (name.to_owned(), value.to_owned()));
     Presigned { url: request.uri().to_owned(), expires, headers: headers.collect() }
 }
