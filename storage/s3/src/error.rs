@@ -40,7 +40,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, Htt
             _ if let Some(cut) = find::<CutShort>(&error) => cut.to_string(),
             _ if let Some(given_up) = find::<GivenUp>(&error) => given_up.to_string(),
             _ if status != 0 => format!("HTTP {status}"),
-            _ => chain(&error),
+            _ => plainly(&error),
         };
         let page = header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
         let speaks = response.and_then(|response| response.body().bytes()).is_some_and(|body| !body.is_empty());
@@ -153,7 +153,10 @@ impl Refusal {
             // What is full is emptied, what was spoilt on its way comes through.
             (_, code) if PASSING.contains(&code) => away(doing, message),
             (404, _) | (_, "NoSuchKey" | "NotFound" | "NoSuchVersion") => Error::NotFound(text),
-            (401 | 403, _) => Error::Forbidden(text),
+            (401 | 403, code) => Error::Forbidden(match right(doing).filter(|_| matches!(code, "" | "AccessDenied")) {
+                Some(right) => format!("{text}; it needs {right}"),
+                None => text,
+            }),
             (409 | 412, _) => Error::Busy(text),
             (_, code) if NAMING.contains(&code) => Error::Invalid(text),
             (_, "InvalidArgument") if message.contains("version id") => Error::Invalid(text),
@@ -183,6 +186,35 @@ const PASSING: [&str; 12] = [
 ];
 /// Refusals of a key that no object can have in this store.
 const NAMING: [&str; 4] = ["KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName"];
+
+/// What has to be allowed, to do this.
+fn right(doing: &str) -> Option<&'static str> {
+    const RIGHTS: [(&str, &str); 11] = [
+        ("list the uploads ", "s3:ListBucketMultipartUploads on the bucket"),
+        ("list versions ", "s3:ListBucketVersions on the bucket"),
+        ("list ", "s3:ListBucket on the bucket"),
+        ("ask whether ", "s3:GetBucketVersioning on the bucket"),
+        ("look at ", "s3:GetObject on it"),
+        ("read the tags ", "s3:GetObjectTagging on it"),
+        ("tag ", "s3:PutObjectTagging on it"),
+        ("write ", "s3:PutObject on it"),
+        ("delete ", "s3:DeleteObject on it"),
+        ("abort ", "s3:AbortMultipartUpload on it"),
+        (
+            "copy ",
+            "s3:GetObject and s3:GetObjectTagging on the first, s3:PutObject and s3:PutObjectTagging on the other",
+        ),
+    ];
+    RIGHTS.iter().find(|(what, _)| doing.starts_with(what)).map(|(_, right)| *right)
+}
+
+/// An error and its causes in one line, without the SDK's words for what has its own.
+pub(crate) fn plainly(error: &(dyn std::error::Error + 'static)) -> String {
+    let refused = find::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    // Some causes hide theirs from those who ask, and not from those who read.
+    let all = chain(error);
+    if refused || all.contains("Connection refused") { "connection refused".to_owned() } else { all }
+}
 
 /// What is said of an answer that no store gives.
 pub(crate) fn no_store(text: &str, does: &str) -> Error {

@@ -23,7 +23,7 @@ use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriorit
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use crate::credentials::Keeper;
-use crate::error::chain;
+use crate::error::{chain, plainly};
 use crate::whole::CutShort;
 
 /// How long a store may be away before a request is given up.
@@ -123,7 +123,9 @@ impl Intercept for Deadline {
     ) -> Result<(), BoxError> {
         if let Some(Err(error)) = context.output_or_error() {
             let status = context.response().map(|response| format!("HTTP {}: ", response.status().as_u16()));
-            let cause = format!("{}{}", status.unwrap_or_default(), chain(error));
+            let whom = context.request().and_then(|request| request.uri().parse::<http::Uri>().ok());
+            let whom = whom.and_then(|uri| Some(format!("{}://{}: ", uri.scheme_str()?, uri.authority()?)));
+            let cause = format!("{}{}{}", whom.unwrap_or_default(), status.unwrap_or_default(), plainly(error));
             cfg.interceptor_state().store_put(Cause(cause));
         }
         Ok(())
