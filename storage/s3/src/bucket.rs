@@ -285,6 +285,24 @@ async fn gather(mut body: ByteStream, max: usize) -> Result<Option<Bytes>, ByteS
     Ok(Some(all.freeze()))
 }
 
+/// Where the page after one that says whether it is `truncated` begins: `next`. A page that does not say so, or says that there is
+/// more and not where, is no proof that what it does not show is not there.
+fn rest<T>(
+    truncated: Option<bool>,
+    next: impl FnOnce() -> Option<T>,
+    doing: impl FnOnce() -> String,
+) -> Result<Option<T>, Error> {
+    let why = match truncated {
+        Some(false) => return Ok(None),
+        Some(true) => match next() {
+            Some(next) => return Ok(Some(next)),
+            None => "the answer says that there is more, and not where it begins",
+        },
+        None => "the answer does not say whether there is more",
+    };
+    Err(Error::Unavailable { doing: doing(), source: std::io::Error::other(why) })
+}
+
 pub(crate) fn unsigned(number: Option<i64>) -> u64 {
     number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
 }
