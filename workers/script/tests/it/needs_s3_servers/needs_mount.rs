@@ -6,12 +6,18 @@ use crate::needs_mount::Small;
 #[test]
 fn a_disk_that_fills_while_an_input_is_fetched_is_74() {
     let remote = Remote::on_minio();
-    let _small = Small::mount(&remote.world.path("tmp"));
-    let ended = remote.worker(remote.item("large", vec![7; 1_000_000]), COPY).run();
+    let small = Small::mount(&remote.world.path("tmp"));
+    let large = remote.item("large", vec![b'x'; 1_000_000]);
+    let ended = remote.worker(large.clone(), COPY).run();
     ended.expect(74, "DiskFull");
     assert!(!ended.report().permanent);
     assert_eq!(remote.output_keys(), ["large/_attempts/1/report.json"]);
     remote.assert_clean();
     remote.worker(remote.item("small", "fits"), COPY).run().expect(0, "Published");
     assert_eq!(remote.read("small", "copy"), "fits");
+    // With room, the same item is whole: nothing of the first try is taken for it.
+    drop(small);
+    remote.worker(large, COPY).env("ATTEMPT", "2").run().expect(0, "Published");
+    assert_eq!(remote.read("large", "copy").len(), 1_000_000);
+    remote.assert_clean();
 }

@@ -2,9 +2,11 @@
 
 use contract::{Marker, Outcome};
 use rustix::process::Signal;
-use test_servers::S3Server;
+use test_servers::{S3Server, Seen, Spoil};
+use tokio::sync::watch;
 
 use super::remote::{MODES, Remote};
+use super::trouble::{key_of, proxy};
 use crate::world::{Ended, Running, sha256, until};
 
 /// What every run writes: the same name with another content, and a name of its own.
@@ -121,6 +123,37 @@ fn a_zombie_of_a_lower_revision_changes_nothing() {
         assert_eq!(assert_of_one(&remote, "a").attempt, "second");
         remote.assert_clean();
     }
+}
+
+#[test]
+fn a_zombie_in_the_midst_of_a_large_upload_changes_nothing_anyone_reads() {
+    let server = S3Server::shared_minio();
+    let proxy = proxy(server);
+    let (go, gone) = watch::channel(false);
+    let is_part = |seen: &Seen| seen.query.contains("partNumber");
+    proxy.spoil(move |seen| is_part(seen).then(|| Spoil::Hold(gone.clone())));
+    let remote = Remote::on(server);
+    let item = remote.item("a", vec![b'x'; 20 * 1024 * 1024]);
+    let worker = |attempt: &str| {
+        remote.worker(item.clone(), OWN).args(["--publish", "attempts"]).env("LONGSHORE_ATTEMPT_ID", attempt)
+    };
+    let zombie = worker("zombie").env("AWS_ENDPOINT_URL", proxy.url()).start();
+    until("it uploads a part", || proxy.seen().iter().any(is_part));
+    zombie.signal(Signal::STOP);
+    until("it is stopped", || zombie.is_stopped());
+    worker("second").run().expect(0, "Published");
+    let marker = assert_of_one(&remote, "a");
+    drop(go);
+    zombie.signal(Signal::CONT);
+    let woken = zombie.wait();
+    assert!(matches!(woken.code, Some(0 | 75)), "{:?} {}", woken.code, woken.stderr);
+    assert_eq!(assert_of_one(&remote, "a"), marker);
+    assert_eq!(marker.attempt, "second");
+    // What is left of either goes with the next run at the latest.
+    worker("third").run().expect(0, "AlreadyPublished");
+    let keys = proxy.seen().into_iter().filter(is_part).map(|seen| key_of(&seen)).collect::<Vec<_>>();
+    assert_eq!(remote.bucket.open_uploads(keys), Vec::<String>::new(), "uploads are left");
+    remote.assert_clean();
 }
 
 /// Reads an item's output as a reader does who holds it against the marker: whatever passes is of the attempt that the marker names.

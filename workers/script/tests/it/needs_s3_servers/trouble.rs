@@ -173,7 +173,7 @@ fn told_to_stop_while_it_publishes_a_worker_ends_in_time_and_takes_its_uploads_b
 }
 
 /// The key of a request for an object.
-fn key_of(seen: &Seen) -> String {
+pub(super) fn key_of(seen: &Seen) -> String {
     let key = seen.path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
     String::from_utf8(contract::item::decode_path(key)).expect("a key is UTF-8")
 }
