@@ -28,10 +28,9 @@ pub(crate) async fn hint(settings: &Settings) -> Result<Option<String>, Error> {
 
 /// Says so in the log.
 pub(crate) async fn warn(settings: &Settings) {
-    match tokio::time::timeout(settings.when.stall_after, hint(settings)).await {
-        Ok(Ok(Some(hint))) => warn!(hint, "nothing can be listed"),
-        // Whoever serves the bucket hears of that by itself.
-        Ok(Ok(None) | Err(_)) | Err(_) => {}
+    // Whoever serves the bucket hears of errors by itself.
+    if let Ok(Ok(Some(hint))) = tokio::time::timeout(settings.when.stall_after, hint(settings)).await {
+        warn!(hint, "nothing can be listed");
     }
 }
 
