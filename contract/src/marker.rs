@@ -41,9 +41,15 @@ pub struct Marker {
 pub struct MarkedItem {
     /// As the source lists it.
     pub name: ItemName,
-    /// Its native key: two items of one output directory are the same thing exactly when their keys are equal.
+    /// Its native key: two items of one output directory are the same thing exactly when their keys are equal, and their
+    /// sources where both say them.
     #[serde(flatten)]
     pub key: Key,
+    /// Where it was read from, where that is a name which everybody shares (`s3://bucket/key`): the item's `uri` without its
+    /// query. Absent for files, as a folder may be mounted elsewhere, and where the item has no `uri`. Two items of the same key
+    /// that both say it, and not alike, are not the same thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The version of the input; empty where the source gave none.
     pub version: String,
 }

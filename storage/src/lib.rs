@@ -11,6 +11,6 @@ pub use file::{FileStore, measure, output_files};
 pub use place::{InvalidPlace, Place};
 pub use store::{
     Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Regard, Standing, Store,
-    Stores,
+    Stores, Verify,
 };
 pub use uri::{InvalidUri, Uri};

@@ -6,12 +6,15 @@ use std::path::{Component, Path};
 use std::pin::Pin;
 
 use contract::marker::MarkedItem;
-use contract::{Key, Marker};
+use contract::{Key, MARKER_FILE, Marker};
 
 use crate::{Error, FileStore, Place, Uri};
 
 /// A future behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Looks whether the inputs still are what the output was made of, each time that it is called.
+pub type Verify<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<(), Error>> + Send + Sync);
 
 /// A kind of store, by URI scheme.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -102,16 +105,13 @@ pub trait Publication: fmt::Debug + Send {
     /// Where to write: what lies here is published. A local directory, empty at first.
     fn dir(&self) -> &Path;
 
-    /// Publishes all or nothing: everything is made durable, `verify` is awaited as late as can be, the marker standing
-    /// there is looked at, and the place is taken in one step.
+    /// Publishes all or nothing: everything is made durable, `verify` is asked as late as can be, the marker standing
+    /// there is looked at, and the place is taken in one step. A store that must write over what stands there before that
+    /// asks `verify` before it does, too: what stands may be of a newer input.
     ///
     /// # Errors
     /// What `verify` says; [`Error::Unpublishable`]; [`Error::Taken`]; and those of any I/O. Nothing is visible then.
-    fn commit<'a>(
-        self: Box<Self>,
-        draft: Draft,
-        verify: BoxFuture<'a, Result<(), Error>>,
-    ) -> BoxFuture<'a, Result<Committed, Error>>;
+    fn commit<'a>(self: Box<Self>, draft: Draft, verify: Verify<'a>) -> BoxFuture<'a, Result<Committed, Error>>;
 }
 
 /// Who wants a place, and as what.
@@ -138,7 +138,7 @@ pub struct Claim {
 pub enum Regard {
     /// Of this item and revision. Whether what it names is there, only the store can tell.
     Same,
-    /// Of the same key, in another version or of a lower revision: to be replaced.
+    /// Of the same thing, in another version or of a lower revision: to be replaced.
     Older,
     /// Of the same key, of a higher revision.
     Newer {
@@ -151,13 +151,22 @@ impl Claim {
     /// Compares the claim with the marker that stands at its place, which is called `place` in what is said of it.
     ///
     /// # Errors
-    /// [`Error::Taken`] when it is the marker of another key.
+    /// [`Error::Taken`] when it is the marker of another key, or of the same key in another source.
     pub fn regard(&self, marker: &Marker, place: &dyn fmt::Display) -> Result<Regard, Error> {
         if marker.item.key != self.item.key {
             return Err(Error::Taken(format!(
                 "{place} holds the output of {}, so {} cannot have it; choose an --output that keeps them apart, such as \
                  {{key}}",
                 marker.item.key, self.item.key
+            )));
+        }
+        if let (Some(theirs), Some(ours)) = (&marker.item.source, &self.item.source)
+            && theirs != ours
+        {
+            return Err(Error::Taken(format!(
+                "{place} holds the output of {theirs}, so {ours} cannot have it, though both have the key {}; give each source an \
+                 --output of its own, or, if that is where the input was before it was moved, delete {MARKER_FILE} there",
+                self.item.key
             )));
         }
         if marker.revision > self.revision {

@@ -10,7 +10,7 @@ use contract::item::decode_path;
 use contract::marker::{ApiV1, MarkerKind, Output};
 use contract::{ATTEMPTS_DIR, MARKER_FILE, Marker, Timestamp};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify};
 
 use crate::client::Client;
 use crate::progress::Progress;
@@ -37,19 +37,17 @@ impl Publication for HttpsPublication {
         &self.dir
     }
 
-    fn commit<'a>(
-        self: Box<Self>,
-        draft: Draft,
-        verify: BoxFuture<'a, Result<(), Error>>,
-    ) -> BoxFuture<'a, Result<Committed, Error>> {
+    fn commit<'a>(self: Box<Self>, draft: Draft, verify: Verify<'a>) -> BoxFuture<'a, Result<Committed, Error>> {
         Box::pin(async move {
             let outputs = self.measure(&draft).await?;
             let (standing, seen) = judge(&self.client, &self.target, &self.claim).await?;
             if let Some(end) = over(standing) {
                 return Ok(end);
             }
+            // Nothing holds an upload to what was seen: what it would write over may be of a newer input already.
+            verify().await?;
             self.upload(&outputs).await?;
-            verify.await?;
+            verify().await?;
             let marker = Marker {
                 kind: MarkerKind::Success,
                 api_version: ApiV1::V1,

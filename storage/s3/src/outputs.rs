@@ -11,7 +11,7 @@ mod upload;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sidecar::{chain, fault};
@@ -61,7 +61,8 @@ impl S3Outputs {
 
     /// Aborts the uploads that runs which died long ago have left open, of items that nobody has come back to.
     async fn abort_forgotten(&self) -> Result<(), Error> {
-        let long_ago = SystemTime::now() - DEAD_AFTER;
+        // By the clock of the store, which has dated the uploads: ours may be years away.
+        let long_ago = self.bucket.s3().now() - DEAD_AFTER;
         for upload in self.bucket.list_uploads(&self.root).await? {
             let is_old = upload.initiated.is_some_and(|begun| begun.0 < long_ago);
             // In a bucket that others use too, only what bears a name that nobody else gives.
@@ -121,13 +122,13 @@ impl Outputs for S3Outputs {
         Box::pin(async {
             let site = self.site(&claim.place)?;
             let key = site.report(claim.number)?;
-            let label = Label::of_report(claim).metadata();
+            let label = Label::of_report(&site, claim, &key).metadata();
             let body = Bytes::copy_from_slice(account);
             fault::point("worker.record.before").map_err(Error::fault)?;
             let mut written = site.bucket.put(&key, body.clone(), &Condition::Absent, &label).await?;
             if written == Written::Conflict {
                 let stands = site.bucket.head(&key, None).await?;
-                if !Label::is_of(&stands, claim) {
+                if !Label::is_of(&stands, &site, claim, &key) {
                     return Err(Error::Taken(format!("{} is of another item", site.bucket.uri(&key))));
                 }
                 written = site.bucket.put(&key, body, &Condition::Is(stands.etag), &label).await?;

@@ -16,7 +16,7 @@ use super::judge::judge;
 use super::lock::RootLock;
 use super::staging::{LOCK, OLD, OUT, Staging, area};
 use super::{blocking, walk};
-use crate::{BoxFuture, Claim, Committed, Draft, Error, Place, Publication, Standing};
+use crate::{BoxFuture, Claim, Committed, Draft, Error, Place, Publication, Standing, Verify};
 
 /// A run's output, not visible yet.
 #[derive(Debug)]
@@ -31,11 +31,7 @@ impl Publication for FilePublication {
         self.staging.out()
     }
 
-    fn commit<'a>(
-        self: Box<Self>,
-        draft: Draft,
-        verify: BoxFuture<'a, Result<(), Error>>,
-    ) -> BoxFuture<'a, Result<Committed, Error>> {
+    fn commit<'a>(self: Box<Self>, draft: Draft, verify: Verify<'a>) -> BoxFuture<'a, Result<Committed, Error>> {
         Box::pin(async move {
             let (own, marker) = blocking(move || self.seal(draft)).await?;
             let lock = RootLock::take(area(&own.root).join(LOCK)).await?;
@@ -54,7 +50,7 @@ impl Publication for FilePublication {
                 }
                 Standing::Superseded { revision } => Committed::Superseded { revision },
                 Standing::Free | Standing::Replaceable => {
-                    verify.await?;
+                    verify().await?;
                     let replace = standing == Standing::Replaceable;
                     let mut own = own;
                     return blocking(move || {

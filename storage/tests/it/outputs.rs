@@ -8,7 +8,7 @@ use std::sync::Arc;
 use contract::marker::MarkedItem;
 use contract::{ItemName, Key, MARKER_FILE};
 use rustix::fs::{FlockOperation, flock};
-use storage::{Claim, Committed, Draft, Error, Outputs, Place, Standing, Stores, Uri};
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Outputs, Place, Standing, Stores, Uri};
 
 fn outputs(root: &Path) -> Box<dyn Outputs> {
     Stores::default().outputs(&Uri::File(root.to_owned())).expect("file: is known")
@@ -18,6 +18,7 @@ fn claim(key: &str, version: &str, attempt: &str) -> Claim {
     let item = MarkedItem {
         name: ItemName::derive(b"", key.as_bytes(), version.as_bytes()),
         key: Key::new(key.as_bytes()),
+        source: None,
         version: version.to_owned(),
     };
     Claim {
@@ -33,7 +34,7 @@ fn claim(key: &str, version: &str, attempt: &str) -> Claim {
 async fn publish(outputs: &dyn Outputs, claim: Claim, content: &str) -> Result<Committed, Error> {
     let publication = outputs.begin(claim, Path::new("unused")).await?;
     fs::write(publication.dir().join("file"), content).expect("written");
-    publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await
+    publication.commit(Draft::default(), &|| &|| Box::pin(async { Ok(()) })).await
 }
 
 fn staged(root: &Path) -> usize {
@@ -76,12 +77,14 @@ async fn the_input_is_verified_under_the_roots_lock_and_refusal_leaves_nothing()
     let publication = outputs.begin(claim("a", "1", "n"), Path::new("unused")).await.expect("begun");
     fs::write(publication.dir().join("file"), "x").expect("written");
     let lock = dir.path().join(".longshore/lock");
-    let verify = Box::pin(async {
-        let file = fs::File::open(lock).expect("the lock is there");
-        assert!(flock(&file, FlockOperation::NonBlockingLockShared).is_err(), "somebody else could commit now");
-        Err(Error::Changed { uri: "u".into(), wanted: "1".into(), found: "2".into() })
-    });
-    let refused = publication.commit(Draft::default(), verify).await;
+    let verify = || -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            let file = fs::File::open(&lock).expect("the lock is there");
+            assert!(flock(&file, FlockOperation::NonBlockingLockShared).is_err(), "somebody else could commit now");
+            Err(Error::Changed { uri: "u".into(), wanted: "1".into(), found: "2".into() })
+        })
+    };
+    let refused = publication.commit(Draft::default(), &verify).await;
     assert!(matches!(refused, Err(Error::Changed { .. })), "{refused:?}");
     assert!(!dir.path().join("a").exists());
     assert_eq!(staged(dir.path()), 0);

@@ -98,6 +98,14 @@ impl WorkItem {
         self.version_id.as_deref().or(self.etag.as_deref()).unwrap_or_default()
     }
 
+    /// The item's `uri` without its query, where that is a name which everybody shares: a folder may be mounted elsewhere.
+    pub(crate) fn source(&self) -> Option<String> {
+        let uri = self.data.get("uri")?.as_str()?;
+        let is_shared = Uri::parse(uri).is_ok_and(|uri| uri.scheme() != "file");
+        let (name, _) = uri.split_once(['?', '#']).unwrap_or((uri, ""));
+        is_shared.then(|| name.to_owned())
+    }
+
     /// Settles what the item is called and what its native key is: `name` as the manager gave it, else the item's own, else
     /// one made of the key; the key as the source gave it, else the one its input has below the allowed root. A message's
     /// key is shared by many messages, so a message is known by its name.

@@ -10,7 +10,7 @@ use contract::marker::MarkedItem;
 use contract::{attempt, exit};
 use rustix::fs::{Mode, OFlags};
 use sidecar::{Shutdown, fault};
-use storage::{Allowed, Claim, Committed, Draft, Error, Outputs, Publication, Standing};
+use storage::{Allowed, BoxFuture, Claim, Committed, Draft, Error, Outputs, Publication, Standing};
 use tracing::{info, warn};
 
 use crate::account::{Account, End};
@@ -61,7 +61,7 @@ pub(crate) async fn run<J: Job>(
     account.output = Some(setup.outputs.uri(&place));
     info!(item = %name, output = account.output, attempt = args.attempt, "item read");
 
-    let marked = MarkedItem { name: name.clone(), key, version: item.version().to_owned() };
+    let marked = MarkedItem { name: name.clone(), key, source: item.source(), version: item.version().to_owned() };
     let attempt = account.attempt.clone();
     let (number, uploads) = (args.attempt, item.uploads.clone());
     let claim = Claim { place, item: marked, revision: args.revision, attempt, number, uploads };
@@ -201,7 +201,10 @@ async fn commit(
     shutdown: &Shutdown,
 ) -> Result<End, JobError> {
     let publish = |publication: Box<dyn Publication>| -> Commit {
-        publication.commit(draft, Box::pin(async move { inputs.verify().await }))
+        Box::pin(async move {
+            let verify = || -> BoxFuture<'_, Result<(), Error>> { Box::pin(inputs.verify()) };
+            publication.commit(draft, &verify).await
+        })
     };
     let committed = tokio::select! {
         biased;

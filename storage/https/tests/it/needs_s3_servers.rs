@@ -142,7 +142,7 @@ async fn publish(outputs: &dyn Outputs, claim: Claim, files: &[(&str, &[u8])]) -
     for (name, bytes) in files {
         std::fs::write(publication.dir().join(name), bytes).expect("written");
     }
-    publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await
+    publication.commit(Draft::default(), &|| Box::pin(async { Ok(()) })).await
 }
 
 async fn marker(client: &Client, bucket: &str, key: &str) -> Marker {

@@ -1,11 +1,12 @@
 //! Output that is there whole, once, and only where it belongs.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use contract::Key;
 use contract::marker::MarkedItem;
-use storage::{Claim, Committed, Draft, Error, Outputs, Standing};
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Outputs, Standing};
 
 use crate::server::{Reply, Server, Tls, answer};
 use crate::shelf::{Habits, Shelf};
@@ -26,8 +27,11 @@ async fn publish_if(
     for (path, bytes) in files {
         write(&publication.dir().join(path), bytes);
     }
-    let verified = verify().await;
-    publication.commit(Draft::default(), Box::pin(async { verified })).await
+    let verified = verify().await.is_ok();
+    let refused = || Error::Changed { uri: "u".into(), wanted: "1".into(), found: "2".into() };
+    publication
+        .commit(Draft::default(), &|| Box::pin(async move { if verified { Ok(()) } else { Err(refused()) } }))
+        .await
 }
 
 fn write(path: &Path, bytes: &[u8]) {
@@ -114,8 +118,16 @@ async fn of_two_that_commit_at_once_one_does() {
     write(&late.dir().join("f"), b"same");
     write(&soon.dir().join("f"), b"same");
     // Between its look and its marker the other commits.
-    let between = Box::pin(async { soon.commit(Draft::default(), Box::pin(async { Ok(()) })).await.map(drop) });
-    let Ok(Committed::Already(marker)) = late.commit(Draft::default(), between).await else {
+    let soon = Mutex::new(vec![None, Some(soon)]);
+    let between = || -> BoxFuture<'_, Result<(), Error>> {
+        // Asked before it uploads, and when it has.
+        let soon = soon.lock().expect("whole").remove(0);
+        Box::pin(async move {
+            let Some(soon) = soon else { return Ok(()) };
+            soon.commit(Draft::default(), &|| Box::pin(async { Ok(()) })).await.map(drop)
+        })
+    };
+    let Ok(Committed::Already(marker)) = late.commit(Draft::default(), &between).await else {
         panic!("the other had committed")
     };
     assert_eq!(marker.attempt, "soon");
@@ -159,7 +171,7 @@ async fn collections_are_made_where_they_must_be() {
     let scratch = tempfile::tempdir().expect("a directory");
     let publication = out.begin(empty, scratch.path()).await.expect("begun");
     let draft = Draft { allow_empty: true, result: None };
-    publication.commit(draft, Box::pin(async { Ok(()) })).await.expect("nothing but a marker is published");
+    publication.commit(draft, &|| Box::pin(async { Ok(()) })).await.expect("nothing but a marker is published");
     let record = out.record(&claim("failed", "1", "n"), b"{}").await.expect("kept");
     assert_eq!(record, Some(shelf.url("/dav/failed/_attempts/1/report.json")));
     assert_eq!(out.check().await.expect("it can be written to"), Vec::<String>::new());
@@ -318,7 +330,7 @@ async fn a_file_that_changes_while_it_is_put_is_not_published() {
     let out = outputs(&store(args(&tls), local_names(), PATIENT), &format!("https://good.test:{}/out", server.port()));
     let publication = out.begin(claim("k", "1", "n"), scratch.path()).await.expect("begun");
     std::fs::write(&file, b"first").expect("written");
-    let committed = publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await;
+    let committed = publication.commit(Draft::default(), &|| Box::pin(async { Ok(()) })).await;
     assert!(matches!(&committed, Err(Error::Unpublishable(text)) if text.contains("f changed")), "{committed:?}");
     assert!(!server.asked().iter().any(|asked| asked.method == "PUT"));
 }

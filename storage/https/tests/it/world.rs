@@ -88,6 +88,7 @@ pub(crate) fn claim(key: &str, version: &str, attempt: &str) -> Claim {
     let item = MarkedItem {
         name: ItemName::derive(b"", key.as_bytes(), version.as_bytes()),
         key: Key::new(key.as_bytes()),
+        source: None,
         version: version.to_owned(),
     };
     Claim {

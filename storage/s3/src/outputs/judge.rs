@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use contract::marker::Output;
 use contract::{MARKER_FILE, Marker};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use storage::{Claim, Error, Regard, Standing};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use storage::{BoxFuture, Claim, Error, Regard, Standing};
 
 use super::label::Label;
 use super::site::Site;
@@ -138,23 +139,23 @@ async fn refuse_strangers(site: &Site, claim: &Claim, page: &[Listed]) -> Result
     }
     // A marker may have come since; and what consoles show as a folder is in nobody's way.
     let ours = |object: &&Listed| object.key != site.marker() && !object.key.ends_with('/');
-    let others = page.iter().filter(ours).map(|object| {
-        let (bucket, key) = (site.bucket.clone(), object.key.clone());
-        async move {
-            match bucket.head(&key, None).await {
-                Ok(head) => Ok((!Label::is_of(&head, claim)).then_some(key)),
-                Err(Error::NotFound(_)) => Ok(None),
-                Err(error) => Err(error),
-            }
-        }
-    });
-    let mut strangers = stream::iter(others.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+    let others = page.iter().filter(ours);
+    let mut strangers = in_turn(others, PARALLEL, |object| Box::pin(stranger(site, claim, object.key.clone())));
     while let Some(stranger) = strangers.try_next().await? {
         if let Some(key) = stranger {
             return Err(stranger_at(site, claim, &key));
         }
     }
     Ok(())
+}
+
+/// A key, if what has it is not the item's.
+async fn stranger(site: &Site, claim: &Claim, key: String) -> Result<Option<String>, Error> {
+    match site.bucket.head(&key, None).await {
+        Ok(head) => Ok((!Label::is_of(&head, site, claim, &key)).then_some(key)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses to write over what is not the item's.
@@ -169,22 +170,30 @@ pub(super) fn stranger_at(site: &Site, claim: &Claim, key: &str) -> Error {
 
 /// Whether all that a marker names is there as it says.
 pub(super) async fn is_whole(site: &Site, marker: &Marker) -> Result<bool, Error> {
-    let looks = marker.outputs.iter().map(|output| {
-        let (bucket, key) = (site.bucket.clone(), site.named(&output.path));
-        async move {
-            let Some(key) = key else { return Ok(false) };
-            match bucket.head(&key, None).await {
-                Ok(head) => Ok(Label::holds(&head, output)),
-                Err(Error::NotFound(_)) => Ok(false),
-                Err(error) => Err(error),
-            }
-        }
-    });
-    let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+    let mut looks = in_turn(marker.outputs.iter(), PARALLEL, |output| Box::pin(look_at(site, output)));
     while let Some(holds) = looks.try_next().await? {
         if !holds {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+async fn look_at(site: &Site, output: &Output) -> Result<bool, Error> {
+    let Some(key) = site.named(&output.path) else { return Ok(false) };
+    match site.bucket.head(&key, None).await {
+        Ok(head) => Ok(Label::holds(&head, output)),
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What `each` makes of items, so many at once and in any order. The future of each is made when its turn comes: one takes
+/// kilobytes, and there may be any number of items.
+pub(super) fn in_turn<'a, I: Send + 'a, T: Send + 'a>(
+    items: impl Iterator<Item = I> + Send + 'a,
+    parallel: usize,
+    each: impl FnMut(I) -> BoxFuture<'a, T> + Send + 'a,
+) -> BoxStream<'a, T> {
+    stream::iter(items.map(each)).buffer_unordered(parallel).boxed()
 }

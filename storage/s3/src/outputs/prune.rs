@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use contract::Marker;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use sidecar::{chain, fault};
 use storage::{Claim, Error};
 use tracing::{info, warn};
 
-use super::judge::{PARALLEL, read_marker};
+use super::judge::{PARALLEL, in_turn, read_marker};
 use super::label::Label;
 use super::run::{Base, Run};
 use super::site::Site;
@@ -42,8 +42,7 @@ fn tell(cleared: Result<usize, Error>) {
 pub(super) async fn discard(site: &Site, run: &Run) -> Result<(), Error> {
     let mut pages = site.below(site.run(run));
     while let Some(page) = pages.try_next().await? {
-        let removals = page.iter().map(|object| remove(site, &object.key, Which::Current));
-        let removals = stream::iter(removals.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+        let removals = in_turn(page.iter(), PARALLEL, |object| Box::pin(remove(site, &object.key, Which::Current)));
         removals.try_for_each(|_| std::future::ready(Ok(()))).await?;
     }
     Ok(())
@@ -83,12 +82,13 @@ async fn clear(
 ) -> Result<usize, Error> {
     let own_note = own.map(|run| site.note(run));
     let sweep = Sweep { site, claim, keys: named(site, stands), current: Base::of(Some(etag)), own_note };
+    let others: HashSet<_> = left.iter().filter_map(|left| site.place_below(left.key())).map(str::to_owned).collect();
+    left.retain(|left| !is_within(left.key(), &others));
     // Notes go last: while one is there, somebody comes back for the uploads that it names.
     left.sort_by_key(Left::is_note);
     let mut removed = 0;
     for left in left.chunk_by(|a, b| a.is_note() == b.is_note()) {
-        let removals = left.iter().map(|left| sweep.clear(left));
-        let mut removals = stream::iter(removals.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
+        let mut removals = in_turn(left.iter(), PARALLEL, |left| Box::pin(sweep.clear(left)));
         while let Some(gone) = removals.try_next().await? {
             removed += gone;
         }
@@ -111,9 +111,6 @@ impl Left {
     /// What was listed, unless it is to stay: reports, and what nobody of ours has put there.
     pub(super) fn of(site: &Site, object: Listed) -> Option<Self> {
         let key = object.key;
-        if key.ends_with("/report.json") {
-            return None;
-        }
         match key.strip_prefix(&site.attempts()) {
             None => Some(Self::InPlace(key)),
             Some(inside) => {
@@ -121,6 +118,11 @@ impl Left {
                 Some(if key == site.note(&run) { Self::Note(run, key) } else { Self::Object(run, key) })
             }
         }
+    }
+
+    fn key(&self) -> &str {
+        let (Self::Object(_, key) | Self::Note(_, key) | Self::InPlace(key)) = self;
+        key
     }
 
     fn is_note(&self) -> bool {
@@ -150,7 +152,7 @@ impl Sweep<'_> {
             }
             Left::Note(_, key) => self.abort_noted(key).await,
             Left::InPlace(key) => match self.site.bucket.head(key, None).await {
-                Ok(head) if self.is_dead(&head) => remove(self.site, key, Which::Etag(&head.etag)).await,
+                Ok(head) if self.is_dead(&head, key) => remove(self.site, key, Which::Etag(&head.etag)).await,
                 Ok(_) | Err(Error::NotFound(_)) => Ok(0),
                 Err(error) => Err(error),
             },
@@ -158,8 +160,8 @@ impl Sweep<'_> {
     }
 
     /// Whether a dead run of this item has put it there.
-    fn is_dead(&self, head: &Head) -> bool {
-        Label::is_of(head, self.claim) && Label::run(head).is_some_and(|run| run.base() != self.current)
+    fn is_dead(&self, head: &Head, key: &str) -> bool {
+        Label::is_of(head, self.site, self.claim, key) && Label::run(head).is_some_and(|run| run.base() != self.current)
     }
 
     /// Aborts what a dead run was uploading in parts, and removes its note of it.
@@ -193,6 +195,11 @@ impl Sweep<'_> {
         remove(self.site, note, Which::Current).await?;
         Ok(aborted)
     }
+}
+
+/// Whether a key is in one of these places, each with a slash at its end.
+fn is_within(key: &str, places: &HashSet<String>) -> bool {
+    !places.is_empty() && key.match_indices('/').any(|(at, _)| key.get(..=at).is_some_and(|dir| places.contains(dir)))
 }
 
 fn named(site: &Site, marker: &Marker) -> HashSet<String> {

@@ -1,6 +1,7 @@
 //! The commit to a bucket: everything uploaded first, and then the marker that names it, on the condition that the marker seen
 //! before the first upload still stands.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use contract::marker::{ApiV1, MarkerKind, Output};
 use contract::{Marker, Timestamp};
 use sidecar::{fault, tree};
-use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing};
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify};
 use tracing::{debug, warn};
 
 use super::judge::{Sight, is_as_seen, is_whole, judge, read_marker, refuse_above};
@@ -16,8 +17,8 @@ use super::label::Label;
 use super::prune::{self, Left};
 use super::run::Run;
 use super::site::Site;
-use super::upload::{Measured, Parcel, Sent, find, measure, note, send};
-use crate::{Condition, PublishMode, Written};
+use super::upload::{Measured, Parcel, Sent, find, measure, note, send, still_there};
+use crate::{Condition, PublishMode, Which, Written};
 
 /// How often a run that meets another one of its item looks again before it leaves the item to a later attempt.
 const TRIES: u32 = 5;
@@ -50,6 +51,8 @@ struct Uploaded {
     outputs: Vec<Output>,
     /// The marker that it may replace.
     replaces: Option<String>,
+    /// Of each object, by its key.
+    etags: HashMap<String, String>,
     /// What else was there when all was uploaded.
     left: Vec<Left>,
 }
@@ -69,7 +72,7 @@ impl S3Publication {
         Ok(Self { site, claim, dir: Gathered(dir.keep()), seen })
     }
 
-    async fn publish(&mut self, draft: Draft, verify: BoxFuture<'_, Result<(), Error>>) -> Result<Committed, Error> {
+    async fn publish(&mut self, draft: Draft, verify: Verify<'_>) -> Result<Committed, Error> {
         let measured = measure(&self.dir.0).await?;
         if measured.is_empty() && !draft.allow_empty {
             return Err(Error::Unpublishable(
@@ -79,7 +82,7 @@ impl S3Publication {
         let mut tries = 0;
         let mut seen = self.seen.take();
         let uploaded = loop {
-            match self.upload(&measured, seen.take()).await? {
+            match self.upload(&measured, seen.take(), verify).await? {
                 Tried::Uploaded(uploaded) => break uploaded,
                 Tried::Over(committed) => return Ok(committed),
                 Tried::Clash => tries += 1,
@@ -89,7 +92,7 @@ impl S3Publication {
             }
             pause(tries).await;
         };
-        if let Err(error) = verify.await {
+        if let Err(error) = verify().await {
             self.discard(&uploaded.run).await;
             return Err(error);
         }
@@ -98,7 +101,7 @@ impl S3Publication {
     }
 
     /// Looks at the place, then uploads, then looks whether nobody was there meanwhile.
-    async fn upload(&self, measured: &[Measured], seen: Option<Sight>) -> Result<Tried, Error> {
+    async fn upload(&self, measured: &[Measured], seen: Option<Sight>, verify: Verify<'_>) -> Result<Tried, Error> {
         let (site, claim) = (&self.site, &self.claim);
         let sight = match seen {
             Some(seen) if is_as_seen(site, &seen).await? => seen,
@@ -114,10 +117,15 @@ impl S3Publication {
         }
         let run = Run::new(claim.number, &claim.attempt, sight.etag.as_deref());
         let parcels = Parcel::pack(site, &run, measured)?;
+        if parcels.iter().any(|parcel| parcel.replaces(&sight)) {
+            // What is written over may be of a newer input than this output is, and whole. What comes after this look at the
+            // input comes after the look at the place too, so that its ETags are others, and nothing is written over it.
+            verify().await?;
+        }
         match self.upload_all(&run, &sight, &parcels).await {
-            Ok(Some(left)) => {
+            Ok(Some((etags, left))) => {
                 let outputs = parcels.into_iter().map(|parcel| parcel.output).collect();
-                Ok(Tried::Uploaded(Uploaded { run, outputs, replaces: sight.etag, left }))
+                Ok(Tried::Uploaded(Uploaded { run, outputs, replaces: sight.etag, etags, left }))
             }
             Ok(None) => {
                 self.discard(&run).await;
@@ -130,8 +138,13 @@ impl S3Publication {
         }
     }
 
-    /// What else is at the place, if everything is there and could be named now.
-    async fn upload_all(&self, run: &Run, sight: &Sight, parcels: &[Parcel<'_>]) -> Result<Option<Vec<Left>>, Error> {
+    /// What was uploaded and what else is at the place, if everything is there and could be named now.
+    async fn upload_all(
+        &self,
+        run: &Run,
+        sight: &Sight,
+        parcels: &[Parcel<'_>],
+    ) -> Result<Option<(HashMap<String, String>, Vec<Left>)>, Error> {
         let (site, claim) = (&self.site, &self.claim);
         note(site, claim, run, parcels).await?;
         let Sent::All(etags) = send(site, claim, run, sight, parcels).await? else { return Ok(None) };
@@ -141,7 +154,7 @@ impl S3Publication {
             debug!(whole, unmarked, "another run was here while this one uploaded");
             return Ok(None);
         }
-        Ok(Some(found.left))
+        Ok(Some((etags, found.left)))
     }
 
     fn marker(&self, uploaded: &Uploaded, result: Option<serde_json::Value>) -> Marker {
@@ -159,16 +172,17 @@ impl S3Publication {
 
     /// Writes the marker, once: a run whose condition did not hold never commits on another one.
     async fn commit_marker(&self, uploaded: Uploaded, marker: Marker) -> Result<Committed, Error> {
-        let Uploaded { run, replaces, left, .. } = uploaded;
+        let Uploaded { run, replaces, etags, left, .. } = uploaded;
         let mut json = serde_json::to_vec_pretty(&marker).expect("a marker is JSON");
         json.push(b'\n');
         let json = Bytes::from(json);
         let condition = replaces.clone().map_or(Condition::Absent, Condition::Is);
-        let label = Label::of_run(&self.claim, &run).metadata();
+        let key = self.site.marker();
+        let label = Label::of_run(&self.site, &self.claim, &key, &run).metadata();
         let mut tries = 0;
         let etag = loop {
             fault::point("worker.commit.before").map_err(Error::fault)?;
-            let written = self.site.bucket.put(&self.site.marker(), json.clone(), &condition, &label).await;
+            let written = self.site.bucket.put(&key, json.clone(), &condition, &label).await;
             fault::point("worker.commit.after").map_err(Error::fault)?;
             let error = match written {
                 Ok(Written::Yes { etag, .. }) => break etag,
@@ -199,9 +213,28 @@ impl S3Publication {
                 None => return Err(self.busy()),
             }
         };
+        self.withdraw_unless_there(&run, replaces.as_deref(), &etags, &etag).await?;
         let stands = (marker, etag);
         prune::after_commit(&self.site, &self.claim, &run, &stands, left).await;
         Ok(Committed::Published(Box::new(stands.0)))
+    }
+
+    /// Takes the marker away again if what it names was cleared away before it was written. No ETag of a marker comes twice, so
+    /// that it replaced one says that no other run has cleared away anything. That there was none can be true twice: another run
+    /// may have committed, cleared away, and its marker been deleted, while this process stood still.
+    async fn withdraw_unless_there(
+        &self,
+        run: &Run,
+        replaced: Option<&str>,
+        etags: &HashMap<String, String>,
+        marker: &str,
+    ) -> Result<(), Error> {
+        let site = &self.site;
+        if site.mode == PublishMode::InPlace || replaced.is_some() || still_there(site, run, etags).await? {
+            return Ok(());
+        }
+        site.bucket.delete(&site.marker(), Which::Etag(marker)).await?;
+        Err(self.busy())
     }
 
     /// Another run's marker stands where ours was to be.
@@ -245,11 +278,7 @@ impl Publication for S3Publication {
         &self.dir.0
     }
 
-    fn commit<'a>(
-        mut self: Box<Self>,
-        draft: Draft,
-        verify: BoxFuture<'a, Result<(), Error>>,
-    ) -> BoxFuture<'a, Result<Committed, Error>> {
+    fn commit<'a>(mut self: Box<Self>, draft: Draft, verify: Verify<'a>) -> BoxFuture<'a, Result<Committed, Error>> {
         Box::pin(async move { self.publish(draft, verify).await })
     }
 }

@@ -135,7 +135,12 @@ impl Site {
 
     /// Whether a key is that of another item's marker, below this place.
     pub(super) fn is_marker_below(&self, key: &str) -> bool {
-        key.strip_suffix(MARKER_FILE).is_some_and(|dir| dir.ends_with('/') && dir != self.prefix)
+        self.place_below(key).is_some()
+    }
+
+    /// The place below this one, with a slash at its end, whose marker has this key.
+    pub(super) fn place_below<'a>(&self, key: &'a str) -> Option<&'a str> {
+        key.strip_suffix(MARKER_FILE).filter(|dir| dir.ends_with('/') && *dir != self.prefix)
     }
 
     /// All that stands below `prefix`, a page at a time.

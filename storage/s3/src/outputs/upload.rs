@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use contract::item::{decode_path, encode_path};
 use contract::marker::Output;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use sidecar::fault;
 use storage::{Claim, Error};
 use tracing::debug;
 
-use super::judge::{Sight, refuse_below, stranger_at};
+use super::judge::{Sight, in_turn, refuse_below, stranger_at};
 use super::label::Label;
 use super::prune::Left;
 use super::run::Run;
@@ -55,23 +55,23 @@ pub(super) async fn measure(dir: &Path) -> Result<Vec<Measured>, Error> {
     let walked = dir.to_owned();
     let files = blocking(move || storage::output_files(&walked)).await?;
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
-    let measured = files.into_iter().map(|file| {
-        let from = dir.join(&file);
-        async move {
-            let digest = Digest::of(&from).await.map_err(|error| match error {
-                Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Error::Unpublishable(
-                    format!("{} was written so that it cannot be read: check its mode", from.display()),
-                ),
-                error => error,
-            })?;
-            let path = encode_path(file.as_os_str().as_bytes());
-            let output = Output { path, size: digest.size(), sha256: digest.sha256() };
-            Ok::<_, Error>(Measured { from, output, digest })
-        }
-    });
-    let mut measured: Vec<_> = stream::iter(measured.collect::<Vec<_>>()).buffered(parallel).try_collect().await?;
+    let measured = in_turn(files.into_iter(), parallel, |file| Box::pin(measure_one(dir, file)));
+    let mut measured: Vec<_> = measured.try_collect().await?;
     measured.sort_by(|a, b| a.output.path.cmp(&b.output.path));
     Ok(measured)
+}
+
+async fn measure_one(dir: &Path, file: PathBuf) -> Result<Measured, Error> {
+    let from = dir.join(&file);
+    let digest = Digest::of(&from).await.map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Error::Unpublishable(format!("{} was written so that it cannot be read: check its mode", from.display()))
+        }
+        error => error,
+    })?;
+    let path = encode_path(file.as_os_str().as_bytes());
+    let output = Output { path, size: digest.size(), sha256: digest.sha256() };
+    Ok(Measured { from, output, digest })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
@@ -93,6 +93,11 @@ impl<'a> Parcel<'a> {
         };
         measured.iter().map(pack).collect()
     }
+
+    /// Whether it is to be written over something that was seen.
+    pub(super) fn replaces(&self, sight: &Sight) -> bool {
+        sight.objects.contains_key(&self.key)
+    }
 }
 
 /// Notes what a run is about to upload in parts, where whoever comes after its death finds it: not every store lists the
@@ -105,8 +110,9 @@ pub(super) async fn note(site: &Site, claim: &Claim, run: &Run, parcels: &[Parce
     }
     fault::point("worker.note.before").map_err(Error::fault)?;
     let json = serde_json::to_vec(&keys).expect("a list of strings is JSON");
-    let label = Label::of_run(claim, run).metadata();
-    site.bucket.put(&site.note(run), Bytes::from(json), &Condition::Always, &label).await?;
+    let key = site.note(run);
+    let label = Label::of_run(site, claim, &key, run).metadata();
+    site.bucket.put(&key, Bytes::from(json), &Condition::Always, &label).await?;
     fault::point("worker.note.after").map_err(Error::fault)
 }
 
@@ -125,10 +131,10 @@ pub(super) async fn send(
     parcels: &[Parcel<'_>],
 ) -> Result<Sent, Error> {
     let meter = Meter::publishing(parcels.len() as u64, parcels.iter().map(|parcel| parcel.output.size).sum());
-    let each = parcels.iter().map(|parcel| send_one(site, claim, run, sight, parcel, &meter));
     // Twice as many as there may be requests: while some wait for the store, others are at the disk.
     let parallel = 2 * usize::from(site.bucket.s3().transfer().transfer_concurrency);
-    let mut uploads = stream::iter(each.collect::<Vec<_>>()).buffer_unordered(parallel);
+    let mut uploads =
+        in_turn(parcels.iter(), parallel, |parcel| Box::pin(send_one(site, claim, run, sight, parcel, &meter)));
     let mut etags = HashMap::with_capacity(parcels.len());
     while let Some(sent) = uploads.try_next().await? {
         match sent {
@@ -154,13 +160,13 @@ async fn send_one(
         // The label may have been lost where outputs were copied from elsewhere.
         Some(etag) if sight.named.contains(key) => Condition::Is(etag.clone()),
         Some(etag) => match site.bucket.head(key, None).await {
-            Ok(head) if !Label::is_of(&head, claim) => return Err(stranger_at(site, claim, key)),
+            Ok(head) if !Label::is_of(&head, site, claim, key) => return Err(stranger_at(site, claim, key)),
             Ok(head) if head.etag == *etag => Condition::Is(head.etag),
             Ok(_) | Err(Error::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         },
     };
-    let label = Label::of_run(claim, run);
+    let label = Label::of_run(site, claim, key, run);
     let digest = Some(parcel.measured.digest.clone());
     let how = Upload { condition, metadata: label.metadata(), digest, ..Upload::default() };
     fault::point("worker.upload.before").map_err(Error::fault)?;
@@ -175,7 +181,7 @@ async fn send_one(
                 return Ok(None);
             }
             match site.bucket.head(key, None).await {
-                Ok(head) if !Label::is_of(&head, claim) && !sight.named.contains(key) => {
+                Ok(head) if !Label::is_of(&head, site, claim, key) && !sight.named.contains(key) => {
                     Err(stranger_at(site, claim, key))
                 }
                 Ok(_) | Err(Error::NotFound(_)) => Ok(None),
@@ -215,4 +221,16 @@ pub(super) async fn find(site: &Site, etags: &HashMap<String, String>) -> Result
         }
     }
     Ok(Found { whole: intact == etags.len(), marker, left })
+}
+
+/// Whether all that a run has uploaded below its own prefix still is there.
+pub(super) async fn still_there(site: &Site, run: &Run, etags: &HashMap<String, String>) -> Result<bool, Error> {
+    let mut pages = site.below(site.run(run));
+    let mut intact = 0;
+    while intact < etags.len()
+        && let Some(page) = pages.try_next().await?
+    {
+        intact += page.iter().filter(|object| etags.get(&object.key) == Some(&object.etag)).count();
+    }
+    Ok(intact == etags.len())
 }

@@ -127,7 +127,7 @@ impl Worker {
         for name in names {
             write(publication.dir(), name, format!("{content} {name}").as_bytes());
         }
-        publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await
+        publication.commit(Draft::default(), &|| Box::pin(async { Ok(()) })).await
     }
 
     /// Holds the first request that is like this, and says when it has come.
@@ -170,6 +170,7 @@ fn claim(key: &str, version: &str, attempt: &str) -> Claim {
     let item = MarkedItem {
         name: ItemName::derive(b"", key.as_bytes(), version.as_bytes()),
         key: Key::new(key.as_bytes()),
+        source: None,
         version: version.to_owned(),
     };
     let place = Place::new(key.as_bytes()).expect("a place");

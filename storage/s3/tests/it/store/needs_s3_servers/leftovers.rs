@@ -13,6 +13,8 @@ on_both!(
     what_was_not_cleared_away_is_by_the_next_look,
     no_upload_stays_open_after_a_run_again,
     a_sweep_ends_what_is_old_and_ours_only,
+    what_others_have_put_into_a_place_is_never_cleared_away,
+    an_output_called_like_a_report_is_cleared_away_too,
 );
 
 /// A run of these files that is killed as it passes this request: its network is gone, and then it is. What it had written by
@@ -30,7 +32,7 @@ async fn killed(
         write(publication.dir(), name, &vec![9; *size]);
     }
     let mut held = worker.hold(at);
-    let publishing = tokio::spawn(publication.commit(storage::Draft::default(), Box::pin(async { Ok(()) })));
+    let publishing = tokio::spawn(publication.commit(storage::Draft::default(), &|| Box::pin(async { Ok(()) })));
     held.come().await;
     worker.proxy.spoil(|_| Some(Spoil::ResetBefore));
     publishing.abort();
@@ -97,6 +99,53 @@ async fn no_upload_stays_open_after_a_run_again(server: &'static S3Server) {
         published(worker.publish(own, &["small", "large"], "whole").await);
         assert_eq!(world.open_uploads(&large).await, 0, "{mode:?}");
         assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+/// A copy that the store made keeps the metadata of what it is a copy of; and the same item may have another place below this one.
+async fn what_others_have_put_into_a_place_is_never_cleared_away(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let worker = world.worker(mode).await;
+        let own = claim("a", "1", "n");
+        let mut held = worker.hold(is_marker_put);
+        let publishing = worker.publish(own.clone(), &["x"], "first");
+        let meanwhile = async {
+            held.come().await;
+            let below = Claim { place: storage::Place::new(b"a/thumbs").expect("a place"), ..own.clone() };
+            published(world.worker(mode).await.publish(below, &["t"], "thumb").await);
+            held.release();
+        };
+        published(tokio::join!(publishing, meanwhile).0);
+        let from = format!("{}/{}", world.bucket, world.keys("out/a/thumbs/").await.remove(0));
+        for to in ["out/a/keep/x-kept", "out/a/thumbs/copy"] {
+            world.client.copy_object().bucket(&world.bucket).key(to).copy_source(&from).send().await.expect("copied");
+        }
+        let named = world.marker("a").await.expect("it stands").outputs.remove(0).path;
+        let from = format!("{}/out/a/{named}", world.bucket);
+        let copy = world.client.copy_object().bucket(&world.bucket).key("out/a/keep/y-kept").copy_source(&from);
+        copy.send().await.expect("copied");
+        let kept = world.keys("out/a/keep/").await.len() + world.keys("out/a/thumbs/").await.len();
+        assert_eq!(kept, 5, "{mode:?}");
+        worker.outputs.look(&own).await.expect("looks");
+        assert_eq!(world.keys("out/a/keep/").await.len() + world.keys("out/a/thumbs/").await.len(), kept, "{mode:?}");
+        assert_eq!(world.untrue("a/thumbs").await, [""; 0], "{mode:?}");
+        for key in world.keys("out/a/thumbs/").await {
+            world.delete(&key).await;
+        }
+        published(worker.publish(Claim { revision: 1, ..own }, &["x"], "second").await);
+        assert_eq!(world.keys("out/a/keep/").await.len(), 2, "{mode:?}");
+    }
+}
+
+async fn an_output_called_like_a_report_is_cleared_away_too(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let worker = world.worker(mode).await;
+        let own = claim("a", "1", "n");
+        published(worker.publish(own.clone(), &["x", "sub/report.json"], "first").await);
+        published(worker.publish(Claim { revision: 1, ..own }, &["x"], "second").await);
+        assert_eq!(world.unnamed("a").await, [""; 0], "{mode:?}");
     }
 }
 

@@ -19,6 +19,9 @@ on_both!(
     what_is_taken_away_is_put_again,
     an_upload_that_was_aborted_begins_anew,
     an_upload_that_has_forgotten_what_it_was_begins_anew,
+    what_a_newer_input_made_is_not_written_over,
+    a_marker_of_what_is_gone_is_withdrawn,
+    the_same_key_of_another_source_is_another_item,
 );
 
 async fn of_many_at_one_place_one_publishes(server: &'static S3Server) {
@@ -198,7 +201,7 @@ async fn an_upload_that_was_aborted_begins_anew(server: &'static S3Server) {
         let publication = worker.outputs.begin(claim("a", "1", "n"), worker.scratch.path()).await.expect("begun");
         write(publication.dir(), "large", &vec![7; 40 << 20]);
         let mut held = worker.hold(|seen| seen.method == "PUT" && seen.query.contains("partNumber=2"));
-        let publishing = publication.commit(Draft::default(), Box::pin(async { Ok(()) }));
+        let publishing = publication.commit(Draft::default(), &|| Box::pin(async { Ok(()) }));
         let interfering = async {
             held.come().await;
             let seen = worker.proxy.seen();
@@ -230,7 +233,67 @@ async fn an_upload_that_has_forgotten_what_it_was_begins_anew(server: &'static S
             let first = completes && !answered.swap(true, std::sync::atomic::Ordering::Relaxed);
             first.then(|| Spoil::Answer(400, FORGOTTEN.to_owned()))
         });
-        published(publication.commit(Draft::default(), Box::pin(async { Ok(()) })).await);
+        published(publication.commit(Draft::default(), &|| Box::pin(async { Ok(()) })).await);
         assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+async fn what_a_newer_input_made_is_not_written_over(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let (late, next) = (world.worker(mode).await, world.worker(mode).await);
+        let old = claim("a", "1", "old");
+        late.outputs.look(&old).await.expect("looks");
+        let publication = late.outputs.begin(old, late.scratch.path()).await.expect("begun");
+        write(publication.dir(), "x", b"of the old input");
+        published(next.publish(claim("a", "2", "new"), &["x"], "new").await);
+        let changed = || -> storage::BoxFuture<'_, Result<(), Error>> {
+            Box::pin(async { Err(Error::Changed { uri: "u".into(), wanted: "1".into(), found: "2".into() }) })
+        };
+        let refused = publication.commit(Draft::default(), &changed).await;
+        assert!(matches!(refused, Err(Error::Changed { .. })), "{mode:?}: {refused:?}");
+        assert_eq!(world.marker("a").await.expect("it stands").item.version, "2");
+        assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()), "{mode:?}");
+    }
+}
+
+/// A run stands still before its marker while another one commits, clears away what it had uploaded, and is deleted.
+async fn a_marker_of_what_is_gone_is_withdrawn(server: &'static S3Server) {
+    let world = World::new(server).await;
+    let mode = PublishMode::Attempts;
+    let (zombie, other) = (world.worker(mode).await, world.worker(mode).await);
+    let mut held = zombie.hold(is_marker_put);
+    let publishing = zombie.publish(claim("a", "1", "zombie"), &["x"], "x");
+    let meanwhile = async {
+        held.come().await;
+        published(other.publish(claim("a", "1", "other"), &["x"], "x").await);
+        world.delete("out/a/_SUCCESS.json").await;
+        held.release();
+    };
+    let late = tokio::join!(publishing, meanwhile).0;
+    assert!(matches!(late, Err(Error::Busy(_))), "{late:?}");
+    assert_eq!(world.marker("a").await, None, "it names what is not there");
+    published(other.publish(claim("a", "1", "again"), &["x"], "x").await);
+    assert_eq!((world.untrue("a").await.len(), world.unnamed("a").await), (0, Vec::new()));
+}
+
+async fn the_same_key_of_another_source_is_another_item(server: &'static S3Server) {
+    for mode in BOTH {
+        let world = World::new(server).await;
+        let worker = world.worker(mode).await;
+        let of = |source: Option<&str>| {
+            let mut own = claim("a", "1", "n");
+            own.item.source = source.map(str::to_owned);
+            own
+        };
+        published(worker.publish(of(Some("s3://inn/a")), &["x"], "x").await);
+        match worker.outputs.look(&of(Some("s3://in2/a"))).await {
+            Err(Error::Taken(why)) => assert!(why.contains("s3://inn/a") && why.contains("s3://in2/a"), "{why}"),
+            other => panic!("{mode:?}: {other:?}"),
+        }
+        for same in [None, Some("s3://inn/a")] {
+            let stands = worker.outputs.look(&of(same)).await;
+            assert!(matches!(stands, Ok(storage::Standing::Published(_))), "{mode:?}: {stands:?}");
+        }
     }
 }
