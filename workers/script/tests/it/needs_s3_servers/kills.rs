@@ -50,20 +50,23 @@ fn survive(server: &S3Server, mode: &str, nth: usize, request: Request) -> bool 
     }
 
     // A reader in this instant who checks: the old, the new, or something that is neither and says so. Then the next run.
-    let again = run(item, script).env("ATTEMPT", "2").run();
+    let again = run(item.clone(), script).env("ATTEMPT", "2").run();
     assert_eq!(again.code, Some(0), "{at}: {}", again.stderr);
     assert!(matches!(again.report().outcome, Outcome::Published | Outcome::AlreadyPublished), "{at}");
     let marker = remote.published("a");
     assert_eq!(marker.outputs.len(), 2, "{at}: {marker:?}");
     assert_eq!(remote.read("a", "copy").len(), LARGE, "{at}");
-    if request == Request::Lost {
-        let is_named = |key: &String| {
-            let path = key.strip_prefix("a/").unwrap_or_default();
-            path == MARKER_FILE || marker.outputs.iter().any(|output| output.path == path)
-        };
-        let stray: Vec<_> = remote.output_keys().into_iter().filter(|key| !is_named(key)).collect();
-        assert!(stray.is_empty(), "{at}: {stray:?} is left");
+    if request == Request::Late {
+        // What came after that run had looked, the one after it clears away.
+        run(item, script).env("ATTEMPT", "3").run().expect(0, "AlreadyPublished");
+        assert_eq!(remote.published("a"), marker, "{at}");
     }
+    let is_named = |key: &String| {
+        let path = key.strip_prefix("a/").unwrap_or_default();
+        path == MARKER_FILE || marker.outputs.iter().any(|output| output.path == path)
+    };
+    let stray: Vec<_> = remote.output_keys().into_iter().filter(|key| !is_named(key)).collect();
+    assert!(stray.is_empty(), "{at}: {stray:?} is left");
     remote.world.assert_clean();
     hit
 }
