@@ -130,7 +130,12 @@ mod tests {
     }
 
     fn target(root: &str, uploads: &[(&str, &str)]) -> Result<Target, Error> {
-        let item = MarkedItem { name: ItemName::derive(b"", b"a", b""), key: Key::new(b"a"), version: String::new() };
+        let item = MarkedItem {
+            name: ItemName::derive(b"", b"a", b""),
+            key: Key::new(b"a"),
+            version: String::new(),
+            source: None,
+        };
         let uploads = uploads.iter().map(|(path, url)| ((*path).to_owned(), Uri::parse(url).expect("a URI"))).collect();
         let place = Place::new(b"x/a b").expect("a place");
         Target::new(&link(root), &Claim { place, item, revision: 0, attempt: "n".into(), number: 1, uploads })

@@ -68,8 +68,8 @@ impl Version {
     /// That this is what an item stands for.
     ///
     /// # Errors
-    /// [`Error::Changed`] when it is another version; [`Error::Invalid`] when it has another size than an item says that
-    /// names no version, so that nobody else would come for it.
+    /// [`Error::Changed`] when it is another version; where it has another size than the item says, [`Error::Invalid`] if it is the
+    /// version that the item names, [`Error::Busy`] if that cannot be told, since nobody else would come for it then.
     pub(crate) fn expect(&self, link: &Link, object: &Object) -> Result<(), Error> {
         let changed = |wanted: String, found: String| Error::Changed { uri: link.to_string(), wanted, found };
         if let (Some(wanted), Some(found)) = (&object.version_id, &self.id)
@@ -82,14 +82,20 @@ impl Version {
         {
             return Err(changed(bare(wanted).to_owned(), bare(found).to_owned()));
         }
-        match (object.size, self.size) {
-            (Some(wanted), Some(found)) if wanted != found => {
-                if object.version.is_some() || object.version_id.is_some() {
-                    return Err(changed(format!("of {wanted} bytes"), format!("of {found} bytes")));
-                }
-                Err(Error::Invalid(format!("{link} has {found} bytes where the item says {wanted}")))
+        let (Some(wanted), Some(found)) = (object.size, self.size) else { return Ok(()) };
+        if wanted == found {
+            return Ok(());
+        }
+        let text = format!("{link} has {found} bytes where the item says {wanted}");
+        if self.is_named_by(object) {
+            return Err(Error::Invalid(text));
+        }
+        match object.version.as_deref() {
+            // A file's version is told by its size too.
+            Some(file) if etag(object).is_none() && !file.starts_with(&format!("{found}-")) => {
+                Err(changed(format!("of {wanted} bytes"), format!("of {found} bytes")))
             }
-            _ => Ok(()),
+            _ => Err(Error::Busy(format!("{text}; has it been replaced?"))),
         }
     }
 
@@ -164,8 +170,12 @@ mod tests {
         assert!(judged(Some("a"), Some(7)).is_ok() && judged(None, None).is_ok());
         let Err(Error::Changed { uri, wanted, found: now }) = judged(Some("b"), Some(7)) else { panic!("it changed") };
         assert_eq!((uri.as_str(), wanted.as_str(), now.as_str()), ("https://h/a", "b", "a"));
-        assert!(matches!(judged(Some("a"), Some(8)), Err(Error::Changed { .. })));
-        assert!(matches!(judged(None, Some(8)), Err(Error::Invalid(_))));
+        let Err(Error::Invalid(text)) = judged(Some("a"), Some(8)) else { panic!("the item is wrong") };
+        assert!(text.contains("7 bytes") && text.contains("says 8"), "{text}");
+        assert!(matches!(judged(None, Some(8)), Err(Error::Busy(_))));
+        let blank = version("", "Sun", 7).expect(&link, &object(Some("a"), Some(8)));
+        assert!(matches!(blank, Err(Error::Busy(_))), "whether it is another version is not known: {blank:?}");
+        assert!(matches!(judged(Some("7-1700000000000000000"), Some(8)), Err(Error::Busy(_))));
         assert!(judged(Some("7-1700000000000000000"), Some(7)).is_ok(), "a file's version is no ETag");
         assert!(matches!(judged(Some("9-1700000000000000000"), Some(9)), Err(Error::Changed { .. })));
         assert!(

@@ -307,7 +307,7 @@ async fn a_body_that_ends_too_soon_is_not_taken_for_whole() {
         crate::world::store(HttpsArgs { https_allow_http: true, ..args(&tls) }, local_names(), IMPATIENT).plain();
     let mut sized = object(&format!("http://good.test:{}/a", server.port()));
     sized.size = Some(8);
-    assert!(matches!(fetch(&plain, &sized, dir.path()).await, Err(Error::Invalid(_))));
+    assert!(matches!(fetch(&plain, &sized, dir.path()).await, Err(Error::Busy(_))));
     assert_eq!(listed(dir.path()), Vec::<String>::new());
 }
 
