@@ -34,7 +34,7 @@ fn claim(key: &str, version: &str, attempt: &str) -> Claim {
 async fn publish(outputs: &dyn Outputs, claim: Claim, content: &str) -> Result<Committed, Error> {
     let publication = outputs.begin(claim, Path::new("unused")).await?;
     fs::write(publication.dir().join("file"), content).expect("written");
-    publication.commit(Draft::default(), &|| &|| Box::pin(async { Ok(()) })).await
+    publication.commit(Draft::default(), &|| Box::pin(async { Ok(()) })).await
 }
 
 fn staged(root: &Path) -> usize {
