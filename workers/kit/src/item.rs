@@ -221,6 +221,19 @@ mod tests {
     }
 
     #[test]
+    fn where_an_item_was_read_from_is_said_where_everybody_calls_it_so() {
+        let source = |json| item(json).source();
+        assert_eq!(
+            source(r#"{"uri":"s3://inn/a%20b","url":"https://x.test/a?sig=1"}"#).as_deref(),
+            Some("s3://inn/a%20b")
+        );
+        assert_eq!(source(r#"{"uri":"https://x.test/a?token=secret"}"#).as_deref(), Some("https://x.test/a"));
+        for json in [r#"{"uri":"file:///a/b"}"#, r#"{"url":"https://x.test/a"}"#, r#"{"value":"m"}"#] {
+            assert_eq!(source(json), None, "{json}");
+        }
+    }
+
+    #[test]
     fn names_come_from_the_manager_then_the_item_then_the_key() {
         let given: ItemName = "given".parse().expect("a name");
         let own = item(r#"{"metadata":{"name":"own"},"data":{"uri":"file:///a/b"}}"#);
