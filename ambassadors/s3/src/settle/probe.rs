@@ -72,7 +72,10 @@ pub(super) fn start(settings: &Arc<Settings>) {
                     return;
                 }
                 Err(error @ (Error::Forbidden(_) | Error::Unsupported(_) | Error::Invalid(_))) => {
-                    warn!(error = chain(&error), "cannot find out whether the store settles exactly, and does not ask again");
+                    warn!(
+                        error = chain(&error),
+                        "cannot find out whether the store settles exactly, and does not ask again"
+                    );
                     honoured.leave();
                     return;
                 }
