@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use contract::{MARKER_FILE, Outcome};
 use rustix::process::Signal;
@@ -29,7 +30,12 @@ fn survive(server: &S3Server, mode: &str, nth: usize, request: Request) -> bool 
     let at = format!("{mode}, request {nth} {request:?}");
     let proxy = proxy(server);
     let (go, gone) = watch::channel(false);
-    proxy.spoil(move |seen| (seen.n >= nth).then(|| Spoil::Hold(gone.clone())));
+    let held = move || match request {
+        // What is held is let go of when its sender is gone; this goes with the proxy.
+        Request::Lost => Spoil::Delay(Duration::from_secs(24 * 60 * 60)),
+        Request::Late => Spoil::Hold(gone.clone()),
+    };
+    proxy.spoil(move |seen| (seen.n >= nth).then(&held));
     let remote = Remote::on(server);
     // Something large to be replaced, too.
     let script = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/copy"; echo small > "$OUTPUT_DIR/small""#;
