@@ -1,14 +1,17 @@
-//! Stores that go away and come back, or stand still: nothing that was listed vanishes by it.
+//! Stores that go away and come back, stand still, tell another time, or let us do less than we ask: nothing that was listed vanishes by
+//! it, and what is wrong is said.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ambassador_kit::source::{Health, Source};
+use serde_json::json;
+use test_servers::aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use test_servers::{S3Server, Spoil};
 
 use crate::program::{Program, command};
-use crate::served::{Bucket, names, small_pages, until};
+use crate::served::{Bucket, item, names, small_pages, until, withheld_as};
 
 const COUNT: usize = 30;
 
@@ -68,6 +71,11 @@ async fn survives(mut server: S3Server, go: impl FnOnce(&mut S3Server), come: im
     assert!(seen.iter().any(|(status, _)| *status == 503), "it was seen without the store");
 }
 
+fn http_date(ahead: i64) -> String {
+    let now = DateTime::from(SystemTime::now()).secs();
+    DateTime::from_secs(now + ahead).fmt(DateTimeFormat::HttpDate).expect("a date")
+}
+
 mod needs_s3_servers {
     use super::*;
 
@@ -114,5 +122,80 @@ mod needs_s3_servers {
         health.wait_for(|health| *health == Health::Live).await.expect("it is back");
         until("what is new", async || (names(&source).await.len() == 251).then_some(())).await;
         assert_eq!(names(&source).await[..250], before);
+    }
+
+    #[tokio::test]
+    async fn ages_are_by_the_stores_clock_and_a_clock_too_far_off_is_said() {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.put("a", "a").await;
+        let proxy = bucket.through_proxy().await;
+        // No further off than signatures allow: those are by the true time here.
+        proxy.spoil(|_| Some(Spoil::SetHeader("date", http_date(600))));
+        let source = bucket.served(&["--min-age", "5m"]).await;
+        assert_eq!(item(&source, "a").await.data["key"], "a", "ten minutes old where it lies");
+        proxy.spoil(|_| Some(Spoil::SetHeader("date", http_date(-600))));
+        let source = bucket.served(&["--min-age", "1ms"]).await;
+        assert!(withheld_as(&source, "a", "too-young").await.pending);
+        let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>the difference is too large</Message></Error>";
+        proxy.spoil(|_| Some(Spoil::Answer(403, skewed.to_owned())));
+        let source = s3_ambassador::S3Source::open(bucket.settings(&[]), &mut Default::default());
+        let mut health = source.health();
+        let lost = health.wait_for(|health| matches!(health, Health::Lost { why } if why.contains("clock")));
+        lost.await.expect("it says what to look at");
+        proxy.spoil(|_| None);
+        health.wait_for(|health| *health == Health::Live).await.expect("it goes on by itself");
+        assert_eq!(names(&source).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_may_see_only_part_is_told_what_it_cannot_see() {
+        let server = S3Server::shared_minio();
+        let bucket = Bucket::new(server).await;
+        for key in ["in/ok/a", "in/secret/b"] {
+            bucket.put(key, "x").await;
+        }
+        let (all, inside) = (format!("arn:aws:s3:::{}", bucket.name), format!("arn:aws:s3:::{}/in/ok/*", bucket.name));
+        let limited = |prefixes: &[&str]| {
+            server.assume(
+                &json!({"Version": "2012-10-17", "Statement": [
+                    {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": all, "Condition": {"StringLike": {"s3:prefix": prefixes}}},
+                    {"Effect": "Allow", "Action": "s3:GetObject", "Resource": inside},
+                ]})
+                .to_string(),
+            )
+        };
+        let start = async |prefix: &str, env: &[(String, String)]| {
+            let mut command = command(&bucket, &["--bucket", &bucket.name, "--prefix", prefix, "--poll", "100ms"]);
+            Program::start({
+                command.envs(env.iter().cloned());
+                command
+            })
+            .await
+        };
+        let env = limited(&["in/ok/*"]);
+        let allowed = start("in/ok/", &env).await;
+        let name = allowed.listed(1).await.remove(0);
+        assert_eq!(allowed.ask("GET", &format!("/v1/items/{name}")).await.expect("an answer").0, 200);
+        for prefix in ["in/", "in/secret/"] {
+            let refused = start(prefix, &env).await;
+            let (status, said) = until("it is lost", async || {
+                let (status, said) = refused.ask("GET", "/v1/items").await?;
+                said.to_string().contains("AccessDenied").then_some((status, said.to_string()))
+            })
+            .await;
+            assert_eq!(status, 503, "never a shorter list: {said}");
+            assert!(said.contains(&format!("cannot list s3://{}/{prefix}", bucket.name)), "{said}");
+            assert_eq!(refused.ready().await, Some(503));
+        }
+        // What may be listed and not read is no reason to call it gone.
+        let lists = start("in/", &limited(&["in/*"])).await;
+        let mut answers = Vec::new();
+        for name in lists.listed(2).await {
+            let (status, said) = lists.ask("GET", &format!("/v1/items/{name}")).await.expect("an answer");
+            answers.push((status, said.to_string()));
+        }
+        answers.sort();
+        assert_eq!((answers[0].0, answers[1].0), (200, 503), "{answers:?}");
+        assert!(answers[1].1.contains("in/secret/b: HTTP 403"), "{answers:?}");
     }
 }
