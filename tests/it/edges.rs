@@ -16,6 +16,7 @@ fn room(folder: &str) -> &'static str {
         "manager" => "manager",
         "ambassadors/kit" => "ambassadors/kit",
         "workers/kit" => "workers/kit",
+        "workers/stage" => "workers/stage",
         "tests" | "tests/servers" => "tests",
         "benches" => "benches",
         _ if folder.starts_with("storage") => "storage",
@@ -32,7 +33,8 @@ fn allowed(from: &str) -> &'static [&'static str] {
         "ambassadors/kit" => &["contract", "sidecar"],
         "ambassador" => &["ambassadors/kit", "contract", "sidecar", "storage"],
         "workers/kit" => &["contract", "process", "sidecar", "storage"],
-        "worker" => &["workers/kit", "contract", "process", "sidecar", "storage"],
+        "workers/stage" => &["contract", "process", "sidecar"],
+        "worker" => &["workers/kit", "workers/stage", "contract", "process", "sidecar", "storage"],
         "manager" => &["contract", "process", "sidecar"],
         "tests" => &["contract", "tests"],
         "benches" => &["storage", "tests"],
@@ -52,9 +54,10 @@ const HEAVY: [(&str, &str); 6] = [
 ];
 
 /// Crates that must be nowhere in what a crate of ours pulls in.
-const NEVER: [(&str, &[&str]); 3] = [
+const NEVER: [(&str, &[&str]); 4] = [
     ("contract", &["axum", "clap", "rusqlite", "aws-config", "aws-sdk-s3"]),
     ("process", &["axum", "clap", "serde", "reqwest"]),
+    ("stage-shim", &["storage", "storage-https", "reqwest", "rustls", "aws-sdk-s3"]),
     ("queue-manager", &["aws-config", "aws-sdk-s3"]),
 ];
 

@@ -161,19 +161,17 @@ impl Exit {
     /// Otherwise what the worker's contract makes of it: 1–63 as they are, 64 and above as 1, a signal as 128 + n, and 65 for
     /// those that `--permanent-exit` names.
     pub fn ok(self) -> Result<(), JobError> {
-        use contract::exit;
         match (self.code, self.signal) {
             (Some(0), _) => Ok(()),
             (Some(code), _) => {
-                let own = u8::try_from(code).ok().filter(|code| *code <= exit::USER_MAX);
                 let message = format!("the command ended with exit code {code}{}", last_line(&self.stderr_tail));
-                Err(JobError::new(own.unwrap_or(exit::USER_OTHER), "CommandFailed", message).with_command_code(code))
+                Err(JobError::of_command(Some(code), None, "CommandFailed", message))
             }
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
-                let code = u8::try_from(signal).unwrap_or_default().saturating_add(exit::SIGNAL_BASE);
                 let oom = if signal == 9 { " (was it out of memory?)" } else { "" };
-                Err(JobError::new(code, "CommandKilled", format!("the command was killed by signal {signal}{oom}")))
+                let message = format!("the command was killed by signal {signal}{oom}");
+                Err(JobError::of_command(None, Some(signal), "CommandKilled", message))
             }
         }
     }

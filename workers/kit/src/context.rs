@@ -1,5 +1,6 @@
 //! What a job gets to work with.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,6 +99,48 @@ impl Context {
     /// the worker was told to stop.
     pub async fn run(&mut self, command: Command) -> Result<Exit, JobError> {
         self.runner.run(command).await
+    }
+
+    /// What every command of this worker gets, for a job that has its commands run by others: `INPUT_FILE`, `INPUT_DIR`,
+    /// `OUTPUT_DIR` and so on, and what was inherited.
+    pub fn environment(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+        self.runner.environment.iter()
+    }
+
+    /// Unique to this run of the worker; what carries it in [`RUN_VARIABLE`] is ended by a later run, if this one is killed.
+    pub fn nonce(&self) -> &str {
+        &self.runner.nonce
+    }
+
+    /// When to stop, for a job that has its commands run by others.
+    pub fn shutdown(&self) -> Shutdown {
+        self.runner.shutdown.clone()
+    }
+
+    /// `--timeout`: how long the commands may take in all.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.runner.timeout
+    }
+
+    /// How much of the end of each stream is kept, in bytes.
+    pub fn tail_bytes(&self) -> usize {
+        self.runner.tail
+    }
+
+    /// Says how a command ended that others have run, so that the report tells of it as of one of ours.
+    pub fn note(&mut self, code: Option<u8>, signal: Option<i32>, stdout_tail: String, stderr_tail: String) {
+        let environment = &self.runner.environment;
+        let (stdout_tail, stderr_tail) = (environment.masked(stdout_tail), environment.masked(stderr_tail));
+        self.runner.last = LastCommand { code: code.map(i32::from), signal, stdout_tail, stderr_tail };
+    }
+
+    /// Lets every user read the inputs and [`Self::scratch_dir`]'s parent, for commands that run as somebody else in another
+    /// container. Inputs that lie where they are used are left as they are.
+    ///
+    /// # Errors
+    /// When a mode cannot be changed.
+    pub fn share_inputs(&self) -> std::io::Result<()> {
+        crate::scratch::share(&self.scratch_dir)
     }
 }
 

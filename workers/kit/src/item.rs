@@ -140,12 +140,24 @@ fn read(path: &Path) -> Result<Vec<u8>, JobError> {
     match read {
         Ok(_) => Ok(json),
         Err(error) => {
-            let (code, reason) = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (exit::NO_INPUT, "ItemFileMissing"),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => (exit::CONFIG, "ItemFileUnreadable"),
-                _ => (exit::IO, "ItemFileUnreadable"),
+            let (code, reason, hint) = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (
+                    exit::NO_INPUT,
+                    "ItemFileMissing",
+                    "; WORK_ITEM_FILE, or --work-item-file, must name a file that is there when the worker starts: is its volume \
+                     mounted, and under this path?",
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    (exit::CONFIG, "ItemFileUnreadable", "; let the user that the worker runs as read it")
+                }
+                io::ErrorKind::IsADirectory => (
+                    exit::CONFIG,
+                    "ItemFileUnreadable",
+                    "; WORK_ITEM_FILE, or --work-item-file, must name the file in it",
+                ),
+                _ => (exit::IO, "ItemFileUnreadable", ""),
             };
-            Err(JobError::new(code, reason, format!("cannot read the item file {}: {error}", path.display())))
+            Err(JobError::new(code, reason, format!("cannot read the item file {}: {error}{hint}", path.display())))
         }
     }
 }

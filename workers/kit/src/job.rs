@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use contract::exit;
+
 use crate::Context;
 
 /// What one kind of worker does with one item.
@@ -36,6 +38,25 @@ impl JobError {
         Self { code, reason, message: message.into(), command_code: None }
     }
 
+    /// The same of a command that ended with `code`, or by `signal`: 1–63 stay as they are, 64 and above are 1, a signal is
+    /// 128 + n; what `--permanent-exit` names becomes 65.
+    pub fn of_command(
+        code: Option<i32>,
+        signal: Option<i32>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        let own = match (code, signal) {
+            (Some(code), _) => {
+                u8::try_from(code).ok().filter(|code| *code <= exit::USER_MAX).unwrap_or(exit::USER_OTHER)
+            }
+            (None, signal) => {
+                u8::try_from(signal.unwrap_or_default()).unwrap_or_default().saturating_add(exit::SIGNAL_BASE)
+            }
+        };
+        Self { command_code: code, ..Self::new(own, reason, message) }
+    }
+
     /// What the worker exits with.
     pub fn code(&self) -> u8 {
         self.code
@@ -46,11 +67,6 @@ impl JobError {
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message.push_str("; ");
         self.message.push_str(hint);
-        self
-    }
-
-    pub(crate) fn with_command_code(mut self, code: i32) -> Self {
-        self.command_code = Some(code);
         self
     }
 }

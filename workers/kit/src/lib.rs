@@ -26,3 +26,4 @@ pub use job::{Job, JobError};
 pub use life::main;
 pub use process::Limits;
 pub use progress::Progress;
+pub use scratch::RUN_VARIABLE;

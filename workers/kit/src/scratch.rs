@@ -4,9 +4,9 @@
 //! the value of [`RUN_VARIABLE`] in the environment of every command of the run, so that what a killed worker has left
 //! running is found and ended together with its files.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::JobError;
 
 /// By which every descendant of a run is known.
-pub(crate) const RUN_VARIABLE: &str = "LONGSHORE_RUN";
+pub const RUN_VARIABLE: &str = "LONGSHORE_RUN";
 const PREFIX: &str = "longshore.";
 const SUFFIX: &str = ".lock";
 /// How long what a killed worker has left running may take to end.
@@ -100,6 +100,29 @@ impl Scratch {
     pub(crate) fn result(&self) -> PathBuf {
         self.path.join("result.json")
     }
+}
+
+/// Lets every user read what was fetched into the scratch directory that `temporary` belongs to, and nothing else of it.
+pub(crate) fn share(temporary: &Path) -> io::Result<()> {
+    let Some(root) = temporary.parent() else { return Ok(()) };
+    fs::set_permissions(root, Permissions::from_mode(0o711))?;
+    for dir in ["in", "fetched"] {
+        readable(&root.join(dir))?;
+    }
+    Ok(())
+}
+
+fn readable(path: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if found.is_dir() {
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        for entry in fs::read_dir(path)? {
+            readable(&entry?.path())?;
+        }
+    } else if found.is_file() {
+        fs::set_permissions(path, Permissions::from_mode(found.mode() & 0o777 | 0o444))?;
+    }
+    Ok(())
 }
 
 impl Drop for Scratch {

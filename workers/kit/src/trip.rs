@@ -83,6 +83,8 @@ pub(crate) async fn run<J: Job>(
     };
     let ran = job.run(&mut context).await;
     account.command = std::mem::take(&mut context.runner.last);
+    // Also of a failure: what a command found out before it failed is for those who read the report.
+    account.result = result(&context.result_file);
     if let Err(error) = ran {
         // What a command makes of a file that is replaced under it says nothing of the item: it may look corrupt.
         let look = async { tokio::time::timeout(PATIENCE, inputs.verify()).await.unwrap_or(Ok(())) };
@@ -91,7 +93,6 @@ pub(crate) async fn run<J: Job>(
         }
         return Err(verdict::job(error, &args.permanent_exit, &[&context.scratch_dir, &context.output_dir]));
     }
-    account.result = result(&context.result_file);
     let draft = Draft { result: account.result.clone(), allow_empty: args.allow_empty };
     commit(leavings, draft, inputs, &setup.shutdown).await
 }
