@@ -1,6 +1,6 @@
 //! A bucket as tests of programs see it: blocking, by a client that is none of ours.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -18,6 +18,7 @@ use crate::S3Server;
 pub struct Bucket {
     runtime: Runtime,
     client: Client,
+    signer: Client,
     name: String,
 }
 
@@ -30,7 +31,7 @@ impl Bucket {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (client, name) = runtime.block_on(async { (server.client(), server.bucket().await) });
-        Self { runtime, client, name }
+        Self { runtime, signer: client.clone(), client, name }
     }
 
     /// The bucket's name.
@@ -108,9 +109,30 @@ impl Bucket {
 
     /// A URL by which anybody reads the object, for so long.
     pub fn presign_get(&self, key: &str, life: Duration) -> String {
-        let config = PresigningConfig::expires_in(life).expect("a life that can be signed");
-        let signed = self.client.get_object().bucket(&self.name).key(key).presigned(config);
+        let signed = self.signer.get_object().bucket(&self.name).key(key).presigned(lasting(life));
         self.runtime.block_on(signed).expect("signed").uri().to_owned()
+    }
+
+    /// A URL by which anybody writes the object, for so long.
+    pub fn presign_put(&self, key: &str, life: Duration) -> String {
+        self.presign_put_with(key, lasting(life))
+    }
+
+    /// As [`presign_put`](Self::presign_put) two hours ago, when it was good for one.
+    pub fn presign_put_expired(&self, key: &str) -> String {
+        let hour = Duration::from_secs(3600);
+        let long_ago = PresigningConfig::builder().start_time(SystemTime::now() - 2 * hour).expires_in(hour).build();
+        self.presign_put_with(key, long_ago.expect("a life that can be signed"))
+    }
+
+    fn presign_put_with(&self, key: &str, config: PresigningConfig) -> String {
+        let signed = self.signer.put_object().bucket(&self.name).key(key).presigned(config);
+        self.runtime.block_on(signed).expect("signed").uri().to_owned()
+    }
+
+    /// From now on the URLs that are signed lead to `url`: a proxy before the server, since a signature holds for one host.
+    pub fn sign_for(&mut self, url: &str) {
+        self.signer = Client::from_conf(self.client.config().to_builder().endpoint_url(url).build());
     }
 
     /// Writes an object, and gives the data of the item that stands for it.
@@ -136,4 +158,8 @@ impl Bucket {
         }
         Some(marker)
     }
+}
+
+fn lasting(life: Duration) -> PresigningConfig {
+    PresigningConfig::expires_in(life).expect("a life that can be signed")
 }
