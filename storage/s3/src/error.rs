@@ -189,13 +189,15 @@ const NAMING: [&str; 4] = ["KeyTooLongError", "InvalidURI", "InvalidObjectName",
 
 /// What has to be allowed, to do this.
 fn right(doing: &str) -> Option<&'static str> {
-    const RIGHTS: [(&str, &str); 11] = [
+    const RIGHTS: [(&str, &str); 13] = [
         ("list the uploads ", "s3:ListBucketMultipartUploads on the bucket"),
         ("list versions ", "s3:ListBucketVersions on the bucket"),
         ("list ", "s3:ListBucket on the bucket"),
         ("ask whether ", "s3:GetBucketVersioning on the bucket"),
         ("look at ", "s3:GetObject on it"),
+        ("fetch ", "s3:GetObject on it"),
         ("read the tags ", "s3:GetObjectTagging on it"),
+        ("read ", "s3:GetObject on it"),
         ("tag ", "s3:PutObjectTagging on it"),
         ("write ", "s3:PutObject on it"),
         ("delete ", "s3:DeleteObject on it"),
