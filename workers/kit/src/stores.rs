@@ -1,6 +1,6 @@
 //! The stores a worker reaches: files always, `s3:` and `https:` where the build has the feature `s3`.
 
-use storage::{Allowed, Error, Outputs};
+use storage::{Allowed, Error, Outputs, Uri};
 
 use crate::{JobError, WorkerArgs, verdict};
 
@@ -16,8 +16,9 @@ pub(crate) fn open(args: &WorkerArgs) -> Result<(Allowed, Box<dyn Outputs>), Job
     let stores = args.remote.stores(&args.output.root)?;
     #[cfg(not(feature = "s3"))]
     let stores = storage::Stores::default();
-    let allowed = stores.allow(&args.allow_input).map_err(unreachable)?;
-    let outputs = stores.outputs(&args.output.root).map_err(unreachable)?;
+    let root = &args.output.root;
+    let allowed = stores.allow(&args.allow_input).map_err(|error| unreachable(error, &args.allow_input))?;
+    let outputs = stores.outputs(root).map_err(|error| unreachable(error, std::slice::from_ref(root)))?;
     Ok((allowed, outputs))
 }
 
@@ -36,8 +37,10 @@ pub(crate) async fn identity(args: &WorkerArgs) -> Result<Option<String>, Error>
 }
 
 /// A scheme that has no store here may have one in another build.
-fn unreachable(error: Error) -> JobError {
-    let lacks_store = cfg!(not(feature = "s3")) && matches!(error, Error::Unsupported(_));
+fn unreachable(error: Error, roots: &[Uri]) -> JobError {
+    let is_remote = |root: &Uri| matches!(root.scheme(), "s3" | "https" | "http");
+    let lacks_store =
+        cfg!(not(feature = "s3")) && matches!(error, Error::Unsupported(_)) && roots.iter().any(is_remote);
     let error = verdict::storage(error);
     if lacks_store {
         error.with_hint("builds with the feature s3, which cargo build makes by default, reach s3: and https: too")
@@ -103,6 +106,58 @@ mod remote {
         fn s3(&self) -> S3 {
             let patience = Patience { total: self.s3_patience, ..Patience::WORKER };
             S3::new(self.s3.clone(), self.transfer.clone()).with_patience(patience)
+        }
+    }
+}
+
+/// Of a build that has files alone, as `make demo` makes it. `cargo test -p worker-kit` is one; that of the workspace is none.
+#[cfg(all(test, not(feature = "s3")))]
+mod tests {
+    use clap::Parser;
+    use contract::exit;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        worker: WorkerArgs,
+    }
+
+    fn opened(allow_input: &str, output: &str) -> Result<(), JobError> {
+        let flags = Flags::try_parse_from(["worker", "--allow-input", allow_input, "--output", output]);
+        open(&flags.expect("flags that every build has").worker).map(drop)
+    }
+
+    #[test]
+    fn what_a_build_without_s3_cannot_reach_is_78_and_it_says_which_can() {
+        opened("/in/", "/out/{key}/").expect("files are always reached");
+        for (allow_input, output, names) in [
+            ("s3://videos/", "/out/{key}/", "s3://videos/"),
+            ("https://h.test/videos/", "/out/{key}/", "https://h.test/videos/"),
+            ("/in/", "s3://results/faces/{key}/", "s3://results/faces/"),
+            ("/in/", "https://h.test/results/{key}/", "https://h.test/results/"),
+        ] {
+            let error = opened(allow_input, output).expect_err(names);
+            assert_eq!((error.code, error.reason), (exit::CONFIG, "Unsupported"), "{names}");
+            for says in [names, "file: only", "the feature s3", "cargo build"] {
+                assert!(error.message.contains(says), "{says:?} is not in {:?}", error.message);
+            }
+        }
+        // What no build reaches is promised of none.
+        let error = opened("gs://videos/", "/out/{key}/").expect_err("no store of ours");
+        assert_eq!(error.code, exit::CONFIG);
+        assert!(!error.message.contains("feature s3"), "{}", error.message);
+    }
+
+    #[test]
+    fn flags_of_stores_beyond_this_machine_are_none() {
+        for flag in
+            ["--s3-endpoint-url=http://h.test", "--publish=in-place", "--https-timeout=1h", "--transfer-memory=1MiB"]
+        {
+            let flags = ["worker", "--output", "/out/{key}/", flag];
+            let error = Flags::try_parse_from(flags).map(|_| ()).expect_err(flag);
+            assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument, "{flag}");
         }
     }
 }
