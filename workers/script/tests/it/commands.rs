@@ -217,6 +217,10 @@ fn an_ordinary_user_is_enough_and_gets_rid_of_what_took_its_own_rights_away() {
     fs::set_permissions(world.path("in/a"), fs::Permissions::from_mode(0o000)).expect("changed");
     let worker = world.worker(&item, WRITE).args(["--revision", "1"]);
     worker.under_user(NOBODY).run().expect_saying(77, "Forbidden", &["in/a", "may not be read by this user"]);
+
+    fs::set_permissions(&item, fs::Permissions::from_mode(0o000)).expect("changed");
+    let unreadable = world.worker(&item, WRITE).under_user(NOBODY).run();
+    unreadable.expect_saying(78, "ItemFileUnreadable", &["items/", "let the user that the worker runs as read it"]);
 }
 
 #[test]

@@ -29,8 +29,10 @@ fn bad_item_files() {
     let whole = "must be a JSON object of at most 1 MiB with a \"uri\"";
     world.worker(&world.item_file("{}"), NEVER).run().expect_saying(65, "BadItem", &[whole, "items/"]);
 
-    world.worker(&world.path("absent.json"), NEVER).run().expect_saying(66, "ItemFileMissing", &["absent.json"]);
-    world.worker(&world.path("in"), NEVER).run().expect_saying(78, "ItemFileUnreadable", &["/in"]);
+    let absent = world.worker(&world.path("absent.json"), NEVER).run();
+    absent.expect_saying(66, "ItemFileMissing", &["absent.json", "WORK_ITEM_FILE", "mounted"]);
+    let directory = world.worker(&world.path("in"), NEVER).run();
+    directory.expect_saying(78, "ItemFileUnreadable", &["/in", "WORK_ITEM_FILE", "the file in it"]);
     let unset = world.worker(&world.path("x"), NEVER).env_remove("WORK_ITEM_FILE").run();
     unset.expect_saying(78, "NoItemFile", &["WORK_ITEM_FILE", "--work-item-file"]);
     let empty = world.worker(&world.path("x"), NEVER).env("WORK_ITEM_FILE", "").run();

@@ -13,8 +13,8 @@ const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/copy"; cp "$INPUT_FILE" "$OU
 /// A file system without RENAME_EXCHANGE.
 const NO_EXCHANGE: &str = "worker.exchange.before=fail";
 
-/// The fault points of the worker, read from the sources it is made of.
-fn points() -> BTreeSet<String> {
+/// The fault points in the sources below these folders.
+pub(crate) fn points(dirs: &[&str]) -> BTreeSet<String> {
     fn scan(dir: &Path, into: &mut BTreeSet<String>) {
         for entry in fs::read_dir(dir).expect("sources").flatten() {
             if entry.path().is_dir() {
@@ -27,11 +27,14 @@ fn points() -> BTreeSet<String> {
         }
     }
     let mut found = BTreeSet::new();
-    for dir in ["../kit/src", "../../storage/src"] {
+    for dir in dirs {
         scan(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut found);
     }
     found
 }
+
+/// Those of a worker whose output goes to a file system.
+const OF_FILES: [&str; 2] = ["../kit/src", "../../storage/src"];
 
 /// What went before the run that is killed.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +92,7 @@ fn survive(point: &str, before: Before, exchange: bool) -> bool {
 
 #[test]
 fn killed_anywhere_the_next_run_ends_well() {
-    let points = points();
+    let points = points(&OF_FILES);
     assert!(points.len() > 20, "only {points:?} were found in the sources");
     let mut runs = Vec::new();
     for point in &points {
@@ -127,7 +130,7 @@ fn killed_anywhere_the_next_run_ends_well() {
 
 #[test]
 fn failing_anywhere_a_worker_clears_up_after_itself() {
-    for point in points() {
+    for point in points(&OF_FILES) {
         for (before, exchange) in [(Before::Nothing, true), (Before::Older, true), (Before::Older, false)] {
             let world = World::new();
             let item = prepare(&world, before);

@@ -1,9 +1,11 @@
 //! Objects in and objects out, with real stores.
 
 mod codes;
+mod identities;
 mod kills;
 mod needs_mount;
 mod paths;
 mod races;
 mod remote;
+mod signed;
 mod trouble;

@@ -81,13 +81,10 @@ fn what_may_not_be_read_or_written_is_77() {
     // Without an identity; and with one that may only read.
     let anonymous = || remote.worker(item.clone(), COPY).arg("--s3-no-sign-request").run();
     anonymous().expect(77, "Forbidden");
-    allow(
-        &remote,
-        &json!([{"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"],
+    remote.allow(&json!([{"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:GetObject"],
         "Resource": [format!("arn:aws:s3:::{}/*", remote.bucket.name())]},
         {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": ["s3:ListBucket"],
-        "Resource": [format!("arn:aws:s3:::{}", remote.bucket.name())]}]),
-    );
+        "Resource": [format!("arn:aws:s3:::{}", remote.bucket.name())]}]));
     let ended = anonymous();
     ended.expect_saying(77, "Forbidden", &["out/a"]);
     assert!(ended.stderr.contains("cannot keep the report"), "{}", ended.stderr);
@@ -96,14 +93,6 @@ fn what_may_not_be_read_or_written_is_77() {
     let wrong = remote.worker(item, NEVER).env("AWS_SECRET_ACCESS_KEY", "wrong").run();
     assert!(matches!(wrong.code, Some(77 | 78)), "{:?} {}", wrong.code, wrong.stderr);
     remote.assert_clean();
-}
-
-/// Gives everybody these rights.
-fn allow(remote: &Remote, statements: &serde_json::Value) {
-    let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    remote.bucket.with(async |client| {
-        client.put_bucket_policy().bucket(remote.bucket.name()).policy(policy).send().await.expect("a policy");
-    });
 }
 
 #[test]

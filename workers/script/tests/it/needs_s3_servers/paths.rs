@@ -63,13 +63,6 @@ fn from_a_file_to_s3_and_from_s3_to_a_file() {
     remote.assert_clean();
 }
 
-/// May read URLs of the server, which listens where no URL of an item may lead without being told.
-fn with_urls(remote: &Remote, worker: Worker) -> Worker {
-    let url = remote.env.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").map(|(_, url)| url.clone());
-    let root = format!("{}/{}/", url.expect("an endpoint"), remote.bucket.name());
-    worker.args(["--allow-input", &root, "--https-allow-http", "--https-allow-private", "127.0.0.1"])
-}
-
 #[test]
 fn a_presigned_worker_needs_no_credentials() {
     let remote = Remote::on_minio();
@@ -80,11 +73,11 @@ fn a_presigned_worker_needs_no_credentials() {
     let to_file = |worker: Worker| worker.arg("--output").arg(remote.world.path("out/{key}/")).script(script.clone());
 
     // Where only URLs are allowed, nothing else is tried.
-    with_urls(&remote, to_file(remote.world.bare(&item))).run().expect(0, "Published");
+    remote.with_urls(to_file(remote.world.bare(&item))).run().expect(0, "Published");
     assert_eq!(fs::read_to_string(remote.world.path("out/d/a b.txt/copy")).expect("is there"), "signed for");
 
     // Where both are, and there are no credentials for the one.
-    let mut bare = with_urls(&remote, to_file(remote.bare(item.clone()).args(["--revision", "1"])));
+    let mut bare = remote.with_urls(to_file(remote.bare(item.clone()).args(["--revision", "1"])));
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         bare = bare.env_remove(name);
     }
@@ -93,7 +86,7 @@ fn a_presigned_worker_needs_no_credentials() {
     assert!(ended.stderr.contains("trying its next place"), "{}", ended.stderr);
 
     // With credentials, the one.
-    let ended = with_urls(&remote, to_file(remote.bare(item).args(["--revision", "2"]))).run();
+    let ended = remote.with_urls(to_file(remote.bare(item).args(["--revision", "2"]))).run();
     ended.expect(0, "Published");
     assert!(!ended.stderr.contains("trying its next place"), "{}", ended.stderr);
     remote.assert_clean();
@@ -106,7 +99,7 @@ fn from_a_url_to_s3() {
     data["url"] = json!(remote.bucket.presign_get("in/a", Duration::from_secs(300)));
     data.as_object_mut().expect("it is one").remove("uri");
     let item = remote.world.item_file(data.to_string());
-    with_urls(&remote, remote.worker(item, COPY)).run().expect(0, "Published");
+    remote.with_urls(remote.worker(item, COPY)).run().expect(0, "Published");
     assert_eq!(remote.read("a", "copy"), "signed for");
     remote.assert_clean();
 }
@@ -119,7 +112,7 @@ fn an_expired_url_is_75_and_never_77() {
     data["urlExpires"] = json!("2020-01-01T00:00:00Z");
     data.as_object_mut().expect("it is one").remove("uri");
     let item = remote.world.item_file(data.to_string());
-    let ended = || with_urls(&remote, remote.worker(item.clone(), NEVER)).run();
+    let ended = || remote.with_urls(remote.worker(item.clone(), NEVER)).run();
     // The store's clock is the one that counts: an item that only says so is tried.
     crate::world::until("the URL has expired", || ended().code == Some(75));
     ended().expect_saying(75, "UrlExpired", &["in/a"]);

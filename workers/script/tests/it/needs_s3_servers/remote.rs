@@ -56,6 +56,34 @@ impl Remote {
         self.bare(item).arg("--output").arg(format!("{}{{key}}/", self.bucket.uri("out/"))).script(script)
     }
 
+    /// May read URLs of the server, which listens where no URL of an item may lead without being told.
+    pub(super) fn with_urls(&self, worker: Worker) -> Worker {
+        let worker = worker.arg("--allow-input").arg(self.url(""));
+        worker.args(["--https-allow-http", "--https-allow-private", "127.0.0.1"])
+    }
+
+    /// From now on its workers reach the store at `url`, such as a proxy before it, and the URLs it signs lead there.
+    pub(super) fn lead_to(&mut self, url: &str) {
+        self.env.retain(|(name, _)| name != "AWS_ENDPOINT_URL");
+        self.env.push(("AWS_ENDPOINT_URL".to_owned(), url.to_owned()));
+        self.bucket.sign_for(url);
+    }
+
+    /// Gives everybody these rights.
+    pub(super) fn allow(&self, statements: &Value) {
+        let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        self.bucket.with(async |client| {
+            client.put_bucket_policy().bucket(self.bucket.name()).policy(policy).send().await.expect("a policy");
+        });
+    }
+
+    /// A key of the bucket as a URL, without a signature.
+    pub(super) fn url(&self, key: &str) -> String {
+        let endpoint = self.env.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").map(|(_, url)| url.as_str());
+        let key = contract::item::encode_path(key.as_bytes());
+        format!("{}/{}/{key}", endpoint.expect("an endpoint"), self.bucket.name())
+    }
+
     pub(super) fn published(&self, key: &str) -> Marker {
         self.bucket.published(&format!("out/{key}")).unwrap_or_else(|| panic!("nothing is published for {key:?}"))
     }

@@ -20,9 +20,8 @@ pub(super) fn proxy(server: &S3Server) -> Proxy {
 
 impl Remote {
     /// From now on its workers go through the proxy.
-    fn through(mut self, proxy: &Proxy) -> Self {
-        self.env.retain(|(name, _)| name != "AWS_ENDPOINT_URL");
-        self.env.push(("AWS_ENDPOINT_URL".to_owned(), proxy.url()));
+    pub(super) fn through(mut self, proxy: &Proxy) -> Self {
+        self.lead_to(&proxy.url());
         self
     }
 }
@@ -32,11 +31,11 @@ fn is_report(seen: &Seen) -> bool {
 }
 
 /// Something of the output, as it is uploaded.
-fn is_output(seen: &Seen) -> bool {
+pub(super) fn is_output(seen: &Seen) -> bool {
     matches!(seen.method.as_str(), "PUT" | "POST") && seen.path.contains("/out/")
 }
 
-fn is_input(seen: &Seen) -> bool {
+pub(super) fn is_input(seen: &Seen) -> bool {
     seen.method == "GET" && seen.path.contains("/in/")
 }
 
@@ -195,7 +194,7 @@ fn told_to_stop_while_it_publishes_a_worker_that_has_time_finishes() {
 }
 
 /// What befalls a server at which a worker is in the middle of something.
-fn outlived(of: fn(&Seen) -> bool, befall: impl FnOnce(&mut S3Server)) {
+fn outlived(of: fn(&Seen) -> bool, befall: fn(&mut S3Server, &Proxy)) {
     let mut server = S3Server::minio();
     let proxy = proxy(&server);
     let remote = Remote::on(&server).through(&proxy);
@@ -207,7 +206,7 @@ fn outlived(of: fn(&Seen) -> bool, befall: impl FnOnce(&mut S3Server)) {
     until("it is in the middle", || count(&proxy, of) >= 1);
     // What was held goes on and meets what has befallen.
     let released = std::thread::spawn(move || drop(go));
-    befall(&mut server);
+    befall(&mut server, &proxy);
     released.join().expect("it does");
     let ended = Running::wait(worker);
     ended.expect(0, "Published");
@@ -216,34 +215,28 @@ fn outlived(of: fn(&Seen) -> bool, befall: impl FnOnce(&mut S3Server)) {
     remote.assert_clean();
 }
 
-/// As long as the issue says.
-const AWAY: Duration = Duration::from_secs(30);
-
-fn pause(server: &mut S3Server) {
+/// For half a minute nobody answers and nobody refuses, so that only time tells that something is wrong.
+fn pause(server: &mut S3Server, _: &Proxy) {
     server.pause();
-    std::thread::sleep(AWAY);
+    std::thread::sleep(Duration::from_secs(30));
     server.resume();
 }
 
-fn kill(server: &mut S3Server) {
+/// It comes back when the worker has been refused, has waited and asked again, several times.
+fn kill(server: &mut S3Server, proxy: &Proxy) {
     server.kill();
-    std::thread::sleep(Duration::from_secs(10));
+    let before = proxy.seen().len();
+    until("the worker has asked again and again", || proxy.seen().len() >= before + 8);
     server.restart();
 }
 
 #[test]
-fn a_server_that_stops_for_half_a_minute_is_outlived() {
+fn a_server_that_stops_for_half_a_minute_or_is_killed_and_comes_back_is_outlived() {
     std::thread::scope(|scope| {
-        scope.spawn(|| outlived(is_input, pause));
-        scope.spawn(|| outlived(is_output, pause));
-    });
-}
-
-#[test]
-fn a_server_that_is_killed_and_comes_back_is_outlived() {
-    std::thread::scope(|scope| {
-        scope.spawn(|| outlived(is_input, kill));
-        scope.spawn(|| outlived(is_output, kill));
+        for of in [is_input, is_output] {
+            scope.spawn(move || outlived(of, pause));
+            scope.spawn(move || outlived(of, kill));
+        }
     });
 }
 
