@@ -168,28 +168,20 @@ impl Source {
         carried: Carried,
     ) -> Result<Fetched, Error> {
         // As few requests as keep half of the connections busy: more of them cost the store and us more than they bring.
-        let at_once = self.bucket.s3().limits().requests().div_ceil(2) as u64;
+        let limits = self.bucket.s3().limits();
+        let at_once = limits.requests().div_ceil(2) as u64;
         let part = part_size(size).max(size.div_ceil(at_once)).min(part_size(size).max(RANGE));
-        let mut running: JoinSet<Result<(u64, Crc64), Error>> = JoinSet::new();
-        for begin in (start..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)) {
+        let begins = (start..size).step_by(usize::try_from(part).unwrap_or(usize::MAX));
+        // Dropping the set ends what is under way.
+        let mut running = JoinSet::new();
+        let ranges = limits.carry(memory(part), begins, &mut running, |begin| {
             let range = begin..size.min(begin + part);
             let (this, writer, carried) = (self.clone(), partial.writer(), carried.clone());
-            running.spawn(async move {
-                let _slot = this.bucket.s3().limits().slot(memory(part)).await;
-                Ok((begin, this.range(range, Some(size), None, &writer, &carried).await?))
-            });
-        }
-        let ranges = async {
-            let mut crcs = vec![(0, front)];
-            while let Some(ended) = running.join_next().await {
-                // Dropping the set ends the others.
-                crcs.push(ended.expect("a range does not panic")?);
-            }
-            Ok(crcs)
-        };
+            async move { Ok((begin, this.range(range, Some(size), None, &writer, &carried).await?)) }
+        });
         let (mut crcs, (head, etag_is_md5)) = futures_util::future::try_join(ranges, self.head(size)).await?;
         crcs.sort_unstable_by_key(|(begin, _)| *begin);
-        let crc = crcs.into_iter().fold(Crc64::default(), |all, (_, next)| all.then(next));
+        let crc = crcs.into_iter().fold(front, |all, (_, next)| all.then(next));
         let proof = Proof::of(&head, etag_is_md5);
         partial.finish(self.uri(), proof, crc).await?;
         carried.keep();

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use storage::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::TransferArgs;
 
@@ -58,6 +60,45 @@ impl Limits {
         Slot { _request: request, _memory: memory }
     }
 
+    /// Carries the parts of a transfer in `running`, each of which needs `bytes` of memory. What carries a part is made when its slot
+    /// is there, so that ten thousand parts take no more memory and tasks than as many as there may be requests.
+    ///
+    /// # Errors
+    /// The first of a part; the others still are in `running` then.
+    pub(crate) async fn carry<P, T, F>(
+        &self,
+        bytes: u64,
+        parts: impl Iterator<Item = P> + Send,
+        running: &mut JoinSet<Result<T, Error>>,
+        each: impl Fn(P) -> F + Send,
+    ) -> Result<Vec<T>, Error>
+    where
+        P: Send,
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let mut done = Vec::new();
+        for part in parts {
+            // Its place in the queue is kept while others end.
+            let mut slot = std::pin::pin!(self.slot(bytes));
+            let slot = loop {
+                tokio::select! {
+                    slot = &mut slot => break slot,
+                    Some(ended) = running.join_next() => done.push(of_part(ended)?),
+                }
+            };
+            let carrying = each(part);
+            running.spawn(async move {
+                let _slot = slot;
+                carrying.await
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            done.push(of_part(ended)?);
+        }
+        Ok(done)
+    }
+
     /// How many requests there may be at once.
     pub(crate) fn requests(&self) -> usize {
         self.most_requests
@@ -95,6 +136,10 @@ impl Limits {
     pub(crate) async fn idle(&self) {
         let _ = self.unfinished.subscribe().wait_for(|count| *count == 0).await;
     }
+}
+
+fn of_part<T>(ended: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    ended.expect("a part does not panic, and nobody aborts it while it is waited for")
 }
 
 /// Something that goes on by itself, until this is dropped.
@@ -151,6 +196,7 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use bytesize::ByteSize;
@@ -176,6 +222,34 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(1), limits.slot(1)).await.is_err());
         drop(all);
         limits.slot(1).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_slot_is_not_made_yet() {
+        let limits = Limits::new(&TransferArgs { transfer_memory: ByteSize::mib(16), transfer_concurrency: 3 });
+        let (made, mut running) = (AtomicUsize::new(0), JoinSet::new());
+        let each = |part| {
+            made.fetch_add(1, Ordering::Relaxed);
+            async move { if part < 100 { Ok(part) } else { std::future::pending().await } }
+        };
+        let carried = limits.carry(1, 0..10_000, &mut running, each);
+        let ended = tokio::time::timeout(Duration::from_secs(1), carried).await;
+        assert!(ended.is_err(), "the hundredth never ends");
+        assert_eq!((made.into_inner(), running.len()), (103, 3), "a hundred have ended, three are under way");
+    }
+
+    #[tokio::test]
+    async fn the_first_part_that_fails_ends_all() {
+        let limits = Limits::new(&TransferArgs { transfer_memory: ByteSize::mib(16), transfer_concurrency: 3 });
+        let mut running = JoinSet::new();
+        let each = |part| async move {
+            match part {
+                2 => Err(Error::Busy("no".to_owned())),
+                _ => std::future::pending::<Result<(), _>>().await,
+            }
+        };
+        let ended = limits.carry(1, 0..10_000, &mut running, each).await;
+        assert!(matches!(ended, Err(Error::Busy(_))), "{ended:?}");
     }
 
     #[test]

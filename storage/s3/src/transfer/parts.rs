@@ -1,5 +1,6 @@
 //! An upload in parts: they are sent at once, completed on a condition, and aborted on every way that does not end there.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tracing::warn;
 
 use super::limits::BUFFER;
 use super::local::Local;
+use super::meter::Count;
 use super::tries::Tries;
 use super::upload::{Sending, is_about_checksums, is_spoilt};
 use super::{Meter, part_size};
@@ -90,53 +92,15 @@ impl OpenUpload {
     }
 
     async fn parts(&mut self, local: &Arc<Local>, size: u64, meter: &Meter) -> Result<Vec<CompletedPart>, Error> {
-        let part = part_size(size);
-        for (number, start) in (1..).zip((0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX))) {
-            let (sending, id, local, count) =
-                (self.sending.clone(), Arc::clone(&self.id), Arc::clone(local), meter.count());
-            let (range, checksums) = (start..size.min(start + part), self.checksums);
-            self.running.spawn(async move {
-                let limits = sending.bucket.s3().limits();
-                let _slot = limits.slot(MEMORY).await;
-                let crc = local.digest.crc64_of(range.start, range.end - range.start).base64();
-                let mut tries = Tries::default();
-                loop {
-                    let body = local.part(range.clone(), limits.buffers(), &count);
-                    let request = sending.bucket.s3().client().await?.upload_part();
-                    let request = request
-                        .bucket(sending.bucket.name())
-                        .key(&*sending.key)
-                        .upload_id(&*id)
-                        .part_number(number)
-                        .content_length(i64::try_from(range.end - range.start).unwrap_or(i64::MAX))
-                        .set_checksum_crc64_nvme(checksums.then(|| crc.clone()))
-                        .body(ByteStream::new(body))
-                        .customize()
-                        .disable_payload_signing();
-                    match request.send().await.map_err(Refusal::from) {
-                        Ok(sent) => {
-                            return Ok(CompletedPart::builder()
-                                .part_number(number)
-                                .set_e_tag(sent.e_tag().map(str::to_owned))
-                                .set_checksum_crc64_nvme(checksums.then_some(crc))
-                                .build());
-                        }
-                        Err(refusal) => {
-                            // A body that cannot be what was announced is not worth another try.
-                            local.is_unchanged()?;
-                            if !is_spoilt(&refusal) {
-                                return Err(sending.refused(refusal));
-                            }
-                            tries.endure(sending.spoilt(refusal)).await?;
-                        }
-                    }
-                }
-            });
-        }
-        let mut parts = Vec::with_capacity(self.running.len());
-        while let Some(ended) = self.running.join_next().await {
-            parts.push(ended.expect("a part does not panic")?);
-        }
+        let (part, limits) = (part_size(size), Arc::clone(self.sending.bucket.s3().limits()));
+        let starts = (1..).zip((0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)));
+        let (sending, id, checksums) = (&self.sending, &self.id, self.checksums);
+        let sent = limits.carry(MEMORY, starts, &mut self.running, |(number, start)| {
+            let range = start..size.min(start + part);
+            let part = Part { sending: sending.clone(), id: Arc::clone(id), checksums, number, range };
+            part.send(Arc::clone(local), meter.count())
+        });
+        let mut parts = sent.await?;
         parts.sort_unstable_by_key(CompletedPart::part_number);
         Ok(parts)
     }
@@ -205,6 +169,55 @@ impl OpenUpload {
                 warn!(%error, upload = &*id, "an upload in parts is left open");
             }
         })
+    }
+}
+
+/// One part of an upload.
+struct Part {
+    sending: Sending,
+    id: Arc<str>,
+    checksums: bool,
+    number: i32,
+    range: Range<u64>,
+}
+
+impl Part {
+    async fn send(self, local: Arc<Local>, count: Arc<Count>) -> Result<CompletedPart, Error> {
+        let Self { sending, id, checksums, number, range } = self;
+        let limits = sending.bucket.s3().limits();
+        let crc = local.digest.crc64_of(range.start, range.end - range.start).base64();
+        let mut tries = Tries::default();
+        loop {
+            let body = local.part(range.clone(), limits.buffers(), &count);
+            let request = sending.bucket.s3().client().await?.upload_part();
+            let request = request
+                .bucket(sending.bucket.name())
+                .key(&*sending.key)
+                .upload_id(&*id)
+                .part_number(number)
+                .content_length(i64::try_from(range.end - range.start).unwrap_or(i64::MAX))
+                .set_checksum_crc64_nvme(checksums.then(|| crc.clone()))
+                .body(ByteStream::new(body))
+                .customize()
+                .disable_payload_signing();
+            match request.send().await.map_err(Refusal::from) {
+                Ok(sent) => {
+                    return Ok(CompletedPart::builder()
+                        .part_number(number)
+                        .set_e_tag(sent.e_tag().map(str::to_owned))
+                        .set_checksum_crc64_nvme(checksums.then_some(crc))
+                        .build());
+                }
+                Err(refusal) => {
+                    // A body that cannot be what was announced is not worth another try.
+                    local.is_unchanged()?;
+                    if !is_spoilt(&refusal) {
+                        return Err(sending.refused(refusal));
+                    }
+                    tries.endure(sending.spoilt(refusal)).await?;
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! On MinIO and the Versity gateway.
 
 mod fetch;
+mod huge;
 mod memory;
 mod needs_mount;
 mod upload;
