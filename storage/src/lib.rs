@@ -4,6 +4,7 @@ mod error;
 mod file;
 mod place;
 mod store;
+mod turns;
 mod uri;
 
 pub use error::Error;
@@ -11,6 +12,7 @@ pub use file::{FileStore, measure, output_files};
 pub use place::{InvalidPlace, Place};
 pub use store::{
     Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Regard, Standing, Store,
-    Stores, Verify,
+    Stores, Verify, marker_json,
 };
+pub use turns::in_turn;
 pub use uri::{InvalidUri, Uri};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Component, Path};
 use std::pin::Pin;
 
-use contract::marker::MarkedItem;
-use contract::{Key, MARKER_FILE, Marker};
+use contract::marker::{ApiV1, MarkedItem, MarkerKind, Output};
+use contract::{Key, MARKER_FILE, Marker, Timestamp};
 
 use crate::{Error, FileStore, Place, Uri};
 
@@ -175,6 +175,27 @@ impl Claim {
         let same = marker.revision == self.revision && marker.item.version == self.item.version;
         Ok(if same { Regard::Same } else { Regard::Older })
     }
+
+    /// The marker of an output of these files, committed now by this claim's attempt.
+    pub fn marker(&self, outputs: Vec<Output>, result: Option<serde_json::Value>) -> Marker {
+        Marker {
+            kind: MarkerKind::Success,
+            api_version: ApiV1::V1,
+            item: self.item.clone(),
+            revision: self.revision,
+            attempt: self.attempt.clone(),
+            committed_at: Timestamp::now(),
+            outputs,
+            result,
+        }
+    }
+}
+
+/// A marker as every store keeps it: JSON that people can read, with an end of line.
+pub fn marker_json(marker: &Marker) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(marker).expect("a marker is JSON");
+    json.push(b'\n');
+    json
 }
 
 /// What only the end of the work tells.
@@ -184,6 +205,21 @@ pub struct Draft {
     pub result: Option<serde_json::Value>,
     /// Whether no file at all is an output too.
     pub allow_empty: bool,
+}
+
+impl Draft {
+    /// Whether so many files are an output.
+    ///
+    /// # Errors
+    /// [`Error::Unpublishable`] for none, unless that was said to be right.
+    pub fn admit(&self, files: usize) -> Result<(), Error> {
+        if files == 0 && !self.allow_empty {
+            return Err(Error::Unpublishable(
+                "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// What stands at a place, seen with a claim's eyes. A place taken by something else is [`Error::Taken`].

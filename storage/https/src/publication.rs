@@ -5,12 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use contract::item::decode_path;
-use contract::marker::{ApiV1, MarkerKind, Output};
-use contract::{ATTEMPTS_DIR, MARKER_FILE, Marker, Timestamp};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify};
+use contract::marker::Output;
+use contract::{ATTEMPTS_DIR, MARKER_FILE, Marker};
+use futures_util::TryStreamExt;
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify, in_turn, marker_json};
 
 use crate::client::Client;
 use crate::progress::Progress;
@@ -48,17 +47,7 @@ impl Publication for HttpsPublication {
             verify().await?;
             self.upload(&outputs).await?;
             verify().await?;
-            let marker = Marker {
-                kind: MarkerKind::Success,
-                api_version: ApiV1::V1,
-                item: self.claim.item.clone(),
-                revision: self.claim.revision,
-                attempt: self.claim.attempt.clone(),
-                committed_at: Timestamp::now(),
-                outputs,
-                result: draft.result,
-            };
-            self.mark(marker, seen).await
+            self.mark(self.claim.marker(outputs, draft.result), seen).await
         })
     }
 }
@@ -78,11 +67,7 @@ impl HttpsPublication {
         let dir = self.dir.clone();
         let measured = tokio::task::spawn_blocking(move || storage::measure(&dir)).await;
         let outputs = measured.map_err(|error| Error::Busy(format!("the process is ending: {error}")))??;
-        if outputs.is_empty() && !draft.allow_empty {
-            return Err(Error::Unpublishable(
-                "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),
-            ));
-        }
+        draft.admit(outputs.len())?;
         for output in &outputs {
             if output.path.split('/').next() == Some(ATTEMPTS_DIR) {
                 let why = "the name is the commit's own in an object store";
@@ -96,9 +81,7 @@ impl HttpsPublication {
     async fn upload(&self, outputs: &[Output]) -> Result<(), Error> {
         let all = outputs.iter().map(|output| output.size).sum();
         let progress = Arc::new(Progress::new("publishing", self.target.place().to_string(), Some(all)));
-        let one = |output| -> BoxFuture<'_, Result<(), Error>> { Box::pin(self.publish(output, &progress)) };
-        let each: Vec<_> = outputs.iter().map(one).collect();
-        stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await
+        in_turn(outputs.iter(), AT_ONCE, |output| Box::pin(self.publish(output, &progress))).try_collect().await
     }
 
     async fn publish(&self, output: &Output, progress: &Arc<Progress>) -> Result<(), Error> {
@@ -125,10 +108,7 @@ impl HttpsPublication {
 
     /// Puts the marker, on the condition that what stands there is still what was seen.
     async fn mark(&self, marker: Marker, mut seen: Seen) -> Result<Committed, Error> {
-        let mut json = serde_json::to_vec_pretty(&marker)
-            .map_err(|error| Error::Io { doing: "write the marker".to_owned(), source: error.into() })?;
-        json.push(b'\n');
-        let (content, spot) = (Content::Json(Bytes::from(json)), self.target.spot(MARKER_FILE)?);
+        let (content, spot) = (Content::Json(marker_json(&marker).into()), self.target.spot(MARKER_FILE)?);
         for _ in 0..TRIES {
             let condition = match &seen {
                 Seen::Nothing | Seen::Unknown => Condition::Absent,

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use contract::marker::{ApiV1, MarkerKind};
-use contract::{MARKER_FILE, Marker, Timestamp};
+use contract::{MARKER_FILE, Marker};
 use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
 use sidecar::fault;
@@ -16,7 +15,7 @@ use super::judge::judge;
 use super::lock::RootLock;
 use super::staging::{LOCK, OLD, OUT, Staging, area};
 use super::{blocking, walk};
-use crate::{BoxFuture, Claim, Committed, Draft, Error, Place, Publication, Standing, Verify};
+use crate::{BoxFuture, Claim, Committed, Draft, Error, Place, Publication, Standing, Verify, marker_json};
 
 /// A run's output, not visible yet.
 #[derive(Debug)]
@@ -79,28 +78,13 @@ impl FilePublication {
     /// Makes all that was written durable, and last the marker that names it.
     fn seal(self: Box<Self>, draft: Draft) -> Result<(Box<Self>, Marker), Error> {
         let outputs = walk::seal(self.staging.out())?;
-        if outputs.is_empty() && !draft.allow_empty {
-            return Err(Error::Unpublishable(
-                "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),
-            ));
-        }
-        let marker = Marker {
-            kind: MarkerKind::Success,
-            api_version: ApiV1::V1,
-            item: self.claim.item.clone(),
-            revision: self.claim.revision,
-            attempt: self.claim.attempt.clone(),
-            committed_at: Timestamp::now(),
-            outputs,
-            result: draft.result,
-        };
+        draft.admit(outputs.len())?;
+        let marker = self.claim.marker(outputs, draft.result);
         fault::point("worker.marker.before").map_err(Error::fault)?;
         let path = self.staging.out().join(MARKER_FILE);
         let write = || {
-            let mut json = serde_json::to_vec_pretty(&marker)?;
-            json.push(b'\n');
             let mut file = File::create_new(&path)?;
-            file.write_all(&json)?;
+            file.write_all(&marker_json(&marker))?;
             file.sync_all()?;
             File::open(self.staging.out())?.sync_all()
         };

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use contract::marker::Output;
 use contract::{MARKER_FILE, Marker};
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use storage::{BoxFuture, Claim, Error, Regard, Standing};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use storage::{Claim, Error, Regard, Standing, in_turn};
 
 use super::label::Label;
 use super::site::Site;
@@ -185,34 +185,5 @@ async fn look_at(site: &Site, output: &Output) -> Result<bool, Error> {
         Ok(head) => Ok(Label::holds(&head, output)),
         Err(Error::NotFound(_)) => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-/// What `each` makes of items, so many at once and in any order. The future of each is made when its turn comes: one takes
-/// kilobytes, and there may be any number of items.
-pub(super) fn in_turn<'a, I: Send + 'a, T: Send + 'a>(
-    items: impl Iterator<Item = I> + Send + 'a,
-    parallel: usize,
-    each: impl FnMut(I) -> BoxFuture<'a, T> + Send + 'a,
-) -> BoxStream<'a, T> {
-    stream::iter(items.map(each)).buffer_unordered(parallel).boxed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_waits_for_its_turn_is_not_made_yet() {
-        let mut made = 0;
-        let endless = |_| -> BoxFuture<'_, ()> {
-            made += 1;
-            Box::pin(std::future::pending())
-        };
-        let mut each = in_turn(0..100_000, PARALLEL, endless);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(each.poll_next_unpin(&mut context).is_pending());
-        drop(each);
-        assert_eq!(made, PARALLEL, "a hundred thousand would take gigabytes");
     }
 }

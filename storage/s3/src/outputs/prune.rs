@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use contract::Marker;
 use futures_util::TryStreamExt;
 use sidecar::{chain, fault};
-use storage::{Claim, Error};
+use storage::{Claim, Error, in_turn};
 use tracing::{info, warn};
 
-use super::judge::{PARALLEL, in_turn, read_marker};
+use super::judge::{PARALLEL, read_marker};
 use super::label::Label;
 use super::run::{Base, Run};
 use super::site::Site;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::marker::{ApiV1, MarkerKind, Output};
-use contract::{Marker, Timestamp};
+use contract::Marker;
+use contract::marker::Output;
 use sidecar::{fault, tree};
-use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify};
+use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify, marker_json};
 use tracing::{debug, warn};
 
 use super::judge::{Sight, is_as_seen, is_whole, judge, read_marker, refuse_above};
@@ -36,6 +36,14 @@ pub(super) struct S3Publication {
 /// The directory; removed when dropped.
 #[derive(Debug)]
 struct Gathered(PathBuf);
+
+impl Gathered {
+    /// Removes it where that may take its time: there may be any number of files.
+    async fn remove(self) {
+        // A runtime that is ending has no time for it: then it goes with the scratch directory.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
 
 impl Drop for Gathered {
     fn drop(&mut self) {
@@ -74,11 +82,7 @@ impl S3Publication {
 
     async fn publish(&mut self, draft: Draft, verify: Verify<'_>) -> Result<Committed, Error> {
         let measured = measure(&self.dir.0).await?;
-        if measured.is_empty() && !draft.allow_empty {
-            return Err(Error::Unpublishable(
-                "nothing was written to OUTPUT_DIR; if that is right for some items, say --allow-empty".to_owned(),
-            ));
-        }
+        draft.admit(measured.len())?;
         let mut tries = 0;
         let mut seen = self.seen.take();
         let uploaded = loop {
@@ -96,7 +100,7 @@ impl S3Publication {
             self.discard(&uploaded.run).await;
             return Err(error);
         }
-        let marker = self.marker(&uploaded, draft.result);
+        let marker = self.claim.marker(uploaded.outputs.clone(), draft.result);
         self.commit_marker(uploaded, marker).await
     }
 
@@ -157,25 +161,10 @@ impl S3Publication {
         Ok(Some((etags, found.left)))
     }
 
-    fn marker(&self, uploaded: &Uploaded, result: Option<serde_json::Value>) -> Marker {
-        Marker {
-            kind: MarkerKind::Success,
-            api_version: ApiV1::V1,
-            item: self.claim.item.clone(),
-            revision: self.claim.revision,
-            attempt: self.claim.attempt.clone(),
-            committed_at: Timestamp::now(),
-            outputs: uploaded.outputs.clone(),
-            result,
-        }
-    }
-
     /// Writes the marker, once: a run whose condition did not hold never commits on another one.
     async fn commit_marker(&self, uploaded: Uploaded, marker: Marker) -> Result<Committed, Error> {
         let Uploaded { run, replaces, etags, left, .. } = uploaded;
-        let mut json = serde_json::to_vec_pretty(&marker).expect("a marker is JSON");
-        json.push(b'\n');
-        let json = Bytes::from(json);
+        let json = Bytes::from(marker_json(&marker));
         let condition = replaces.clone().map_or(Condition::Absent, Condition::Is);
         let key = self.site.marker();
         let label = Label::of_run(&self.site, &self.claim, &key, &run).metadata();
@@ -279,7 +268,11 @@ impl Publication for S3Publication {
     }
 
     fn commit<'a>(mut self: Box<Self>, draft: Draft, verify: Verify<'a>) -> BoxFuture<'a, Result<Committed, Error>> {
-        Box::pin(async move { self.publish(draft, verify).await })
+        Box::pin(async move {
+            let committed = self.publish(draft, verify).await;
+            self.dir.remove().await;
+            committed
+        })
     }
 }
 
@@ -287,4 +280,28 @@ impl Publication for S3Publication {
 async fn pause(tries: u32) {
     let span = Duration::from_millis(100).saturating_mul(1 << tries.min(6));
     tokio::time::sleep(span.mul_f64(fastrand::f64())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn what_was_gathered_is_removed_where_nobody_waits_for_a_disk() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().expect("a runtime");
+        let dir = tempfile::tempdir().expect("a directory").keep();
+        runtime.block_on(async {
+            // The only thread that may block has something else to do.
+            let (go, held) = mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let mut removing = Box::pin(Gathered(dir.clone()).remove());
+            assert!(futures_util::poll!(&mut removing).is_pending() && dir.exists(), "it was removed on this thread");
+            go.send(()).expect("it waits");
+            removing.await;
+            assert!(!dir.exists());
+            busy.await.expect("it ends").expect("it was let go");
+        });
+    }
 }

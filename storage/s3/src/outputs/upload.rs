@@ -10,10 +10,10 @@ use contract::item::{decode_path, encode_path};
 use contract::marker::Output;
 use futures_util::TryStreamExt;
 use sidecar::fault;
-use storage::{Claim, Error};
+use storage::{Claim, Error, in_turn};
 use tracing::debug;
 
-use super::judge::{Sight, in_turn, refuse_below, stranger_at};
+use super::judge::{Sight, refuse_below, stranger_at};
 use super::label::Label;
 use super::prune::Left;
 use super::run::Run;
