@@ -17,7 +17,7 @@ use contract::ItemName;
 use contract::wire::Settle;
 use sidecar::fault;
 use storage::Error;
-use storage_s3::{Bucket, Condition, Copied, Deleted, Head, Listed, Origin, Tagged, Which};
+use storage_s3::{Bucket, Condition, Copied, Deleted, Destination, Head, Listed, Origin, Tagged, Which};
 use tracing::info;
 
 use self::mark::Mark;
@@ -113,7 +113,7 @@ impl Settler {
         }
         let settled = match &action {
             Action::Delete => delete(bucket, key, &head).await,
-            Action::Move(to) => move_to(bucket, key, &head, to).await,
+            Action::Move(to) => move_to(bucket, key, &head, to, &settle.destination(to)).await,
             Action::Tag(tag, value) => inner.tag(key, &head, tag, value).await,
             Action::Keep => Ok(inner.keep(key, &head)),
         };
@@ -222,15 +222,16 @@ async fn delete(bucket: &Bucket, key: &str, head: &Head) -> Result<Settled, Erro
 }
 
 /// Copies to `to`, or to that with a number if something else stands there, and then deletes. Killed in between, the next settle
-/// knows its copy again.
-async fn move_to(bucket: &Bucket, key: &str, head: &Head, to: &str) -> Result<Settled, Error> {
+/// knows its copy again, and what it has left open by a note below `notes`.
+async fn move_to(bucket: &Bucket, key: &str, head: &Head, to: &str, notes: &str) -> Result<Settled, Error> {
     let was = contract::name::hash(&[key.as_bytes(), head.etag.as_bytes()]);
     let marks = HashMap::from([(WAS.to_owned(), was.clone())]);
     let which = head.version_id.as_deref().map_or(Which::Etag(&head.etag), Which::Version);
     fault::point("s3.settle.copy.before").map_err(pass)?;
     for n in 0..MOST {
         let to = if n == 0 { to.to_owned() } else { format!("{to}.{n}") };
-        match bucket.copy_marked(Origin { key, which }, &to, &Condition::Absent, &marks).await {
+        let there = Destination { key: &to, condition: &Condition::Absent, marks: &marks, notes };
+        match bucket.copy(Origin { key, which }, there).await {
             Ok(Copied::Yes { .. }) => return delete(bucket, key, head).await,
             Ok(Copied::Changed) | Err(Error::NotFound(_)) => return Ok(Settled::Superseded),
             Ok(Copied::Conflict) => {}

@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 use contract::Timestamp;
 use storage::Error;
 
-pub use self::copy::{Copied, Origin};
+pub use self::copy::{Copied, Destination, Origin};
 pub use self::delete::Deleted;
 pub use self::presign::Presigned;
 pub use self::tags::Tagged;

@@ -63,7 +63,7 @@ impl S3 {
         Self::of(self.0.args.clone(), self.0.keys.clone(), self.0.transfer.clone(), patience)
     }
 
-    fn of(args: S3Args, keys: Option<Credentials>, transfer: TransferArgs, patience: Patience) -> Self {
+    pub(crate) fn of(args: S3Args, keys: Option<Credentials>, transfer: TransferArgs, patience: Patience) -> Self {
         let limits = Arc::new(Limits::new(&transfer));
         Self(Arc::new(Inner {
             args,

@@ -18,8 +18,8 @@ mod whole;
 
 pub use args::{AddressingStyle, S3Args, TransferArgs};
 pub use bucket::{
-    Bucket, Checksums, Condition, Copied, Deleted, Head, ListPage, ListQuery, Listed, OpenUpload, Origin, Presigned,
-    Tagged, Versioning, Which, Written,
+    Bucket, Checksums, Condition, Copied, Deleted, Destination, Head, ListPage, ListQuery, Listed, OpenUpload, Origin,
+    Presigned, Tagged, Versioning, Which, Written,
 };
 pub use client::{Identity, S3};
 pub use listing::{Listing, Walk, WalkPage};

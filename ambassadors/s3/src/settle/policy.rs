@@ -101,6 +101,12 @@ impl Policy {
         moved.into_iter().chain(&self.dead_letter).cloned().collect()
     }
 
+    /// Which of [`destinations`](Self::destinations) a key begins with, the narrowest of them.
+    pub(super) fn destination(&self, key: &str) -> String {
+        let above = self.destinations().into_iter().filter(|to| key.starts_with(to));
+        above.max_by_key(String::len).unwrap_or_default()
+    }
+
     /// `None` where settling is not offered.
     pub(super) fn action(&self, key: &str, outcome: &Outcome) -> Option<Action> {
         let path = key.strip_prefix(&self.prefix).unwrap_or(key);

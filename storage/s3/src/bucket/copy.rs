@@ -1,5 +1,7 @@
 //! Copying within a bucket, by the store itself.
 
+mod note;
+
 use std::collections::HashMap;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -7,6 +9,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirecti
 use futures_util::{StreamExt, TryStreamExt, stream};
 use storage::Error;
 
+use self::note::Note;
 use super::{Bucket, Condition, Head, Which, Written, unquoted, version_id};
 use crate::error::Refusal;
 
@@ -24,6 +27,19 @@ pub struct Origin<'a> {
     pub key: &'a str,
     /// Which content of it.
     pub which: Which<'a>,
+}
+
+/// Where a copy goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// On what may stand there.
+    pub condition: &'a Condition,
+    /// Metadata beside what the object has, by which the copy is known again.
+    pub marks: &'a HashMap<String, String>,
+    /// What the keys of our notes begin with while a copy in parts is under way: empty, or with a slash at its end.
+    pub notes: &'a str,
 }
 
 /// How a copy went.
@@ -47,42 +63,23 @@ impl Bucket {
     /// (`x-amz-copy-source-if-match`, which MinIO, Versity and AWS do). Where it ignores the condition on the destination (MinIO
     /// does on a copy), what is written within the milliseconds after a look at it may be overwritten.
     ///
+    /// What is larger than 5 GiB is copied in parts. If that is killed, the next copy to the same destination aborts what it has left
+    /// open, for which it needs the rights to list and abort uploads.
+    ///
     /// # Errors
     /// [`Error::NotFound`] when there is nothing to copy, and as [`list`](Self::list). Nothing is left of a copy in parts that
     /// failed.
-    pub async fn copy(&self, from: Origin<'_>, to: &str, condition: &Condition) -> Result<Copied, Error> {
-        self.copy_by(from, to, condition, &HashMap::new(), AT_ONCE, PART).await
+    pub async fn copy(&self, from: Origin<'_>, to: Destination<'_>) -> Result<Copied, Error> {
+        self.copy_by(from, to, AT_ONCE, PART).await
     }
 
-    /// As [`copy`](Self::copy), with `marks` beside the metadata that the object has, by which the copy is known again.
-    ///
-    /// # Errors
-    /// As [`copy`](Self::copy).
-    pub async fn copy_marked(
-        &self,
-        from: Origin<'_>,
-        to: &str,
-        condition: &Condition,
-        marks: &HashMap<String, String>,
-    ) -> Result<Copied, Error> {
-        self.copy_by(from, to, condition, marks, AT_ONCE, PART).await
-    }
-
-    async fn copy_by(
-        &self,
-        from: Origin<'_>,
-        to: &str,
-        condition: &Condition,
-        marks: &HashMap<String, String>,
-        at_once: u64,
-        part: u64,
-    ) -> Result<Copied, Error> {
+    async fn copy_by(&self, from: Origin<'_>, to: Destination<'_>, at_once: u64, part: u64) -> Result<Copied, Error> {
         let mut head = self.head(from.key, from.which.version()).await?;
-        head.metadata.extend(marks.clone());
+        head.metadata.extend(to.marks.clone());
         if from.which.etag().is_some_and(|etag| etag != head.etag) {
             return Ok(Copied::Changed);
         }
-        if !self.holds(to, condition).await? {
+        if !self.holds(to.key, to.condition).await? {
             return Ok(Copied::Conflict);
         }
         let source = Source {
@@ -91,9 +88,9 @@ impl Bucket {
             etag: format!("\"{}\"", head.etag),
         };
         let copied = if head.size > at_once {
-            self.copy_in_parts(from, &head, &source, to, condition, part).await?
+            self.copy_in_parts(from, &head, &source, to, part).await?
         } else {
-            self.copy_whole(from, &head, &source, to, condition, marks.is_empty()).await?
+            self.copy_whole(from, &head, &source, to).await?
         };
         match copied {
             Ok(Written::Yes { etag, version_id }) => Ok(Copied::Yes { etag, version_id }),
@@ -106,7 +103,7 @@ impl Bucket {
                     Err(error) => Err(error),
                 }
             }
-            Err(refusal) => Err(refusal.at(&format!("copy {} to {}", self.uri(from.key), self.uri(to)))),
+            Err(refusal) => Err(refusal.at(&format!("copy {} to {}", self.uri(from.key), self.uri(to.key)))),
         }
     }
 
@@ -114,15 +111,12 @@ impl Bucket {
     async fn holds(&self, key: &str, condition: &Condition) -> Result<bool, Error> {
         let now = match condition {
             Condition::Always => return Ok(true),
-            Condition::Absent | Condition::Is(_) => self.head(key, None).await,
+            Condition::Absent | Condition::Is(_) => self.find(key).await?,
         };
-        match (condition, now) {
-            (Condition::Is(etag), Ok(now)) => Ok(now.etag == *etag),
-            (_, Ok(_)) => Ok(false),
-            (Condition::Is(_), Err(Error::NotFound(_))) => Ok(false),
-            (_, Err(Error::NotFound(_))) => Ok(true),
-            (_, Err(error)) => Err(error),
-        }
+        Ok(match condition {
+            Condition::Is(etag) => now.is_some_and(|now| now.etag == *etag),
+            Condition::Absent | Condition::Always => now.is_none(),
+        })
     }
 
     /// `x-amz-copy-source`: some servers take a `+` in it for a space.
@@ -137,17 +131,15 @@ impl Bucket {
         from: Origin<'_>,
         head: &Head,
         source: &Source,
-        to: &str,
-        condition: &Condition,
-        as_it_is: bool,
+        to: Destination<'_>,
     ) -> Result<Result<Written, Refusal>, Error> {
-        let (if_none_match, if_match) = condition.headers();
+        let (if_none_match, if_match) = to.condition.headers();
         let request = self.s3.client().await?.copy_object();
-        let request = if as_it_is {
+        let request = if to.marks.is_empty() {
             request.metadata_directive(MetadataDirective::Copy)
         } else {
             // Whoever says the metadata says all that is known of the content.
-            let got = self.look(from, to).await?;
+            let got = self.look(from, to.key).await?;
             request
                 .metadata_directive(MetadataDirective::Replace)
                 .set_metadata(Some(head.metadata.clone()))
@@ -159,7 +151,7 @@ impl Bucket {
         };
         let request = request
             .bucket(&*self.name)
-            .key(to)
+            .key(to.key)
             .copy_source(&source.path)
             .copy_source_if_match(&source.etag)
             .tagging_directive(TaggingDirective::Copy)
@@ -178,17 +170,20 @@ impl Bucket {
         from: Origin<'_>,
         head: &Head,
         source: &Source,
-        to: &str,
-        condition: &Condition,
+        to: Destination<'_>,
         part: u64,
     ) -> Result<Result<Written, Refusal>, Error> {
-        let id = self.begin_copy(from, head, to).await?;
-        let copied = self.copy_parts(head, source, to, condition, &id, part).await;
+        // Where it is not known whether an upload was begun, the note stays.
+        let note = Note::leave(self, to.notes, to.key).await?;
+        let id = self.begin_copy(from, head, to.key).await?;
+        let copied = self.copy_parts(head, source, to, &id, part).await;
         if !matches!(copied, Ok(Ok(_)))
-            && let Err(error) = self.abort_upload(to, &id).await
+            && let Err(error) = self.abort_upload(to.key, &id).await
         {
             tracing::warn!(%error, "an upload is left open");
+            return copied;
         }
+        note.remove().await;
         copied
     }
 
@@ -232,8 +227,7 @@ impl Bucket {
         &self,
         head: &Head,
         source: &Source,
-        to: &str,
-        condition: &Condition,
+        to: Destination<'_>,
         id: &str,
         part: u64,
     ) -> Result<Result<Written, Refusal>, Error> {
@@ -244,7 +238,7 @@ impl Bucket {
             let request = client
                 .upload_part_copy()
                 .bucket(&*self.name)
-                .key(to)
+                .key(to.key)
                 .upload_id(id)
                 .part_number(number)
                 .copy_source(&source.path)
@@ -258,11 +252,11 @@ impl Bucket {
             Ok(parts) => parts,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (if_none_match, if_match) = condition.headers();
+        let (if_none_match, if_match) = to.condition.headers();
         let request = client
             .complete_multipart_upload()
             .bucket(&*self.name)
-            .key(to)
+            .key(to.key)
             .upload_id(id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .set_if_none_match(if_none_match)

@@ -16,7 +16,7 @@ pub enum Deleted {
     /// It is gone, or was so before.
     Yes {
         /// Whether nothing else can have been deleted in its place: a version was named, or the store is known to honour
-        /// `If-Match` here ([`Bucket::deletes_exactly`]).
+        /// `If-Match` here ([`Bucket::deletes_if_match`]).
         exact: bool,
     },
     /// Something else stands there by now; it was left alone.
@@ -34,11 +34,10 @@ impl Bucket {
     /// As [`list`](Self::list).
     pub async fn delete(&self, key: &str, which: Which<'_>) -> Result<Deleted, Error> {
         if let Some(etag) = which.etag() {
-            match self.head(key, None).await {
-                Ok(head) if head.etag != etag => return Ok(Deleted::Changed),
-                Ok(_) => {}
-                Err(Error::NotFound(_)) => return Ok(Deleted::Yes { exact: true }),
-                Err(error) => return Err(error),
+            match self.find(key).await? {
+                Some(head) if head.etag != etag => return Ok(Deleted::Changed),
+                Some(_) => {}
+                None => return Ok(Deleted::Yes { exact: true }),
             }
         }
         match self.send_delete(key, which).await? {
@@ -57,22 +56,6 @@ impl Bucket {
             Err(refusal) if refusal.is_absent() => Ok(Deleted::Yes { exact: true }),
             Err(refusal) => Err(refusal.at(&format!("delete {}", self.uri(key)))),
         }
-    }
-
-    /// Whether a delete of one content cannot take another: the bucket keeps versions, or the store refuses an `If-Match` that
-    /// does not hold.
-    ///
-    /// # Errors
-    /// As [`list`](Self::list).
-    pub async fn deletes_exactly(&self, prefix: &str) -> Result<bool, Error> {
-        match self.versioning().await {
-            Ok(Versioning::Enabled) => return Ok(true),
-            Ok(Versioning::Suspended | Versioning::Never) => {}
-            // Whoever may delete need not be allowed to ask that.
-            Err(Error::Forbidden(_)) => {}
-            Err(error) => return Err(error),
-        }
-        self.deletes_if_match(prefix).await
     }
 
     /// Whether the store refuses to delete on an `If-Match` that does not hold. Found out by deleting something below `prefix`

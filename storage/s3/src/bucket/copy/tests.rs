@@ -8,7 +8,7 @@ mod needs_s3_servers {
     use test_servers::{Proxy, S3Server, Spoil};
 
     use super::*;
-    use crate::{Patience, S3, S3Args, TransferArgs};
+    use crate::{ListQuery, Patience, S3, S3Args, TransferArgs};
 
     const MIB: usize = 1 << 20;
 
@@ -27,6 +27,156 @@ mod needs_s3_servers {
         }
     }
 
+    /// Copies what a test calls large to `copy`.
+    async fn in_parts(bucket: &Bucket, from: Origin<'_>, condition: &Condition) -> Result<Copied, Error> {
+        let to = Destination { key: "copy", condition, marks: &HashMap::new(), notes: "done/" };
+        bucket.copy_by(from, to, MIB as u64, 5 << 20).await
+    }
+
+    async fn notes(bucket: &Bucket) -> Vec<String> {
+        let query = ListQuery { prefix: "done/".to_owned(), ..ListQuery::default() };
+        bucket.list(&query).await.expect("an answer").objects.into_iter().map(|note| note.key).collect()
+    }
+
+    /// Waits until the second part has come by.
+    async fn until_held(proxy: &Proxy) {
+        while !proxy.seen().iter().any(|seen| seen.query.contains("partNumber=2")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// An upload to `copy` that somebody begins.
+    async fn begin(server: &S3Server, bucket: &Bucket) -> String {
+        let begun = server.client().create_multipart_upload().bucket(bucket.name()).key("copy").send().await;
+        begun.expect("begun").upload_id().expect("an id").to_owned()
+    }
+
+    async fn open(bucket: &Bucket) -> Vec<String> {
+        bucket.list_uploads("copy").await.expect("an answer").into_iter().map(|upload| upload.id).collect()
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_copy_leaves_open_is_aborted_by_the_next_and_nothing_else() {
+        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
+            let proxy = Proxy::before(&server.url()).await;
+            let bucket = bucket(server, &proxy.url()).await;
+            let content = Bytes::from(vec![7; 11 * MIB]);
+            let etag = put(&bucket, "key", &content).await;
+            let strangers = begin(server, &bucket).await;
+            // Uploads and notes are dated by the second.
+            let begun = bucket.list_uploads("copy").await.expect("an answer").remove(0).initiated.expect("a date").0;
+            while bucket.s3().now() < begun + Duration::from_secs(2) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let is_second = |seen: &test_servers::Seen| seen.query.contains("partNumber=2");
+            let (go, held) = tokio::sync::watch::channel(false);
+            proxy.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
+            let from = Origin { key: "key", which: Which::Etag(&etag) };
+            let killed = tokio::select! {
+                copied = in_parts(&bucket, from, &Condition::Absent) => panic!("{copied:?}"),
+                () = until_held(&proxy) => open(&bucket).await,
+            };
+            assert_eq!((killed.len(), notes(&bucket).await.len()), (2, 1), "theirs, and what the killed one has begun");
+
+            // What the killed one had still asked for reaches the store while the next is at work.
+            let (late, next) = (std::sync::OnceLock::new(), tokio::sync::watch::channel(false));
+            let (release, held) = next;
+            let seen = proxy.seen().len();
+            proxy.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
+            let meanwhile = async {
+                while !proxy.seen().iter().skip(seen).any(is_second) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                late.set(begin(server, &bucket).await).expect("once");
+                release.send(true).expect("somebody waits");
+            };
+            let (copied, ()) = tokio::join!(in_parts(&bucket, from, &Condition::Absent), meanwhile);
+            assert!(matches!(copied.expect("an answer"), Copied::Yes { .. }));
+            assert_eq!(open(&bucket).await, [strangers], "theirs was begun before: {late:?}");
+            assert_eq!(notes(&bucket).await, [""; 0]);
+            assert!(bucket.read("copy", content.len()).await.expect("it is there").0 == content);
+            drop(go);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_lost_when_a_copy_begins_leaves_a_note_of_it() {
+        let server = S3Server::shared_minio();
+        let proxy = Proxy::before(&server.url()).await;
+        let bucket = bucket(server, &proxy.url()).await;
+        let etag = put(&bucket, "key", &Bytes::from(vec![7; 11 * MIB])).await;
+        let from = Origin { key: "key", which: Which::Etag(&etag) };
+        proxy.spoil(|seen| (seen.method == "POST" && seen.query.contains("uploads")).then_some(Spoil::LoseReply));
+        let patience = Patience { total: Duration::from_millis(1), answer: Duration::from_secs(20) };
+        let hasty = bucket.s3().clone().with_patience(patience).bucket(bucket.name());
+        let lost = in_parts(&hasty, from, &Condition::Absent).await;
+        assert!(matches!(lost, Err(Error::Unavailable { .. })), "{lost:?}");
+        assert!(!open(&bucket).await.is_empty() && notes(&bucket).await.len() == 1);
+        proxy.spoil(|_| None);
+        in_parts(&bucket, from, &Condition::Absent).await.expect("copied");
+        assert_eq!((open(&bucket).await, notes(&bucket).await), (Vec::new(), Vec::new()));
+    }
+
+    /// The rights of docs/s3.md for `--on-settle move:done/` suffice to find and end what a killed copy has left, too.
+    #[tokio::test]
+    async fn the_rights_of_the_page_suffice_for_a_copy_in_parts() {
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/s3.md")).expect("docs/s3.md");
+        let statements = |name: &str| -> Vec<serde_json::Value> {
+            let (_, rest) = page.split_once(&format!("<!-- policy: {name} -->")).expect("the policy");
+            let (_, rest) = rest.split_once("```json\n").expect("its document");
+            let document: serde_json::Value =
+                serde_json::from_str(rest.split_once("```").expect("its end").0).expect("JSON");
+            document.get("Statement").and_then(|all| all.as_array()).expect("statements").clone()
+        };
+        let server = S3Server::shared_minio();
+        let root = bucket(server, &server.url()).await;
+        let all = [statements("ambassador"), statements("settle-move")].concat();
+        let copies = async |statements: &[serde_json::Value]| {
+            let policy = serde_json::json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+            let role = server.assume(&policy.replace(":::videos", &format!(":::{}", root.name())));
+            let of = |n: usize| role.get(n).expect("it is told").1.clone();
+            let args = S3Args { s3_endpoint_url: Some(server.url()), ..S3Args::default() };
+            let keys = aws_credential_types::Credentials::new(of(0), of(1), Some(of(2)), None, "test");
+            let role = S3::of(args, Some(keys), TransferArgs::default(), Patience::AMBASSADOR).bucket(root.name());
+            let etag = put(&root, "incoming/key", &Bytes::from(vec![7; 11 * MIB])).await;
+            // As one that was killed leaves it.
+            let note = format!("done/.longshore/copy.{}", contract::name::hash(&[b"done/copy"]));
+            put(&root, &note, &Bytes::new()).await;
+            let begun = server.client().create_multipart_upload().bucket(root.name()).key("done/copy").send().await;
+            begun.expect("begun");
+            let from = Origin { key: "incoming/key", which: Which::Etag(&etag) };
+            let marks = HashMap::new();
+            let to = Destination { key: "done/copy", condition: &Condition::Always, marks: &marks, notes: "done/" };
+            role.copy_by(from, to, MIB as u64, 5 << 20).await.expect("copied");
+            let left = root.list_uploads("done/copy").await.expect("an answer");
+            for upload in &left {
+                root.abort_upload(&upload.key, &upload.id).await.expect("aborted");
+            }
+            (left.len(), notes(&root).await.iter().filter(|key| **key == note).count())
+        };
+        assert_eq!(copies(&all).await, (0, 0), "all that the page says");
+        for action in ["s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads"] {
+            let mut less = all.clone();
+            let mut taken = false;
+            for actions in less.iter_mut().filter_map(|statement| statement.get_mut("Action")) {
+                if actions == action {
+                    (*actions, taken) = ("s3:GetBucketLocation".into(), true);
+                } else if let Some(actions) = actions.as_array_mut() {
+                    let before = actions.len();
+                    actions.retain(|allowed| allowed != action);
+                    taken |= actions.len() < before;
+                }
+            }
+            assert!(taken, "the page has {action}");
+            assert_eq!(
+                copies(&less).await,
+                (1, 1),
+                "without {action} it is copied, and what was open stays, with its note"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn what_is_too_large_for_one_request_is_copied_in_parts_with_all_it_has() {
         for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
@@ -36,16 +186,16 @@ mod needs_s3_servers {
             let tags = BTreeMap::from([("state".to_owned(), "a+b c".to_owned())]);
             bucket.set_tags("a + b", Which::Current, &tags).await.expect("tagged");
             let from = Origin { key: "a + b", which: Which::Etag(&etag) };
-            let no_marks = HashMap::new();
-            let by = |to: &'static str| bucket.copy_by(from, to, &Condition::Absent, &no_marks, MIB as u64, 5 << 20);
-            let copied = by("copy").await.expect("an answer");
+            let copied = in_parts(&bucket, from, &Condition::Absent).await.expect("an answer");
             assert!(matches!(copied, Copied::Yes { .. }), "{copied:?}");
             let (copy, _) = bucket.read("copy", content.len()).await.expect("it is there");
             assert!(copy == content, "the parts are in their places");
             let head = bucket.head("copy", None).await.expect("it is there");
             assert_eq!(head.metadata.get("owner").map(String::as_str), Some("me"));
             assert_eq!(bucket.tags("copy", None).await.expect("its tags"), tags);
-            assert_eq!(by("copy").await.expect("an answer"), Copied::Conflict);
+            let again = in_parts(&bucket, from, &Condition::Absent).await;
+            assert_eq!(again.expect("an answer"), Copied::Conflict);
+            assert_eq!(notes(&bucket).await, [""; 0]);
         }
     }
 
@@ -61,9 +211,10 @@ mod needs_s3_servers {
             (seen.method == "PUT" && seen.query.contains("partNumber=2")).then_some(Spoil::Answer(403, denied))
         });
         let from = Origin { key: "key", which: Which::Etag(&etag) };
-        let copied = bucket.copy_by(from, "copy", &Condition::Always, &HashMap::new(), MIB as u64, 5 << 20).await;
+        let copied = in_parts(&bucket, from, &Condition::Always).await;
         assert!(matches!(copied, Err(Error::Forbidden(_))), "{copied:?}");
         assert_eq!(bucket.list_uploads("copy").await.expect("an answer"), []);
+        assert_eq!(notes(&bucket).await, [""; 0]);
         assert!(matches!(bucket.head("copy", None).await, Err(Error::NotFound(_))));
     }
 
@@ -76,13 +227,9 @@ mod needs_s3_servers {
         let (go, held) = tokio::sync::watch::channel(false);
         proxy.spoil(move |seen| seen.query.contains("partNumber=2").then(|| Spoil::Hold(held.clone())));
         let from = Origin { key: "key", which: Which::Etag(&etag) };
-        let no_marks = HashMap::new();
-        let copy = bucket.copy_by(from, "copy", &Condition::Always, &no_marks, MIB as u64, 5 << 20);
+        let copy = in_parts(&bucket, from, &Condition::Always);
         let replace = async {
-            let is_held = || proxy.seen().iter().any(|seen| seen.query.contains("partNumber=2"));
-            while !is_held() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until_held(&proxy).await;
             put(&bucket, "key", &Bytes::from(vec![8; 11 * MIB])).await;
             go.send(true).expect("somebody waits");
         };

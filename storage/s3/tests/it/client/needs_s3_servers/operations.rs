@@ -10,7 +10,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 use storage::Error;
-use storage_s3::{Bucket, Condition, Copied, Deleted, Origin, Tagged, Versioning, Which, Written};
+use storage_s3::{Bucket, Condition, Copied, Deleted, Destination, Origin, Tagged, Versioning, Which, Written};
 use test_servers::{Proxy, S3Server};
 
 use super::super::{s3, s3_at};
@@ -91,7 +91,6 @@ async fn a_version_is_deleted_exactly() {
         put(&bucket, "key", "one", &Condition::Always).await;
         let first = bucket.head("key", None).await.expect("it is there").version_id.expect("a version");
         put(&bucket, "key", "two", &Condition::Always).await;
-        assert!(bucket.deletes_exactly("").await.expect("an answer"));
         let deleted = bucket.delete("key", Which::Version(&first)).await.expect("an answer");
         assert_eq!(deleted, Deleted::Yes { exact: true });
         assert_eq!(content(&bucket, "key").await, "two");
@@ -108,17 +107,20 @@ async fn a_copy_is_of_what_is_meant_with_all_it_has() {
         let tags = BTreeMap::from([("state".to_owned(), "a+b c".to_owned())]);
         bucket.set_tags(from, Which::Current, &tags).await.expect("tagged");
         let origin = |etag| Origin { key: from, which: Which::Etag(etag) };
-        let stale = bucket.copy(origin("0123"), to, &Condition::Absent).await.expect("an answer");
+        let (no_marks, condition) = (HashMap::new(), Condition::Absent);
+        let there = Destination { key: to, condition: &condition, marks: &no_marks, notes: "done/" };
+        let stale = bucket.copy(origin("0123"), there).await.expect("an answer");
         assert_eq!(stale, Copied::Changed);
-        let copied = bucket.copy(origin(&etag), to, &Condition::Absent).await.expect("an answer");
+        let copied = bucket.copy(origin(&etag), there).await.expect("an answer");
         assert!(matches!(copied, Copied::Yes { .. }), "{copied:?}");
         assert_eq!(content(&bucket, to).await, "one");
         let head = bucket.head(to, None).await.expect("it is there");
         assert_eq!(head.metadata.get("owner").map(String::as_str), Some("me"));
         assert_eq!(bucket.tags(to, None).await.expect("its tags"), tags);
-        let taken = bucket.copy(origin(&etag), to, &Condition::Absent).await.expect("an answer");
+        let taken = bucket.copy(origin(&etag), there).await.expect("an answer");
         assert_eq!(taken, Copied::Conflict);
-        let none = bucket.copy(Origin { key: "none", which: Which::Current }, to, &Condition::Always).await;
+        let over = Destination { condition: &Condition::Always, ..there };
+        let none = bucket.copy(Origin { key: "none", which: Which::Current }, over).await;
         assert!(matches!(none, Err(Error::NotFound(_))), "{none:?}");
     }
 }
