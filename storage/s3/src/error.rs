@@ -108,9 +108,10 @@ impl Refusal {
         }
     }
 
-    /// Whether it does not say why: the answer to a HEAD has no body. It may be an expired token as well as another region.
+    /// Whether it does not say why: the answer to a HEAD has no body. It may be an expired token as well as another region, a key that
+    /// nobody knows as well as a right that is missing.
     pub(crate) fn is_mute(&self) -> bool {
-        self.status == 400 && self.code.is_empty() && self.stranger.is_none()
+        matches!(self.status, 400 | 403) && self.code.is_empty() && self.stranger.is_none()
     }
 
     /// Whether the store lacks this operation.

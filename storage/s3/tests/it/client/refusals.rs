@@ -25,6 +25,10 @@ async fn why_a_head_is_refused_is_learnt_by_a_get() {
     assert!(matches!(&error, Error::Unavailable { .. }) && said(&error).contains("have expired"), "{error:?}");
     let error = head(|_| refused(400, "InvalidArgument", "Invalid version id specified")).await;
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    let error = head(|_| refused(403, "InvalidAccessKeyId", "m")).await;
+    assert!(matches!(&error, Error::Forbidden(text) if text.contains("does not know the access key")), "{error:?}");
+    let error = head(|_| refused(403, "AccessDenied", "m")).await;
+    assert!(matches!(&error, Error::Forbidden(text) if text.contains("it needs s3:GetObject")), "{error:?}");
     let at_home = "x-amz-bucket-region: us-east-1\r\n";
     let error = head(move |_| (400, at_home, String::new())).await;
     assert!(matches!(error, Error::Unavailable { .. }), "nobody says why, and it is no other region: {error:?}");
