@@ -198,6 +198,27 @@ impl Bucket {
         })
     }
 
+    /// What stands at `key`; `None` where nothing does. To whom a bucket may not be listed as a whole, AWS says of what is not there
+    /// that it may not be looked at; whether it is there, a listing of just that tells then, if that is allowed.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head), and never [`Error::NotFound`].
+    pub async fn find(&self, key: &str) -> Result<Option<Head>, Error> {
+        let refused = match self.head(key, None).await {
+            Ok(head) => return Ok(Some(head)),
+            Err(Error::NotFound(_)) => return Ok(None),
+            Err(refused @ Error::Forbidden(_)) => refused,
+            Err(error) => return Err(error),
+        };
+        let query = ListQuery { prefix: key.to_owned(), max: Some(1), ..ListQuery::default() };
+        match self.list(&query).await {
+            // In the order of keys it comes before all that begins so.
+            Ok(page) if page.objects.first().is_none_or(|first| first.key != key) => Ok(None),
+            Ok(_) | Err(Error::Forbidden(_)) => Err(refused),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What stands at `key` now, or one version of it.
     ///
     /// # Errors

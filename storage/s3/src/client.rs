@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use self::connect::{Connected, connect};
 use crate::clock::Clock;
+use crate::retry::LastAttempt;
 use crate::transfer::Limits;
 use crate::{Bucket, Patience, S3Args, TransferArgs};
 
@@ -27,6 +28,7 @@ struct Inner {
     limits: Arc<Limits>,
     patience: Patience,
     clock: Clock,
+    last: LastAttempt,
     connected: OnceCell<Connected>,
 }
 
@@ -72,6 +74,7 @@ impl S3 {
             limits,
             patience,
             clock: Clock::default(),
+            last: LastAttempt::default(),
             connected: OnceCell::new(),
         }))
     }
@@ -113,6 +116,12 @@ impl S3 {
         self.clock().now()
     }
 
+    /// Why the last attempt of a request failed, if one did at `since` or later and none has gone well after that. Requests are tried
+    /// again before they fail: whoever gives one up from outside finds here what it was waiting for.
+    pub fn last_failure(&self, since: std::time::Instant) -> Option<String> {
+        self.0.last.failure(since)
+    }
+
     /// The store's clock, as its answers tell it.
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
@@ -133,8 +142,8 @@ impl S3 {
     }
 
     async fn connected(&self) -> Result<&Connected, Error> {
-        let Inner { args, keys, patience, clock, connected, .. } = &*self.0;
-        connected.get_or_try_init(|| connect(args, keys.clone(), *patience, clock.clone())).await
+        let Inner { args, keys, patience, clock, last, connected, .. } = &*self.0;
+        connected.get_or_try_init(|| connect(args, keys.clone(), *patience, clock.clone(), last.clone())).await
     }
 }
 

@@ -6,7 +6,7 @@
 //! allowance is not either, and [`Patience`] ends a request by the clock.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::interceptors::{
@@ -58,9 +58,26 @@ pub(crate) fn allowance() -> RetryPartition {
     RetryPartition::custom("longshore").token_bucket(TokenBucket::unlimited()).build()
 }
 
+/// Why the last attempt of any request failed, if it did: for whoever gives a request up from outside, while it is still being
+/// tried again. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastAttempt(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl LastAttempt {
+    /// What failed at `since` or later.
+    pub(crate) fn failure(&self, since: Instant) -> Option<String> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(when, _)| *when >= since).map(|(_, cause)| cause.clone())
+    }
+
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure.map(|cause| (Instant::now(), cause));
+    }
+}
+
 /// Ends a request by the clock.
 #[derive(Debug)]
-pub(crate) struct Deadline(pub(crate) Patience);
+pub(crate) struct Deadline(pub(crate) Patience, pub(crate) LastAttempt);
 
 #[derive(Debug)]
 struct Begun(Instant);
@@ -126,7 +143,12 @@ impl Intercept for Deadline {
             let whom = context.request().and_then(|request| request.uri().parse::<http::Uri>().ok());
             let whom = whom.and_then(|uri| Some(format!("{}://{}: ", uri.scheme_str()?, uri.authority()?)));
             let cause = format!("{}{}{}", whom.unwrap_or_default(), status.unwrap_or_default(), plainly(error));
+            // That something is not there is an answer.
+            let absent = context.response().is_some_and(|response| response.status().as_u16() == 404);
+            self.1.set((!absent).then(|| cause.clone()));
             cfg.interceptor_state().store_put(Cause(cause));
+        } else {
+            self.1.set(None);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use storage::Error;
 use crate::clock::Clock;
 use crate::credentials::{Keeper, Signer, Way};
 use crate::home::Home;
-use crate::retry::{Deadline, Judge, Patience, allowance};
+use crate::retry::{Deadline, Judge, LastAttempt, Patience, allowance};
 use crate::whole::Whole;
 use crate::{AddressingStyle, S3Args};
 
@@ -40,6 +40,7 @@ pub(super) async fn connect(
     given: Option<Credentials>,
     patience: Patience,
     clock: Clock,
+    last: LastAttempt,
 ) -> Result<Connected, Error> {
     let context = trust(args).await?;
     let http = http(context.clone(), ProxyConfig::from_env());
@@ -85,7 +86,7 @@ pub(super) async fn connect(
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .retry_partition(allowance())
         .retry_classifier(Judge(keeper.clone()))
-        .interceptor(Deadline(patience))
+        .interceptor(Deadline(patience, last))
         .interceptor(Whole)
         .interceptor(Home(region.to_string()))
         .interceptor(clock)
