@@ -81,6 +81,13 @@ impl WorkerArgs {
         self.timeout.get_or_insert(default);
         self
     }
+
+    /// The same with `default` as `--scratch`, where none was said: for a worker whose commands run where TMPDIR is another.
+    #[must_use]
+    pub fn scratch_or(mut self, default: PathBuf) -> Self {
+        self.scratch.get_or_insert(default);
+        self
+    }
 }
 
 /// A nonce becomes part of a file name.

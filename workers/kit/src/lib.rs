@@ -23,7 +23,7 @@ pub use args::WorkerArgs;
 pub use command::{Command, Exit};
 pub use context::Context;
 pub use job::{Job, JobError};
-pub use life::main;
+pub use life::{Asked, main, main_or_errand};
 pub use process::Limits;
 pub use progress::Progress;
 pub use scratch::RUN_VARIABLE;

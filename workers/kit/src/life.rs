@@ -1,5 +1,6 @@
 //! A worker's whole life, from the command line to the exit code.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,10 +17,38 @@ use crate::record::record;
 use crate::trip::{self, Setup};
 use crate::{Job, JobError, WorkerArgs, check, stores, verdict};
 
+/// What a command line asks a worker's program for.
+pub enum Asked<J> {
+    /// To do one item.
+    Item(Box<WorkerArgs>, J),
+    /// Something that needs none, done at once.
+    Errand(Box<dyn FnOnce() -> ExitCode>),
+}
+
+impl<J> fmt::Debug for Asked<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Item(..) => "Item",
+            Self::Errand(_) => "Errand",
+        })
+    }
+}
+
 /// Runs a worker's whole life: parses `A`, splits it into the shared flags and the job, does one item, reports, exits.
 pub fn main<A: Parser, J: Job>(split: impl FnOnce(A) -> (WorkerArgs, J)) -> ExitCode {
-    let run = |args| {
+    main_or_errand(|args| {
         let (args, job) = split(args);
+        Asked::Item(Box::new(args), job)
+    })
+}
+
+/// As [`main()`], for a program that has commands which do no item.
+pub fn main_or_errand<A: Parser, J: Job>(asked: impl FnOnce(A) -> Asked<J>) -> ExitCode {
+    let run = |args| {
+        let (args, job) = match asked(args) {
+            Asked::Item(args, job) => (*args, job),
+            Asked::Errand(errand) => return errand(),
+        };
         let ours = sidecar::cli::variables::<A>();
         let environment = Environment::new(std::env::vars_os(), &ours, &args.env_deny);
         let (report, termination_log) = (args.report.clone(), args.termination_log.clone());
