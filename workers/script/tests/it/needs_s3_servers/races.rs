@@ -156,6 +156,73 @@ fn a_zombie_in_the_midst_of_a_large_upload_changes_nothing_anyone_reads() {
     remote.assert_clean();
 }
 
+/// The uploads in parts that are open to a key, by the store's names for them.
+fn open_uploads(remote: &Remote, key: &str) -> Vec<String> {
+    remote.bucket.with(async |client| {
+        let listed = client.list_multipart_uploads().bucket(remote.bucket.name()).prefix(key).send().await;
+        let listed = listed.expect("the uploads are listed");
+        listed.uploads().iter().filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
+    })
+}
+
+/// When an object was written, in seconds by the store's clock.
+fn written_at(remote: &Remote, key: &str) -> i64 {
+    remote.bucket.with(async |client| {
+        let head = client.head_object().bucket(remote.bucket.name()).key(key).send().await.expect("it is there");
+        head.last_modified().expect("a time").secs()
+    })
+}
+
+#[test]
+fn who_ends_the_uploads_of_the_dead_in_place_spares_one_that_is_alive() {
+    let server = S3Server::shared_minio();
+    let mut remote = Remote::on(server);
+    let item = remote.item("a", vec![b'x'; 20 * 1024 * 1024]);
+    let script = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/large""#;
+    let is_part = |seen: &Seen| seen.query.contains("partNumber");
+    let uploading = |remote: &mut Remote, revision: &str| {
+        let proxy = proxy(server);
+        let (go, gone) = watch::channel(false);
+        proxy.spoil(move |seen| is_part(seen).then(|| Spoil::Hold(gone.clone())));
+        remote.lead_to(&proxy.url());
+        let worker = remote.worker(item.clone(), script).args(["--revision", revision]).start();
+        remote.lead_to(&server.url());
+        until("it uploads a part", || proxy.seen().iter().any(is_part));
+        (worker, proxy, go)
+    };
+    // One dies over its upload. Another publishes, and dies before it clears away what that has left.
+    let (first, _proxy, _go) = uploading(&mut remote, "0");
+    first.signal(Signal::KILL);
+    first.wait();
+    let dead = open_uploads(&remote, "out/a/large");
+    let second = remote.worker(item.clone(), script).env("LONGSHORE_FAULT", "worker.commit.after=kill").run();
+    assert_eq!(second.signal, Some(9), "{}", second.stderr);
+    let marker = remote.published("a");
+    assert_eq!((dead.len(), open_uploads(&remote, "out/a/large")), (1, dead));
+
+    // A third sets out from what was published, to the same name. Stores tell the time of an object in whole seconds.
+    let committed = written_at(&remote, "out/a/_SUCCESS.json");
+    until("it is seconds later by the store's clock", || {
+        remote.bucket.put("clock", "tick");
+        written_at(&remote, "clock") >= committed + 2
+    });
+    let (third, proxy, go) = uploading(&mut remote, "1");
+    let both = open_uploads(&remote, "out/a/large");
+    assert_eq!(both.len(), 2);
+
+    // Whoever looks next clears away, and knows the one from the other.
+    remote.worker(item.clone(), script).run().expect(0, "AlreadyPublished");
+    let left = open_uploads(&remote, "out/a/large");
+    assert_eq!(left.len(), 1, "of {both:?} there are {left:?}");
+    assert_eq!(remote.published("a"), marker);
+    drop(go);
+    third.wait().expect(0, "Published");
+    let begun = proxy.seen().iter().filter(|seen| seen.method == "POST" && seen.query.starts_with("uploads")).count();
+    assert_eq!((begun, remote.published("a").revision), (1, 1), "it went on with the upload that it had begun");
+    assert_eq!(open_uploads(&remote, "out/a/large"), Vec::<String>::new());
+    remote.assert_clean();
+}
+
 /// Reads an item's output as a reader does who holds it against the marker: whatever passes is of the attempt that the marker names.
 fn read_checking(remote: &Remote, key: &str) {
     let place = format!("out/{key}");
