@@ -98,7 +98,7 @@ impl HttpsPublication {
         }
         let link = self.target.read(&output.path)?;
         let found = match size(&self.client, &link).await? {
-            Size::Is(size) if size != output.size => format!("{size} bytes"),
+            Size::Is(size) if size != output.size => format!("an object of {size} bytes"),
             Size::Absent => "nothing".to_owned(),
             Size::Is(_) | Size::Unknown => return Ok(()),
         };

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use contract::marker::Output;
 use contract::{MARKER_FILE, Marker};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::BodyExt;
-use storage::{BoxFuture, Claim, Error, Regard, Standing};
+use storage::{Claim, Error, Regard, Standing, in_turn};
 
 use crate::client::{Answer, Client};
 use crate::fetch::length;
@@ -101,9 +101,8 @@ async fn whole(client: &Client, answer: Answer) -> Result<Bytes, Failure> {
 
 /// Whether all that a marker names is there with the sizes it names. What may not be asked is believed.
 async fn is_whole(client: &Client, target: &Target, marker: &Marker) -> Result<bool, Error> {
-    let one = |output| -> BoxFuture<'_, Result<bool, Error>> { Box::pin(is_there(client, target, output)) };
-    let each: Vec<_> = marker.outputs.iter().map(one).collect();
-    stream::iter(each).buffer_unordered(AT_ONCE).try_all(std::future::ready).await
+    let looks = in_turn(marker.outputs.iter(), AT_ONCE, |output| Box::pin(is_there(client, target, output)));
+    looks.try_all(std::future::ready).await
 }
 
 async fn is_there(client: &Client, target: &Target, output: &Output) -> Result<bool, Error> {

@@ -201,7 +201,30 @@ async fn an_input_that_changed_publishes_nothing() {
     let changed = async || Err(Error::Changed { uri: "u".into(), wanted: "1".into(), found: "2".into() });
     let committed = publish_if(out.as_ref(), claim("k", "1", "n1"), &[("f", b"1")], changed).await;
     assert!(matches!(committed, Err(Error::Changed { .. })));
-    assert!(shelf.read("/out/k/_SUCCESS.json").is_none());
+    assert_eq!(shelf.puts(), [""; 0], "what stands there may be of the newer input already");
+}
+
+#[tokio::test]
+async fn what_a_server_has_not_kept_as_it_was_put_is_named_by_no_marker() {
+    let tls = Tls::new();
+    let shelf = Shelf::start(&tls, Habits { cuts: true, ..Habits::default() }).await;
+    let out = outputs(&store(args(&tls), local_names(), IMPATIENT), &shelf.url("/out"));
+    let committed = publish(out.as_ref(), claim("k", "1", "n1"), &[("f", b"text")]).await;
+    let Err(Error::Unavailable { source, .. }) = &committed else { panic!("{committed:?}") };
+    assert_eq!(source.to_string(), "an object of 3 bytes stands there after a PUT of 4 bytes");
+    assert_eq!(shelf.paths(), ["/out/k/f"]);
+}
+
+#[tokio::test]
+async fn a_marker_whose_answer_was_lost_and_that_may_not_be_read_may_be_our_own() {
+    let tls = Tls::new();
+    let habits = Habits { write_only: true, loses_reply: true, ..Habits::default() };
+    let shelf = Shelf::start(&tls, habits).await;
+    let out = outputs(&store(args(&tls), local_names(), PATIENT), &shelf.url("/out"));
+    let claimed = signed(&shelf.url("/out"), claim("k", "1", "n1"), &["f", "_SUCCESS.json"]);
+    let committed = publish(out.as_ref(), claimed, &[("f", b"1")]).await;
+    let Err(Error::Taken(text)) = &committed else { panic!("{committed:?}") };
+    assert!(text.contains("this attempt's own, whose answer was lost"), "{text}");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub(crate) struct Habits {
     pub(crate) unconditional: bool,
     /// The first PUT of a marker happens, and nobody is told.
     pub(crate) loses_reply: bool,
+    /// The last byte of what is put is not kept.
+    pub(crate) cuts: bool,
 }
 
 pub(crate) struct Shelf {
@@ -100,7 +102,8 @@ impl Kept {
                 } else if (none_match || match_) && !habits.unconditional {
                     answer(412, &[], b"")
                 } else {
-                    self.put(path, &asked.body);
+                    let cut = usize::from(habits.cuts);
+                    self.put(path, &asked.body[..asked.body.len() - cut]);
                     if habits.loses_reply && path.ends_with("/_SUCCESS.json") && found.is_none() {
                         return Reply::Cut(Vec::new());
                     }
