@@ -66,23 +66,27 @@ pub(super) async fn connect(
     if let Some(profile) = &args.s3_profile {
         loader = loader.profile_name(profile);
     }
+    let named = region(args, &direct).await;
+    let keeper = (way != Way::Anonymous).then(|| {
+        let region = named.clone().unwrap_or(FALLBACK);
+        let conf = ProviderConfig::without_region().with_http_client(http.clone()).with_region(Some(region));
+        Arc::new(Keeper::new(way, given, conf, direct.clone(), clock.clone(), patience.total))
+    });
     // Decided before the SDK loads: without one it asks the machine's metadata for its own ends.
-    let region = match region(args, &direct).await {
-        Some(region) => region,
-        None if way == Way::Instance && args.s3_endpoint_url.is_none() => {
+    let region = match (named, &keeper) {
+        (Some(region), _) => region,
+        (None, Some(keeper)) if matches!(keeper.way(), Way::Instance { .. }) && args.s3_endpoint_url.is_none() => {
+            // The role first, which is waited for: who is away tells no region either, and it would be taken for another.
+            keeper.credential().await.map_err(|failure| failure.error())?;
             ImdsRegionProvider::builder().configure(&direct).build().region().await.unwrap_or(FALLBACK)
         }
-        None => FALLBACK,
+        (None, _) => FALLBACK,
     };
     let shared = loader.region(region.clone()).load().await;
     let endpoint = args.s3_endpoint_url.clone().or_else(|| configured_endpoint(&shared));
     if let Some(url) = &endpoint {
         check_endpoint(url)?;
     }
-    let keeper = (way != Way::Anonymous).then(|| {
-        let conf = ProviderConfig::without_region().with_http_client(http).with_region(Some(region.clone()));
-        Arc::new(Keeper::new(way, given, conf, direct, clock.clone()))
-    });
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .retry_partition(allowance())
         .retry_classifier(Judge(keeper.clone()))

@@ -50,7 +50,15 @@ impl Failure {
     /// What `error` means, said by the only source that was asked.
     pub(crate) fn of(way: &Way, error: &CredentialsError) -> Self {
         let cause = chain(error);
-        if *way == Way::Instance && !has_answered(error) {
+        if let Way::Instance { by } = way
+            && !has_answered(error)
+        {
+            if let Some(by) = by.filter(|_| !is_told_not_to_ask(error)) {
+                // The SDK's first words are that no such source is enabled.
+                let cause = std::error::Error::source(error).map_or(cause, chain);
+                let text = format!("{way} gives no credentials: {cause}; {by}, so no other source is tried");
+                return Self { kind: Kind::Away, text };
+            }
             return Self::configuration(format!(
                 "there are no credentials: AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, a profile (AWS_PROFILE or ~/.aws), \
                  AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE and AWS_CONTAINER_CREDENTIALS_FULL_URI are not set, and no \
@@ -72,6 +80,11 @@ impl Failure {
             _ => way.hint(kind == Kind::Refused),
         };
         Self { kind, text: format!("{way} gives no credentials: {cause}{hint}; no other source is tried") }
+    }
+
+    /// Whether it may work later.
+    pub(super) fn is_passing(&self) -> bool {
+        self.kind == Kind::Away
     }
 
     /// As an error of the seam.
@@ -100,6 +113,14 @@ fn has_answered(error: &CredentialsError) -> bool {
         next = error.source();
     }
     true
+}
+
+/// Whether a machine's metadata service was not asked, or has no role to tell; otherwise it could not be reached, or did not answer.
+fn is_told_not_to_ask(error: &CredentialsError) -> bool {
+    // The SDK has no other way to tell them apart: what it could not reach is an error of its own behind this one.
+    let not_loaded = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+    let behind = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    not_loaded && !behind.contains("could not communicate")
 }
 
 /// Whether a file of ours cannot be read, or a program of ours cannot be run.

@@ -26,7 +26,10 @@ pub(crate) struct Keeper {
     direct: ProviderConfig,
     clock: Clock,
     held: RwLock<Option<Held>>,
-    asking: Mutex<()>,
+    /// Whose turn it is to ask, and what the last who asked in vain was told.
+    asking: Mutex<Option<(Instant, Failure)>>,
+    /// How long whoever gives credentials may be away.
+    patience: Duration,
 }
 
 #[derive(Clone)]
@@ -46,9 +49,10 @@ impl Keeper {
         conf: ProviderConfig,
         direct: ProviderConfig,
         clock: Clock,
+        patience: Duration,
     ) -> Self {
         let held = given.map(|credential| Held { credential, since: Instant::now(), ask_again: None, is_new: false });
-        Self { way, conf, direct, clock, held: RwLock::new(held), asking: Mutex::default() }
+        Self { way, conf, direct, clock, held: RwLock::new(held), asking: Mutex::default(), patience }
     }
 
     pub(crate) fn way(&self) -> &Way {
@@ -65,7 +69,7 @@ impl Keeper {
             return Ok(held.credential.clone());
         }
         let good = held.filter(|held| held.credential.expiry().is_none_or(|end| self.clock.now() < end));
-        let _asking = match (self.asking.try_lock(), &good) {
+        let mut asking = match (self.asking.try_lock(), &good) {
             (Ok(asking), _) => asking,
             (Err(_), Some(held)) => return Ok(held.credential.clone()),
             (Err(_), None) => {
@@ -73,22 +77,56 @@ impl Keeper {
                 if let Some(held) = self.held().filter(|held| held.since >= begun) {
                     return Ok(held.credential);
                 }
+                if let Some((_, failure)) = asking.as_ref().filter(|(since, _)| *since >= begun) {
+                    return Err(failure.clone());
+                }
                 asking
             }
         };
-        let provider = self.way.provider(&self.conf, &self.direct);
-        match provider.provide_credentials().await {
+        // With one that is good in hand there is time.
+        let patience = if good.is_some() { Duration::ZERO } else { self.patience };
+        match self.ask(patience).await {
             Ok(credential) => {
                 self.hold(credential.clone());
                 Ok(credential)
             }
-            Err(error) => {
-                let failure = Failure::of(&self.way, &error);
-                let Some(held) = good else { return Err(failure) };
+            Err(failure) => {
+                let Some(held) = good else {
+                    *asking = Some((Instant::now(), failure.clone()));
+                    return Err(failure);
+                };
                 tracing::warn!(error = %failure, "credentials cannot be renewed; those held are still good");
                 self.postpone();
                 Ok(held.credential)
             }
+        }
+    }
+
+    /// Asks for a credential, again and again where that may help; full jitter, to a limit that doubles each time.
+    async fn ask(&self, patience: Duration) -> Result<Credentials, Failure> {
+        let (begun, mut pause) = (Instant::now(), Duration::from_millis(200));
+        loop {
+            // Built anew each time, since profiles are read when it is built.
+            let provider = self.way.provider(&self.conf, &self.direct);
+            let failure = match provider.provide_credentials().await {
+                Ok(credential) => return Ok(credential),
+                Err(error) => self.failure(&error),
+            };
+            if !failure.is_passing() || begun.elapsed() >= patience {
+                return Err(failure);
+            }
+            tracing::debug!(error = %failure, "credentials are asked for again");
+            tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+            pause = (2 * pause).min(Duration::from_secs(5));
+        }
+    }
+
+    fn failure(&self, error: &CredentialsError) -> Failure {
+        match &self.way {
+            Way::Instance { by: None } if self.held().is_some() => {
+                Failure::of(&Way::Instance { by: Some("it has told its role before") }, error)
+            }
+            way => Failure::of(way, error),
         }
     }
 
@@ -166,7 +204,8 @@ mod tests {
 
     fn keeper(way: Way, age: Duration) -> Keeper {
         let given = Credentials::new("AK1", "secret", None, None, "test");
-        let keeper = Keeper::new(way, Some(given), ProviderConfig::empty(), ProviderConfig::empty(), Clock::default());
+        let (conf, direct) = (ProviderConfig::empty(), ProviderConfig::empty());
+        let keeper = Keeper::new(way, Some(given), conf, direct, Clock::default(), Duration::ZERO);
         if let Some(held) = keeper.held.write().expect("nobody panics").as_mut() {
             held.since = held.since.checked_sub(age).expect("the machine runs for longer");
         }
@@ -179,9 +218,9 @@ mod tests {
 
     #[test]
     fn what_a_store_calls_expired_is_asked_for_anew_once_and_only_where_that_can_help() {
-        let old = keeper(Way::Instance, PAUSE * 2);
+        let old = keeper(Way::Instance { by: None }, PAUSE * 2);
         assert!(old.distrust() && is_due(&old));
-        let fresh = keeper(Way::Instance, Duration::ZERO);
+        let fresh = keeper(Way::Instance { by: None }, Duration::ZERO);
         assert!(!fresh.distrust() && !is_due(&fresh), "asking again at once gives the same");
         let fixed = keeper(Way::Environment, PAUSE * 2);
         assert!(!fixed.distrust() && !is_due(&fixed), "what the environment says does not change");
@@ -194,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_renewed_five_minutes_early_or_at_half_of_its_life() {
-        let keeper = keeper(Way::Instance, Duration::ZERO);
+        let keeper = keeper(Way::Instance { by: None }, Duration::ZERO);
         let left = |life: u64| {
             let end = SystemTime::now() + Duration::from_secs(life);
             let next = keeper.next(&Credentials::new("AK", "secret", None, Some(end), "test")).expect("it ends");
@@ -204,9 +243,22 @@ mod tests {
         assert_eq!(left(61), 30);
     }
 
+    #[test]
+    fn a_metadata_service_that_is_away_is_told_from_one_that_is_not_there() {
+        // As the SDK says it, which keeps the error itself to itself.
+        let unreached = CredentialsError::not_loaded(std::io::Error::other("could not communicate with IMDS"));
+        let roleless = CredentialsError::not_loaded("received 404 from IMDS");
+        let named = Way::Instance { by: Some("it is named") };
+        assert!(Failure::of(&named, &unreached).is_passing());
+        assert!(!Failure::of(&named, &roleless).is_passing(), "there is no role");
+        assert!(!Failure::of(&Way::Instance { by: None }, &unreached).is_passing(), "nothing says that there is one");
+        let before = keeper(Way::Instance { by: None }, Duration::ZERO);
+        assert!(before.failure(&unreached).is_passing(), "it has been there");
+    }
+
     #[tokio::test]
     async fn what_has_ended_by_our_clock_is_left_to_the_store_to_judge() {
-        let keeper = keeper(Way::Instance, Duration::ZERO);
+        let keeper = keeper(Way::Instance { by: None }, Duration::ZERO);
         let end = SystemTime::now() - Duration::from_secs(3600);
         keeper.hold(Credentials::new("AK2", "secret", None, Some(end), "test"));
         assert_eq!(keeper.credential().await.expect("it is tried").access_key_id(), "AK2");

@@ -36,7 +36,10 @@ pub(crate) enum Way {
     /// ECS and EKS Pod Identity: `AWS_CONTAINER_CREDENTIALS_…`.
     Container,
     /// The metadata service of the machine we run on: where nothing else is configured.
-    Instance,
+    Instance {
+        /// What says that there is one, if anything does: then one that does not answer is away, and not missing.
+        by: Option<&'static str>,
+    },
 }
 
 /// What makes a profile an identity and not only settings.
@@ -95,7 +98,7 @@ impl Way {
                 return Err(half(token, "AWS_CONTAINER_CREDENTIALS_FULL_URI"));
             }
         }
-        Ok(Self::Instance)
+        Ok(Self::Instance { by: metadata(env, fs).await })
     }
 
     async fn profile(name: &str, named_by: &'static str, env: &Env, fs: &Fs) -> Result<Self, Failure> {
@@ -132,7 +135,7 @@ impl Way {
             Self::Container => {
                 SharedCredentialsProvider::new(EcsCredentialsProvider::builder().configure(direct).build())
             }
-            Self::Instance => {
+            Self::Instance { .. } => {
                 SharedCredentialsProvider::new(ImdsCredentialsProvider::builder().configure(direct).build())
             }
         }
@@ -155,7 +158,7 @@ impl Way {
             }
             Self::WebIdentity => "; is the token file mounted, AWS_REGION set and STS reachable?".to_owned(),
             Self::Container => "; does the agent run on this node, and is its address not behind a proxy?".to_owned(),
-            Self::Instance => "; has the instance a role?".to_owned(),
+            Self::Instance { .. } => "; has the instance a role?".to_owned(),
         }
     }
 }
@@ -169,9 +172,27 @@ impl fmt::Display for Way {
             Self::Profile { name, named_by } => write!(f, "the profile {name} ({named_by})"),
             Self::WebIdentity => f.write_str("the web identity of AWS_WEB_IDENTITY_TOKEN_FILE"),
             Self::Container => f.write_str("the container's endpoint of AWS_CONTAINER_CREDENTIALS_*"),
-            Self::Instance => f.write_str("the instance's role"),
+            Self::Instance { .. } => f.write_str("the instance's role"),
         }
     }
+}
+
+/// What says that the machine we run on has a metadata service: somebody has said where it is, or it is one of EC2's by what AWS tells
+/// to look at for that (on Nitro and on Xen). Nothing does where it is switched off.
+async fn metadata(env: &Env, fs: &Fs) -> Option<&'static str> {
+    let set = |name: &str| env.get(name).ok().filter(|value| !value.trim().is_empty());
+    if set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    if set("AWS_EC2_METADATA_SERVICE_ENDPOINT").is_some() {
+        return Some("AWS_EC2_METADATA_SERVICE_ENDPOINT names a metadata service");
+    }
+    for (path, begins) in [("/sys/class/dmi/id/sys_vendor", "Amazon EC2"), ("/sys/hypervisor/uuid", "ec2")] {
+        if fs.read_to_end(path).await.is_ok_and(|told| told.starts_with(begins.as_bytes())) {
+            return Some("this machine is one of EC2's");
+        }
+    }
+    None
 }
 
 fn half(set: &str, missing: &str) -> Failure {
@@ -217,4 +238,29 @@ async fn profiles(env: &Env, fs: &Fs) -> Result<ProfileSet, Failure> {
         let error = crate::error::chain(&error);
         Failure::configuration(format!("cannot read ~/.aws: {error}; no other source of credentials is tried"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_has_a_metadata_service_where_that_is_said_and_nowhere_else() {
+        const NITRO: (&str, &str) = ("/sys/class/dmi/id/sys_vendor", "Amazon EC2\n");
+        let named = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://[fd00:ec2::254]");
+        let off = ("AWS_EC2_METADATA_DISABLED", "true");
+        for (env, files, by) in [
+            (&[][..], &[][..], None),
+            (&[], &[("/sys/class/dmi/id/sys_vendor", "QEMU\n")], None),
+            (&[], &[NITRO], Some("EC2")),
+            (&[], &[("/sys/hypervisor/uuid", "ec2e1916-9099-7caf-fd21-012345abcdef\n")], Some("EC2")),
+            (&[named], &[], Some("AWS_EC2_METADATA_SERVICE_ENDPOINT")),
+            (&[named, off], &[NITRO], None),
+        ] {
+            let way = Way::find(None, &Env::from_slice(env), &Fs::from_slice(files)).await.expect("nothing is wrong");
+            let Way::Instance { by: found } = way else { panic!("{way:?}") };
+            assert_eq!(found.is_some(), by.is_some(), "{env:?} {files:?}");
+            assert!(found.is_none_or(|found| by.is_some_and(|by| found.contains(by))), "{found:?}");
+        }
+    }
 }

@@ -263,7 +263,11 @@ fn the_instances_role_is_taken_where_nothing_else_is_configured() {
 
 #[test]
 fn no_credentials_anywhere_names_the_ways_to_have_some() {
-    for env in [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")] {
+    let roleless = Teller::new(|asked| match asked.method.as_str() {
+        "PUT" => metadata(asked),
+        _ => (404, "", String::new()),
+    });
+    for env in [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*roleless.url())] {
         let ran = Identity::new(&[env], &[]).run();
         assert!(ran.err.starts_with("unsupported: there are no credentials: AWS_ACCESS_KEY_ID with"), "{ran:?}");
         for way in
@@ -272,6 +276,30 @@ fn no_credentials_anywhere_names_the_ways_to_have_some() {
             assert!(ran.err.contains(way), "{way} in {ran:?}");
         }
     }
+}
+
+#[test]
+fn a_metadata_service_that_is_away_for_a_moment_is_waited_for_and_then_tells_the_region_too() {
+    // More than the SDK by itself tries when it is asked once.
+    let away = AtomicUsize::new(5);
+    let node = Teller::new(move |asked| {
+        let left = away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match (left.is_ok(), asked.target.as_str()) {
+            (true, _) => (0, "", String::new()),
+            (false, "/latest/meta-data/placement/region") => (200, "", "eu-south-2".to_owned()),
+            (false, _) => metadata(asked),
+        }
+    });
+    let ran = Identity::new(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &node.url())], &[]).run();
+    assert!(ran.out.starts_with("AKNODE at AWS, region eu-south-2, by the instance's role"), "{ran:?}");
+}
+
+#[test]
+fn a_metadata_service_that_stays_away_is_away_and_not_missing() {
+    let env = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")];
+    let ran = Identity::new(&env, &["--s3-region", "eu-west-1"]).run();
+    assert!(ran.err.starts_with("unavailable: get credentials: the instance's role gives no credentials"), "{ran:?}");
+    assert!(ran.err.contains("AWS_EC2_METADATA_SERVICE_ENDPOINT names a metadata service"), "{ran:?}");
 }
 
 #[test]

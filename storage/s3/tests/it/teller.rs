@@ -13,7 +13,7 @@ pub(crate) struct Asked {
     pub(crate) body: String,
 }
 
-/// Status and further headers, body.
+/// Status and further headers, body; with the status 0 the connection is closed in place of an answer.
 pub(crate) type Told = (u16, &'static str, String);
 
 /// Listens until the test process ends.
@@ -70,6 +70,9 @@ fn answer(stream: TcpStream, seen: &Mutex<Vec<Asked>>, tell: &dyn Fn(&Asked) -> 
     let asked = Asked { method, target, head, body: String::from_utf8_lossy(&body).into_owned() };
     seen.lock().expect("no test panics while it holds it").push(asked.clone());
     let (status, headers, body) = tell(&asked);
+    if status == 0 {
+        return None;
+    }
     let length = body.len();
     let body = if asked.method == "HEAD" { String::new() } else { body };
     let answer = format!("HTTP/1.1 {status} x\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
