@@ -11,21 +11,24 @@ mod upload;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use contract::MARKER_FILE;
+use futures_util::TryStreamExt;
 use sidecar::{chain, fault};
-use storage::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing};
+use storage::{BoxFuture, Claim, Error, Outputs, Place, Publication, Standing, in_turn};
 use tracing::{info, warn};
 
-use self::judge::{Sight, judge};
+use self::judge::{PARALLEL, Sight, judge};
 use self::label::Label;
 use self::publication::S3Publication;
-use self::run::Run;
+use self::run::{Base, Run};
 use self::site::Site;
-use crate::{Bucket, Condition, Location, PublishMode, Written};
+use crate::{Bucket, Condition, Location, OpenUpload, PublishMode, Written};
 
-/// Uploads in parts of no living run. No object takes this long to carry, and AWS advises buckets to abort after as long.
+/// Uploads in parts of no living run, even where the marker that they set out from still stands. No object takes this long to carry,
+/// and AWS advises buckets to abort after as long.
 const DEAD_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What died a week ago may wait a little longer: one run of so many looks for it, and the others save the request.
@@ -63,15 +66,32 @@ impl S3Outputs {
     async fn abort_forgotten(&self) -> Result<(), Error> {
         // By the clock of the store, which has dated the uploads: ours may be years away.
         let long_ago = self.bucket.s3().now() - DEAD_AFTER;
-        for upload in self.bucket.list_uploads(&self.root).await? {
-            let is_old = upload.initiated.is_some_and(|begun| begun.0 < long_ago);
-            // In a bucket that others use too, only what bears a name that nobody else gives.
-            if is_old && Run::is_within(&upload.key) {
-                self.bucket.abort_upload(&upload.key, &upload.id).await?;
-                info!(key = upload.key, "aborted an upload that a dead run had left open");
-            }
+        let uploads = self.bucket.list_uploads(&self.root).await?;
+        let aborts =
+            in_turn(uploads.into_iter(), PARALLEL, |upload| Box::pin(self.abort_if_forgotten(upload, long_ago)));
+        aborts.try_collect().await
+    }
+
+    /// One that was begun long ago, or one of a run that can never commit any more, since another marker stands than it set out from:
+    /// it may have been asked for by a process that was dead already, and have reached the store after everybody had looked.
+    async fn abort_if_forgotten(&self, upload: OpenUpload, long_ago: SystemTime) -> Result<(), Error> {
+        // In a bucket that others use too, only what bears a name that nobody else gives.
+        let Some((place, run)) = Run::above(&upload.key) else { return Ok(()) };
+        let is_old = upload.initiated.is_some_and(|begun| begun.0 < long_ago);
+        if is_old || run.base() != self.base(place).await? {
+            self.bucket.abort_upload(&upload.key, &upload.id).await?;
+            info!(key = upload.key, "aborted an upload that a dead run had left open");
         }
         Ok(())
+    }
+
+    /// What a run would set out from now.
+    async fn base(&self, place: &str) -> Result<Base, Error> {
+        match self.bucket.head(&format!("{place}{MARKER_FILE}"), None).await {
+            Ok(marker) => Ok(Base::of(Some(&marker.etag))),
+            Err(Error::NotFound(_)) => Ok(Base::of(None)),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -39,10 +39,15 @@ impl Run {
         (is_number && is_base && has_random && parts.next().is_some()).then(|| Self(text.to_owned()))
     }
 
-    /// Whether a key lies below the prefix of some run.
-    pub(super) fn is_within(key: &str) -> bool {
-        let mut components = key.split('/').skip_while(|component| *component != ATTEMPTS_DIR);
-        components.next().is_some() && components.next().is_some_and(|run| Self::parse(run).is_some())
+    /// The run below whose prefix a key lies, and what the keys of its place begin with.
+    pub(super) fn above(key: &str) -> Option<(&str, Self)> {
+        let mut components = key.split_inclusive('/').scan(0, |end, component| {
+            *end += component.len();
+            Some((component, *end))
+        });
+        let (dir, end) = components.find(|(component, _)| component.strip_suffix('/') == Some(ATTEMPTS_DIR))?;
+        let (run, _) = key.get(end..)?.split_once('/')?;
+        Some((key.get(..end - dir.len())?, Self::parse(run)?))
     }
 
     pub(super) fn base(&self) -> Base {
@@ -81,12 +86,16 @@ mod tests {
             assert_eq!(Run::parse(&run.to_string()), Some(run.clone()));
             assert_eq!(run.base(), Base::of(marker));
             assert_ne!(run, Run::new(12, attempt, marker), "the same nonce may come twice");
-            assert!(Run::is_within(&format!("r/p/_attempts/{run}/x/y")));
+            assert_eq!(Run::above(&format!("r/p/_attempts/{run}/x/y")), Some(("r/p/", run.clone())));
+            assert_eq!(Run::above(&format!("_attempts/{run}/x")), Some(("", run.clone())));
+            assert_eq!(Run::above(&format!("r/x_attempts/{run}/x")), None);
         }
         assert_ne!(Base::of(None), Base::of(Some("x")));
         for other in ["1", "report", "1-n", "1-n.aaaaaaaa", "x-n.aaaaaaaa.none", "1-n.aaaaaaaa.zzzzzzzzzzzz", ""] {
             assert_eq!(Run::parse(other), None, "{other}");
         }
-        assert!(!Run::is_within("r/_attempts/1/report.json") && !Run::is_within("r/x"));
+        for other in ["r/_attempts/1/report.json", "r/x", "_attempts", "r/_attempts/"] {
+            assert_eq!(Run::above(other), None, "{other}");
+        }
     }
 }

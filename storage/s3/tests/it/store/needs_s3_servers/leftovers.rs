@@ -159,11 +159,16 @@ async fn a_sweep_ends_what_is_old_and_ours_only(server: &'static S3Server) {
     let ours = begin("out/a/_attempts/1-n.abcdefgh.none/large").await;
     let young = begin("out/b/_attempts/1-n.abcdefgh.none/large").await;
     let strangers = begin("out/their/large").await;
+    // As one that reached the store after the next run had committed and cleared away.
+    let etag = world.put("out/c/_SUCCESS.json", b"{}").await;
+    let late = begin("out/c/_attempts/1-n.abcdefgh.none/large").await;
+    let base = super::super::sha256(etag.as_bytes());
+    let living = begin(&format!("out/c/_attempts/2-n.abcdefgh.{}/large", base.get(..12).expect("it is longer"))).await;
     let day = |days: u64| {
         let at = std::time::SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
         String::from(contract::Timestamp(at))
     };
-    let uploads: String = [(&ours, day(8)), (&young, day(6)), (&strangers, day(8))]
+    let uploads: String = [(&ours, day(8)), (&young, day(6)), (&strangers, day(8)), (&late, day(0)), (&living, day(0))]
         .iter()
         .map(|((key, id), at)| {
             format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{at}</Initiated></Upload>")
@@ -179,7 +184,7 @@ async fn a_sweep_ends_what_is_old_and_ours_only(server: &'static S3Server) {
     while !looked() {
         worker.outputs.sweep().await.expect("swept");
     }
-    for ((key, _), open) in [(&ours, 0), (&young, 1), (&strangers, 1)] {
+    for ((key, _), open) in [(&ours, 0), (&young, 1), (&strangers, 1), (&late, 0), (&living, 1)] {
         assert_eq!(world.open_uploads(key).await, open, "{key}");
     }
     let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".to_owned();
