@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::claim::Claim;
-use crate::hunt::{Found, purge};
-use crate::leader::Leader;
+use crate::hunt::{Found, Purged, purge};
+use crate::leader::{Leader, Reaped};
 use crate::limits::Limits;
 use crate::mark::Mark;
 use crate::nursery::{Nursery, nursery, nursery_at_once};
@@ -57,6 +57,9 @@ pub struct Ended {
     pub stdout: Kept,
     /// What was kept of its stderr.
     pub stderr: Kept,
+    /// The most memory that it, or one of the descendants it waited for, held at once, in bytes (`ru_maxrss`); where Linux
+    /// execs in place, at least what this process held when it started it.
+    pub peak_memory: Option<u64>,
     /// How many descendants it had left behind, which were ended.
     pub leftovers: usize,
     /// Pids of descendants that even SIGKILL did not end within 5 seconds: they hang in the kernel.
@@ -236,20 +239,21 @@ async fn supervise(
             break;
         }
     }
-    if let Some(exit) = alone {
-        let (exit, (stdout, stderr)) = (exit?, pumps.finish().await);
-        return Ok(Ended { exit, stdout, stderr, leftovers: 0, survivors: Vec::new(), alone: true });
+    if let Some(reaped) = alone {
+        let (Reaped { exit, peak_memory }, (stdout, stderr)) = (reaped?, pumps.finish().await);
+        return Ok(Ended { exit, stdout, stderr, peak_memory, leftovers: 0, survivors: Vec::new(), alone: true });
     }
     let kill_at = stop.borrow().unwrap_or_else(|| Instant::now() + leftover_grace);
     let purged = purge(move || claim.find(), stop, kill_at).await;
-    let (leader, exit) = blocking(leader, Leader::reap).await?;
-    let exit = exit?;
+    let (leader, reaped) = blocking(leader, Leader::reap).await?;
+    let Reaped { exit, peak_memory } = reaped?;
     let (stdout, stderr) = pumps.finish().await;
     let purged = purged?;
     if purged.ended > 0 {
         tracing::debug!(pid = %leader.life.pid, leftovers = purged.ended, "ended what a child had left behind");
     }
-    Ok(Ended { exit, stdout, stderr, leftovers: purged.ended, survivors: purged.survivors, alone: false })
+    let Purged { ended: leftovers, survivors } = purged;
+    Ok(Ended { exit, stdout, stderr, peak_memory, leftovers, survivors, alone: false })
 }
 
 async fn look(claim: Claim) -> io::Result<(Claim, io::Result<Found>)> {

@@ -1,10 +1,11 @@
 //! The child itself: spawned, signalled and reaped.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::child::Exit;
 use crate::life::Life;
@@ -19,6 +20,13 @@ pub(crate) struct Leader {
     pub(crate) life: Life,
     reaped: bool,
     outlives_us: bool,
+}
+
+/// What is known of a child once it is reaped.
+#[derive(Debug)]
+pub(crate) struct Reaped {
+    pub(crate) exit: Exit,
+    pub(crate) peak_memory: Option<u64>,
 }
 
 impl Leader {
@@ -45,26 +53,44 @@ impl Leader {
     }
 
     /// Reaps it, once it has ended, if nothing of it can be left; otherwise it stays a zombie.
-    pub(crate) fn reap_alone(&mut self, nursery: &mut Nursery) -> Option<io::Result<Exit>> {
+    pub(crate) fn reap_alone(&mut self, nursery: &mut Nursery) -> Option<io::Result<Reaped>> {
         nursery.has_leaders_only().then(|| self.reap_from(nursery))
     }
 
-    pub(crate) fn reap(&mut self) -> io::Result<Exit> {
+    pub(crate) fn reap(&mut self) -> io::Result<Reaped> {
         self.reap_from(&mut nursery())
     }
 
     /// Under the nursery's lock, so that a new child with the same pid cannot be entered in between.
-    fn reap_from(&mut self, nursery: &mut Nursery) -> io::Result<Exit> {
+    fn reap_from(&mut self, nursery: &mut Nursery) -> io::Result<Reaped> {
         nursery.leaders.remove(&self.life.pid.as_raw_nonzero().get());
         self.reaped = true;
-        let status = waitid(WaitId::Pid(self.life.pid), WaitIdOptions::EXITED)?;
-        let status = status.ok_or_else(|| io::Error::other("a child that ended has no status"))?;
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
-            (None, Some(signal)) => Ok(Exit::Signal(signal)),
-            (None, None) => Err(io::Error::other("a child ended neither by itself nor by a signal")),
-        }
+        reap(self.life.pid)
     }
+}
+
+/// Waits for a child that has ended, with what it used: rustix knows the one without the other.
+fn reap(pid: Pid) -> io::Result<Reaped> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are to live values of the types that wait4(2) writes. All zeroes is a value of that struct of
+    // integers, whatever the kernel has written of it.
+    #[expect(unsafe_code, reason = "no safe binding of wait4 says what a child used")]
+    let (reaped, usage) = unsafe {
+        (libc::wait4(pid.as_raw_nonzero().get(), &raw mut status, 0, usage.as_mut_ptr()), usage.assume_init())
+    };
+    if reaped < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let exit = if libc::WIFEXITED(status) {
+        Exit::Code(u8::try_from(libc::WEXITSTATUS(status) & 0xff).unwrap_or(u8::MAX))
+    } else if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        return Err(io::Error::other("a child ended neither by itself nor by a signal"));
+    };
+    let kibibytes = u64::try_from(usage.ru_maxrss).ok().filter(|most| *most > 0);
+    Ok(Reaped { exit, peak_memory: kibibytes.map(|most| most * 1024) })
 }
 
 impl Drop for Leader {

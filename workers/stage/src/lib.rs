@@ -1,8 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+pub mod files;
+pub mod life;
 pub mod name;
+pub mod peer;
 pub mod protocol;
 pub mod root;
+pub mod run;
+pub mod watch;
 
+pub use life::Life;
 pub use name::{Boot, StageName};
+pub use peer::{Peer, Sign, hello};
 pub use root::{AdapterDir, Root, StageDir};
+pub use watch::Watch;
