@@ -7,6 +7,17 @@ use std::time::Duration;
 use stage::StageName;
 use stage::protocol::Reason;
 
+mod check;
+mod error;
+mod order;
+mod places;
+mod read;
+mod values;
+mod wire;
+mod words;
+
+pub use error::{PipelineError, Place};
+
 /// A pipeline that makes sense: at least one stage, no name twice, needs that exist and do not go in circles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
@@ -116,3 +127,6 @@ impl Default for Retries {
         Self { limit: 0, backoff: Duration::from_secs(1), max_backoff: Duration::from_secs(60), on: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests;
