@@ -9,6 +9,7 @@ use stage::protocol::Reason;
 
 mod check;
 mod error;
+pub(crate) mod fixed;
 mod order;
 mod places;
 mod read;
@@ -120,6 +121,13 @@ pub enum When {
     Succeeded,
     /// Once all that it needs is over or will never begin, whatever became of it, and of the item. Not after a cancellation.
     Always,
+}
+
+impl Pipeline {
+    /// Where the stage of that name stands in [`Self::stages`].
+    pub(crate) fn place(&self, name: &StageName) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.name == *name)
+    }
 }
 
 impl Default for Retries {
