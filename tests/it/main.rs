@@ -5,6 +5,7 @@ mod contract_check;
 mod edges;
 mod get_only;
 mod kill_matrix;
+mod kubernetes;
 mod nfs;
 mod operations;
 mod s3;

@@ -1,0 +1,3 @@
+//! Pods on a real Kubernetes node.
+
+mod node;
