@@ -2,11 +2,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
-use sidecar::fault;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use sidecar::{chain, fault};
 use storage::Error;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::warn;
@@ -36,6 +41,27 @@ pub(super) struct OpenUpload {
     open: bool,
 }
 
+/// How often a request was sent, with what the client itself has repeated.
+#[derive(Clone, Debug, Default)]
+struct Sends(Arc<AtomicU32>);
+
+#[dyn_dispatch_hint]
+impl Intercept for Sends {
+    fn name(&self) -> &'static str {
+        "Sends"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 impl OpenUpload {
     /// Begins one.
     ///
@@ -43,6 +69,9 @@ impl OpenUpload {
     /// As [`Bucket::upload`](crate::Bucket::upload).
     pub(super) async fn begin(sending: Sending) -> Result<Self, Error> {
         let limits = sending.bucket.s3().limits();
+        // Some stores date uploads in whole seconds.
+        let since = sending.bucket.s3().now() - Duration::from_secs(1);
+        let sends = Sends::default();
         loop {
             let checksums = limits.has_checksums();
             let request = sending.bucket.s3().client().await?.create_multipart_upload();
@@ -53,14 +82,37 @@ impl OpenUpload {
                 .set_content_type(sending.how.content_type.clone())
                 .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
                 .set_checksum_type(checksums.then_some(ChecksumType::FullObject));
-            match request.send().await.map_err(Refusal::from) {
+            match request.customize().interceptor(sends.clone()).send().await.map_err(Refusal::from) {
                 Ok(created) => {
                     let id = created.upload_id().unwrap_or_default().into();
-                    return Ok(Self { sending, id, checksums, running: JoinSet::new(), open: true });
+                    let begun = Self { sending, id, checksums, running: JoinSet::new(), open: true };
+                    if sends.0.load(Ordering::Relaxed) > 1 {
+                        begun.end_doubles(since).await;
+                    }
+                    return Ok(begun);
                 }
                 Err(refusal) if checksums && is_about_checksums(&refusal) => limits.give_up_checksums(),
                 Err(refusal) => return Err(sending.refused(refusal)),
             }
+        }
+    }
+
+    /// Where it took several requests to begin it, the answer to one may have been lost, and nobody knows what that has begun: it is
+    /// aborted, with whatever else was begun for this key since. A run of the same item that lives finds its own gone then, and begins
+    /// anew.
+    async fn end_doubles(&self, since: SystemTime) {
+        let (bucket, key) = (&self.sending.bucket, &*self.sending.key);
+        let ended = async {
+            for upload in bucket.list_uploads(key).await? {
+                let is_since = upload.initiated.is_some_and(|begun| begun.0 >= since);
+                if upload.key == key && *upload.id != *self.id && is_since {
+                    bucket.abort_upload(key, &upload.id).await?;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = ended.await {
+            warn!(key, error = chain(&error), "an upload whose beginning was never answered may be left open");
         }
     }
 
