@@ -3,6 +3,7 @@
 mod codes;
 mod identities;
 mod kills;
+mod moods;
 mod needs_mount;
 mod paths;
 mod races;

@@ -1,6 +1,7 @@
 //! Videos out of a bucket, images into it.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use contract::{Report, attempt, exit};
 use serde_json::Value;
@@ -10,18 +11,23 @@ use crate::support::{Bench, H264, number_in, numbered};
 
 /// Runs the worker on an item, from a bucket's `in/` to its `out/`.
 fn run(server: &S3Server, bucket: &Bucket, item: &Value, flags: &[&str]) -> Report {
+    let output = format!("{}{{key}}/", bucket.uri("out/"));
+    let flags = [&["--allow-input", &bucket.uri("in/"), "--output", &output], flags].concat();
+    run_with(&server.env(), item, &flags)
+}
+
+fn run_with(env: &[(String, String)], item: &Value, flags: &[&str]) -> Report {
     let dir = tempfile::tempdir().expect("a directory");
     let (file, report) = (dir.path().join("item.json"), dir.path().join("report.json"));
     std::fs::write(&file, item.to_string()).expect("an item file");
     let output = Command::new(env!("CARGO_BIN_EXE_ffmpeg-worker"))
-        .args(["thumbnails", "--allow-input", &bucket.uri("in/")])
-        .args(["--output", &format!("{}{{key}}/", bucket.uri("out/"))])
+        .arg("thumbnails")
         .arg("--scratch")
         .arg(dir.path())
         .arg("--report")
         .arg(&report)
         .args(flags)
-        .envs(server.env())
+        .envs(env.iter().cloned())
         .env(attempt::WORK_ITEM_FILE, &file)
         .stdin(Stdio::null())
         .output()
@@ -70,4 +76,28 @@ fn a_broken_video_in_a_bucket_is_65_and_leaves_its_report_there() {
     assert_eq!(report.exit_code, exit::BAD_ITEM, "{}", report.message);
     let keys: Vec<_> = bucket.keys().into_iter().filter(|key| key.starts_with("out/")).collect();
     assert_eq!(keys, ["out/broken.mp4/_attempts/1/report.json"]);
+}
+
+#[test]
+fn a_video_is_read_and_its_images_are_written_by_signed_urls_alone() {
+    let bench = Bench::new();
+    numbered(&bench.video("a.mp4"), 150, &H264);
+    let server = S3Server::shared_minio();
+    let bucket = Bucket::new(server);
+    let mut item = bucket.item("in/a.mp4", std::fs::read(bench.video("a.mp4")).expect("a video"));
+    let hour = Duration::from_secs(3600);
+    let names = ["thumb-000000.jpg", "thumb-000100.jpg", "_SUCCESS.json"];
+    let sign = |name: &str| (name.to_owned(), bucket.presign_put(&format!("out/a.mp4/{name}"), hour).into());
+    let fields = item.as_object_mut().expect("it is one");
+    fields.remove("uri");
+    fields.insert("key".to_owned(), "a.mp4".into());
+    fields.insert("url".to_owned(), bucket.presign_get("in/a.mp4", hour).into());
+    fields.insert("uploads".to_owned(), names.map(sign).into_iter().collect());
+    let root = format!("{}/{}", server.url(), bucket.name());
+    let (allowed, output) = (format!("{root}/in/"), format!("{root}/out/{{key}}/"));
+    let flags =
+        ["--allow-input", &allowed, "--output", &output, "--https-allow-http", "--https-allow-private", "127.0.0.1"];
+    let report = run_with(&[], &item, &flags);
+    assert_eq!(report.exit_code, exit::OK, "{}", report.message);
+    assert_eq!(bucket.published("out/a.mp4").expect("a marker").outputs.len(), 2);
 }

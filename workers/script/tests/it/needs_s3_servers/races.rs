@@ -61,6 +61,42 @@ fn of_two_workers_at_one_item_one_publishes_round_after_round() {
     }
 }
 
+#[test]
+fn of_two_items_that_share_a_place_one_has_it_and_the_other_is_refused() {
+    for mode in MODES {
+        let remote = Remote::on_minio();
+        let items = [("a.mov", "of the one"), ("a.mp4", "of the other")];
+        for round in 0..6 {
+            // Both are past their first look when the first publishes.
+            let root = remote.world.root().display();
+            let body = format!(
+                r#"touch {root}/{round}-$LONGSHORE_ATTEMPT_ID; while [ $(ls {root}/{round}-* | wc -l) -lt 2 ]; do sleep 0.01; done; {OWN}"#
+            );
+            let start = |(key, content): (&str, &str)| {
+                let script = remote.world.script(&body);
+                let output = format!("{}{round}/{{stem}}/", remote.bucket.uri("out/"));
+                let worker = remote.bare(remote.item(key, content)).arg("--output").arg(output);
+                worker
+                    .args(["--publish", mode])
+                    .env("LONGSHORE_ATTEMPT_ID", key.replace('.', "-"))
+                    .script(script)
+                    .start()
+            };
+            let ended = items.map(start).map(Running::wait);
+            let marker = assert_of_one(&remote, &format!("{round}/a"));
+            for ((key, content), one) in items.into_iter().zip(&ended) {
+                if marker.item.key.to_string() == key {
+                    one.expect(0, "Published");
+                    assert_eq!(remote.read(&format!("{round}/a"), "copy"), content, "{mode}");
+                } else {
+                    one.expect(73, "OutputTaken");
+                }
+            }
+        }
+        remote.assert_clean();
+    }
+}
+
 /// Starts a worker that stops itself after its nth upload, and waits until it sleeps.
 fn asleep(remote: &Remote, item: std::path::PathBuf, mode: &str, fault: &str) -> Running {
     let zombie = remote.worker(item, OWN).args(["--publish", mode]);
