@@ -26,14 +26,16 @@ demo-s3: ## The same from bucket to bucket, with a MinIO that is built and start
 
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
-	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv
+	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv ip openssl
 	@tests/run
 
 .PHONY: servers
 servers: ## Make the servers and clients that the tests start, once (tests/run does it too)
-	@scripts/setup curl python3 venv
+	@scripts/setup curl python3 venv flock
 	@tests/servers/s3-clients/setup
 	@tests/servers/s3/setup
+	@tests/servers/kubernetes/setup
+	@tests/servers/podman/images
 
 .PHONY: bench
 bench: ## Speed and memory beside find, Node, xargs and others (docs/performance.md; about ten minutes)
