@@ -89,6 +89,17 @@ impl Reserved {
     }
 }
 
+/// What to do about a directory of the protocol that cannot be written to, to be put behind the error.
+pub fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; its volume is full: give it a larger sizeLimit",
+        io::ErrorKind::QuotaExceeded => "; the quota of its volume is used up",
+        io::ErrorKind::ReadOnlyFilesystem => "; mount it in this container without readOnly",
+        io::ErrorKind::PermissionDenied => "; it must be writable by the user of this container: set the pod's fsGroup",
+        _ => "",
+    }
+}
+
 /// What a file holds; `None` where there is none.
 pub(crate) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = open_regular(path)? else { return Ok(None) };

@@ -139,6 +139,35 @@ pub struct Ended {
     pub stderr_tail: String,
 }
 
+impl Ended {
+    /// An attempt whose command never ran, or of which nobody knows how it ended; over now.
+    pub fn without_command(reason: Reason, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            exit_code: None,
+            signal: None,
+            started_at: None,
+            ended_at: Timestamp::now(),
+            seconds: 0.0,
+            peak_memory: None,
+            outputs: Outputs::default(),
+            stdout_tail: String::new(),
+            stderr_tail: String::new(),
+        }
+    }
+
+    /// Drops the first half of the longer of the two outputs' ends, for a message that would be too long otherwise. False when
+    /// there is nothing to drop.
+    pub fn shorten_tails(&mut self) -> bool {
+        let longer =
+            if self.stdout_tail.len() > self.stderr_tail.len() { &mut self.stdout_tail } else { &mut self.stderr_tail };
+        let half = longer.ceil_char_boundary(longer.len().div_ceil(2));
+        longer.drain(..half);
+        half > 0
+    }
+}
+
 /// What a stage has written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -185,24 +214,22 @@ mod tests {
 
     #[test]
     fn a_result_is_one_flat_object() {
-        let ended = Ended {
-            reason: Reason::OomKilled,
-            message: "killed".into(),
-            exit_code: None,
-            signal: Some(9),
-            started_at: None,
-            ended_at: Timestamp::now(),
-            seconds: 0.5,
-            peak_memory: Some(1),
-            outputs: Outputs::default(),
-            stdout_tail: String::new(),
-            stderr_tail: String::new(),
-        };
+        let ended = Ended { signal: Some(9), ..Ended::without_command(Reason::OomKilled, "killed".into()) };
         let result = Result { boot: Boot::new(), adapter: Boot::new(), attempt: 2, ended };
         let json = serde_json::to_value(&result).expect("serialises");
         assert_eq!(json.get("reason"), Some(&"OOMKilled".into()));
         assert_eq!(json.get("attempt"), Some(&2.into()));
         let read: Result = serde_json::from_value(json).expect("reads");
         assert_eq!((read.attempt, read.ended.signal), (2, Some(9)));
+    }
+
+    #[test]
+    fn tails_get_shorter_until_nothing_is_left() {
+        let mut ended = Ended::without_command(Reason::Lost, String::new());
+        (ended.stdout_tail, ended.stderr_tail) = ("ä".repeat(10), "12345".into());
+        assert!(ended.shorten_tails());
+        assert_eq!((ended.stdout_tail.as_str(), ended.stderr_tail.as_str()), ("äääää", "12345"));
+        while ended.shorten_tails() {}
+        assert_eq!((ended.stdout_tail.as_str(), ended.stderr_tail.as_str()), ("", ""));
     }
 }

@@ -12,6 +12,7 @@ use sidecar::fault;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::files::next_step;
 use crate::protocol::{Ended, Reason};
 use crate::{Boot, StageDir};
 
@@ -140,9 +141,9 @@ async fn attempt(
     started: impl FnOnce(u32, Timestamp) -> io::Result<()> + Send,
     begun: Instant,
 ) -> Result<Ended, Box<Ended>> {
-    let machine = |error: io::Error| Box::new(verdict::without_command(Reason::MachineError, error.to_string()));
+    let machine = |error: io::Error| Box::new(Ended::without_command(Reason::MachineError, error.to_string()));
     if stop.is_asked() {
-        return Err(Box::new(verdict::without_command(
+        return Err(Box::new(Ended::without_command(
             Reason::Cancelled,
             "cancelled before its command was started".into(),
         )));
@@ -150,7 +151,7 @@ async fn attempt(
     fault::point("stage.room.before").map_err(machine)?;
     let (dir, number) = (work.stage.clone(), work.attempt);
     blocking(move || room::make(&dir, number)).await.map_err(|error| {
-        Box::new(verdict::without_command(Reason::MachineError, format!("{error}; {}", verdict::next_step(&error))))
+        Box::new(Ended::without_command(Reason::MachineError, format!("{error}{}", next_step(&error))))
     })?;
     fault::point("stage.room.after").map_err(machine)?;
     let killed_before = work.oom.read();
@@ -161,7 +162,7 @@ async fn attempt(
     let (waited, cause) = wait(&child, &work, stop, first, begun).await;
     let mut ended = match waited {
         Ok(ended) => verdict::of(&ended, cause, [killed_before, work.oom.read()]),
-        Err(error) => verdict::without_command(Reason::MachineError, format!("cannot wait for the command: {error}")),
+        Err(error) => Ended::without_command(Reason::MachineError, format!("cannot wait for the command: {error}")),
     };
     ended.started_at = Some(started_at);
     if ended.reason == Reason::Completed {

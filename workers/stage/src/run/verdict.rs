@@ -1,33 +1,14 @@
 //! How an attempt ended, in one word and one line.
 
-use std::io;
-
-use contract::Timestamp;
 use process::{Exit, Kept, SpawnError};
 use sidecar::chain;
 
 use super::Cause;
 use super::handover::Refusal;
-use crate::protocol::{Ended, Outputs, Reason};
+use crate::files::next_step;
+use crate::protocol::{Ended, Reason};
 
 const SIGKILL: i32 = 9;
-
-/// An attempt whose command never ran, or of which nobody knows how it ended.
-pub(super) fn without_command(reason: Reason, message: String) -> Ended {
-    Ended {
-        reason,
-        message,
-        exit_code: None,
-        signal: None,
-        started_at: None,
-        ended_at: Timestamp::now(),
-        seconds: 0.0,
-        peak_memory: None,
-        outputs: Outputs::default(),
-        stdout_tail: String::new(),
-        stderr_tail: String::new(),
-    }
-}
 
 /// A command that could not be started.
 pub(super) fn unspawned(error: &SpawnError) -> Ended {
@@ -38,7 +19,7 @@ pub(super) fn unspawned(error: &SpawnError) -> Ended {
         }
         SpawnError::Exhausted { .. } | SpawnError::Other { .. } => Reason::MachineError,
     };
-    without_command(reason, chain(error))
+    Ended::without_command(reason, chain(error))
 }
 
 /// A command that ran: `cause` is why it was stopped, if it was; `kills` how often the kernel had killed for want of memory
@@ -53,7 +34,7 @@ pub(super) fn of(ended: &process::Ended, cause: Option<Cause>, kills: [Option<u6
         Some(cause) => stopped(cause),
         None => by_itself(ended.exit, killed),
     };
-    let mut all = without_command(reason, message);
+    let mut all = Ended::without_command(reason, message);
     (all.exit_code, all.signal, all.peak_memory) = (exit_code, signal, ended.peak_memory);
     (all.stdout_tail, all.stderr_tail) = (tail(&ended.stdout), tail(&ended.stderr));
     if !ended.survivors.is_empty() {
@@ -104,21 +85,8 @@ fn by_itself(exit: Exit, killed_for_memory: bool) -> (Reason, String) {
 pub(super) fn refuse(ended: &mut Ended, refusal: &Refusal) {
     (ended.reason, ended.message) = match refusal {
         Refusal::Unusable { .. } => (Reason::OutputUnusable, refusal.to_string()),
-        Refusal::Machine { source, .. } => (Reason::MachineError, format!("{refusal}; {}", next_step(source))),
+        Refusal::Machine { source, .. } => (Reason::MachineError, format!("{refusal}{}", next_step(source))),
     };
-}
-
-/// What to do about a directory that cannot be written to.
-pub(super) fn next_step(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull => "its volume is full: give it a larger sizeLimit",
-        io::ErrorKind::QuotaExceeded => "the quota of its volume is used up",
-        io::ErrorKind::ReadOnlyFilesystem => "mount a volume of the stage's own there, without readOnly",
-        io::ErrorKind::PermissionDenied => {
-            "its volume must be writable by the user of this container: set the pod's fsGroup"
-        }
-        _ => "see to its volume",
-    }
 }
 
 /// The end of an output as text, from the beginning of a line where it was cut.

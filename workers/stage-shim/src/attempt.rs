@@ -1,0 +1,159 @@
+//! One attempt at the stage: the command is run, and the adapter is told how it ended.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use sidecar::{Failure, Shutdown, fault};
+use stage::files::{self, Reserved};
+use stage::protocol::{Ended, Go, Result as Told, Started};
+use stage::run::{self, Stopper, Work};
+use stage::{Life, Peer, Watch};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::orders::Orders;
+use crate::shim::{IO, Over, Settings};
+
+/// What a result has beside the ends of its outputs, generously.
+const BESIDE_TAILS: u64 = 8 << 10;
+/// How long a result that cannot be written is tried again. Then this process ends: its lock falls, and the adapter knows that
+/// the attempt is lost, instead of waiting for a word that never comes.
+const UNTOLD: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// An attempt that was asked for.
+pub(crate) struct Attempt<'a> {
+    pub(crate) go: Go,
+    pub(crate) settings: &'a Settings,
+    pub(crate) life: &'a Life,
+    pub(crate) shutdown: &'a Shutdown,
+    pub(crate) peer: &'a Peer,
+}
+
+impl Attempt<'_> {
+    /// Runs it and tells how it ended. Gives why there is nothing more to be done for this adapter, if there is not.
+    pub(crate) async fn run(self, watch: &mut Watch, orders: &mut Orders) -> Result<Option<Over>, Failure> {
+        let number = self.go.attempt;
+        fault::point("stage.go.after")?;
+        // A command that fills its volume must not keep us from saying so.
+        let room = self.go.tail_bytes.saturating_mul(2).saturating_add(BESIDE_TAILS).min(stage::protocol::LONGEST);
+        let reserved = Reserved::new(&self.settings.dir.result(number), room);
+        info!(attempt = number, "starting the command");
+        let (stopper, stop) = run::stop();
+        let (ended, over) = {
+            let running = pin!(run::run(self.work(), stop, |pid, at| self.started(pid, at)));
+            self.attend(running, &stopper, watch, orders).await
+        };
+        info!(attempt = number, reason = ?ended.reason, code = ended.exit_code, signal = ended.signal, "the command is over");
+        if over != Some(Over::Fallen) {
+            self.tell(ended, reserved).await?;
+        }
+        let dir = self.settings.dir.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || run::clear(&dir)).await {
+            warn!(%error, "what the attempt has left could not be removed");
+        }
+        Ok(over)
+    }
+
+    fn work(&self) -> Work {
+        let (go, settings) = (&self.go, self.settings);
+        Work {
+            command: settings.command.clone(),
+            directory: None,
+            inherited: settings.inherited.clone(),
+            environment: given(&go.environment),
+            stage: settings.dir.clone(),
+            attempt: go.attempt,
+            timeout: go.timeout_ms.map(Duration::from_millis),
+            grace: Duration::from_millis(go.grace_ms),
+            tail_bytes: usize::try_from(go.tail_bytes.min(stage::protocol::LONGEST)).unwrap_or(usize::MAX),
+            mark: self.life.boot().clone(),
+            oom: settings.oom.clone(),
+        }
+    }
+
+    fn started(&self, pid: u32, at: contract::Timestamp) -> io::Result<()> {
+        let attempt = self.go.attempt;
+        let (boot, adapter) = (self.life.boot().clone(), self.go.adapter.clone());
+        files::write(&self.settings.dir.started(attempt), &Started { boot, adapter, attempt, pid, at })?;
+        fault::point("stage.started.after")
+    }
+
+    /// Waits for the end of a command, and hears meanwhile who wants it to stop.
+    async fn attend(
+        &self,
+        mut running: std::pin::Pin<&mut impl Future<Output = Ended>>,
+        stopper: &Stopper,
+        watch: &mut Watch,
+        orders: &mut Orders,
+    ) -> (Ended, Option<Over>) {
+        let mut over = None;
+        let (mut cancelled, mut aborting) = (false, false);
+        loop {
+            if !cancelled && let Some(cancel) = orders.cancelled(self.go.attempt) {
+                stopper.stop(Duration::from_millis(cancel.grace_ms));
+                cancelled = true;
+            }
+            tokio::select! {
+                ended = &mut running => return (ended, over),
+                () = watch.changed(), if !cancelled => {}
+                () = self.peer.fallen(), if over.is_none() => {
+                    warn!(attempt = self.go.attempt, "the multi-worker is dead: stopping the command");
+                    stopper.stop(Duration::from_millis(self.go.grace_ms));
+                    over = Some(Over::Fallen);
+                }
+                () = self.shutdown.draining(), if over != Some(Over::Terminated) => {
+                    stopper.stop(self.shutdown.grace());
+                    over = Some(Over::Terminated);
+                }
+                () = self.shutdown.aborting(), if !aborting => {
+                    stopper.stop(Duration::ZERO);
+                    aborting = true;
+                }
+            }
+        }
+    }
+
+    /// Writes the result, with less of the outputs' ends if need be.
+    async fn tell(&self, ended: Ended, reserved: io::Result<Reserved>) -> Result<(), Failure> {
+        let (attempt, adapter) = (self.go.attempt, self.go.adapter.clone());
+        let path = self.settings.dir.result(attempt);
+        let mut told = Told { boot: self.life.boot().clone(), adapter, attempt, ended };
+        let mut reserved = reserved.ok();
+        let begun = Instant::now();
+        fault::point("stage.result.before")?;
+        loop {
+            let written = match &mut reserved {
+                Some(reserved) => reserved.write(&told),
+                None => files::write(&path, &told),
+            };
+            let Err(error) = written else { break };
+            if told.ended.shorten_tails() {
+                continue;
+            }
+            if begun.elapsed() >= UNTOLD {
+                let step = files::next_step(&error);
+                return Err(Failure::new(IO, anyhow!("cannot say how attempt {attempt} ended: {error}{step}")));
+            }
+            warn!(%error, "cannot say how the attempt ended; trying again");
+            // What the command has left beside its output is of no use to anybody, and may be what fills the volume.
+            let dir = self.settings.dir.clone();
+            let _ = tokio::task::spawn_blocking(move || run::clear(&dir)).await;
+            reserved = None;
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                () = self.peer.fallen() => return Ok(()),
+            }
+        }
+        fault::point("stage.result.after")?;
+        Ok(())
+    }
+}
+
+fn given(environment: &BTreeMap<String, String>) -> BTreeMap<String, OsString> {
+    environment.iter().map(|(name, value)| (name.clone(), value.into())).collect()
+}

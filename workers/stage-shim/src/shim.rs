@@ -1,0 +1,165 @@
+//! The life of a shim: it says that it lives, serves one adapter after another, and ends when it is told to.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use sidecar::{Failure, FailureExt, Shutdown};
+use stage::protocol::Hello;
+use stage::run::{self, OomCounter};
+use stage::{AdapterDir, Boot, Life, Peer, StageDir, StageName, Watch, files, life};
+use tracing::{info, warn};
+
+use crate::attempt::Attempt;
+use crate::orders::Orders;
+
+/// Its directory, its volume or its machine failed.
+pub(crate) const IO: u8 = 74;
+const CONFIG: u8 = 78;
+const TERMINATED: u8 = 128 + 15;
+
+/// What a shim is told by its command line.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) stage: StageName,
+    pub(crate) dir: StageDir,
+    pub(crate) adapter: AdapterDir,
+    pub(crate) locks: bool,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) inherited: BTreeMap<OsString, OsString>,
+    pub(crate) oom: OomCounter,
+}
+
+/// Why serving an adapter is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// There will be no more work.
+    Done,
+    /// The adapter is dead.
+    Fallen,
+    /// This process was told to end.
+    Terminated,
+}
+
+/// Lives until there is no more work, or until it is told to end.
+pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitCode, Failure> {
+    let life = begin(&settings).await?;
+    info!(stage = %settings.stage, boot = %life.boot(), "waiting for the multi-worker");
+    let mut watch = Watch::new();
+    watch.add(settings.adapter.path());
+    watch.add(&settings.adapter.orders(&settings.stage));
+    let mut gone = None;
+    loop {
+        let hello = tokio::select! {
+            biased;
+            () = shutdown.draining() => return Ok(ExitCode::from(TERMINATED)),
+            hello = meet(&settings, &mut watch, gone.as_ref()) => hello?,
+        };
+        info!(adapter = %hello.boot, program = hello.program, "met the multi-worker");
+        let server = Server {
+            peer: Peer::watch(settings.adapter.path(), &hello).or_exit(IO, "start a thread")?,
+            orders: Orders::new(
+                settings.adapter.clone(),
+                settings.stage.clone(),
+                hello.boot.clone(),
+                life.boot().clone(),
+            ),
+            settings: &settings,
+            life: &life,
+            watch: &mut watch,
+            shutdown: &shutdown,
+        };
+        match server.serve().await? {
+            Over::Done => {
+                info!("there is no more work");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Over::Terminated => return Ok(ExitCode::from(TERMINATED)),
+            Over::Fallen => warn!(adapter = %hello.boot, "the multi-worker is dead; waiting for another"),
+        }
+        gone = Some(hello.boot);
+    }
+}
+
+/// Clears away what an earlier life of this container has left, and begins another.
+async fn begin(settings: &Settings) -> Result<Life, Failure> {
+    let dir = &settings.dir;
+    let failed = |error: io::Error| {
+        let code = if error.kind() == io::ErrorKind::ResourceBusy { CONFIG } else { IO };
+        let step = match error.kind() {
+            io::ErrorKind::ResourceBusy => "",
+            io::ErrorKind::NotFound => "; mount a volume of this stage's own there",
+            _ => files::next_step(&error),
+        };
+        Failure::new(code, anyhow!("stage {}: {error}{step}", settings.stage))
+    };
+    let old = life::predecessors(dir.path()).map_err(failed)?;
+    let begun = Life::begin(dir.path(), concat!("stage-shim ", env!("CARGO_PKG_VERSION")), settings.locks);
+    let begun = begun.map_err(failed)?;
+    // Nobody asks us for anything before we have said that we live; but who lived here before is known to be dead only now.
+    match run::end_leftovers(&old).await {
+        Ok(0) => {}
+        Ok(ended) => info!(ended, "ended what an earlier life had left running"),
+        Err(error) => warn!(%error, "cannot see whether an earlier life has left anything running"),
+    }
+    Ok(begun)
+}
+
+/// Waits for an adapter that is not the one which is `gone`.
+async fn meet(settings: &Settings, watch: &mut Watch, gone: Option<&Boot>) -> Result<Hello, Failure> {
+    let mut complained = false;
+    loop {
+        match stage::hello(settings.adapter.path()) {
+            Ok(Some(hello)) if gone != Some(&hello.boot) => return Ok(hello),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(Failure::config(error)),
+            Err(error) if !complained => {
+                warn!(%error, "what should tell who the multi-worker is cannot be read");
+                complained = true;
+            }
+            Err(_) => {}
+        }
+        watch.changed().await;
+    }
+}
+
+/// Serves one life of an adapter.
+struct Server<'a> {
+    settings: &'a Settings,
+    life: &'a Life,
+    watch: &'a mut Watch,
+    shutdown: &'a Shutdown,
+    peer: Peer,
+    orders: Orders,
+}
+
+impl Server<'_> {
+    async fn serve(mut self) -> Result<Over, Failure> {
+        loop {
+            if self.orders.are_done() {
+                return Ok(Over::Done);
+            }
+            if let Some(go) = self.orders.next() {
+                let attempt =
+                    Attempt { go, settings: self.settings, life: self.life, shutdown: self.shutdown, peer: &self.peer };
+                if let Some(over) = attempt.run(self.watch, &mut self.orders).await? {
+                    return Ok(over);
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.shutdown.draining() => return Ok(Over::Terminated),
+                () = self.peer.fallen() => return Ok(Over::Fallen),
+                () = self.watch.changed() => if self.is_succeeded() { return Ok(Over::Fallen) },
+            }
+        }
+    }
+
+    /// Whether another adapter lives where this one did.
+    fn is_succeeded(&self) -> bool {
+        matches!(stage::hello(self.settings.adapter.path()), Ok(Some(hello)) if hello.boot != *self.peer.boot())
+    }
+}
