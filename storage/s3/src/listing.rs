@@ -2,9 +2,11 @@
 //!
 //! A store lists in the order of keys, a thousand at a time, and each answer says where the next begins: one after another that is
 //! a round trip for every thousand. But it also lists from any key on, so parts of the key space can be read at once, if one only
-//! knew where to cut. [`plan`] decides that as pages come in; no cut can make the result wrong, only slower.
+//! knew where to cut. [`plan`] decides that as pages come in; no cut can make the result wrong, only slower. [`pace`] decides how many
+//! are read at once: not every store answers more requests in the same time.
 
 mod cut;
+mod pace;
 mod plan;
 
 use std::collections::VecDeque;
@@ -29,8 +31,9 @@ pub struct Walk {
     pub after: Option<String>,
     /// Only keys up to this one and with it.
     pub until: Option<String>,
-    /// The most requests at once; 0 counts as 1. More than one costs some requests that find little or nothing: in all at most a
-    /// quarter more than one after another would take, and four, and one for each at once; none where one page is all there is.
+    /// The most requests at once; 0 counts as 1. There are fewer where more do not bring more keys in the same time. More than one
+    /// costs some requests that find little or nothing: in all at most a quarter more than one after another would take, and four, and
+    /// one for each at once; none where one page is all there is.
     pub parallelism: usize,
     /// Which objects.
     pub of: Listing,
@@ -65,7 +68,7 @@ impl Bucket {
     /// met or not. With more than one request at once the pages come in no order.
     ///
     /// Nothing is asked before the stream is polled. It ends after its first error: nothing may be concluded from what has not
-    /// come. Dropping it ends all requests. Memory: a page for each request at once.
+    /// come. Dropping it ends all requests. Memory: a page for each request at once, and one.
     ///
     /// Errors are those of [`list`](Self::list), and [`Error::Unsupported`] when a store does not list in the order of keys: then
     /// it can only be walked through one request after another.
@@ -124,6 +127,8 @@ impl Walker {
                     self.progress = Instant::now();
                     let objects = self.plan.answered(part, page, took)?;
                     if !objects.is_empty() {
+                        // What comes next is on its way while this page is used.
+                        self.ask();
                         return Ok(Some(WalkPage { objects, ..std::mem::take(&mut self.since) }));
                     }
                 }

@@ -1,4 +1,4 @@
-//! Which parts of a key space are read, and into what they are cut. Pure: no request is made here.
+//! Which parts of a key space are read, how many at once, and into what they are cut. Pure: no request is made here.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use storage::Error;
 
 use super::cut::{Branches, Span, cut};
+use super::pace::Pace;
 use crate::{ListPage, Listed};
 
 /// How often a part may be cut between two of its pages.
@@ -24,6 +25,8 @@ const LONGEST_KEY: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     id: u64,
+    /// Of the [`Pace`] when it was asked for.
+    era: u32,
     /// Only keys after this one.
     pub(super) after: Option<String>,
     /// Where the page before ended.
@@ -48,7 +51,10 @@ struct Reading {
 pub(super) struct Plan {
     /// In bytes.
     prefix: usize,
+    /// The most requests at once that may ever be.
     parallelism: usize,
+    /// How many there may be now.
+    pace: Pace,
     waiting: VecDeque<Part>,
     asked: usize,
     reading: HashMap<u64, Reading>,
@@ -70,6 +76,7 @@ impl Plan {
         let mut plan = Self {
             prefix: prefix.len(),
             parallelism: parallelism.max(1),
+            pace: Pace::new(parallelism),
             waiting: VecDeque::new(),
             asked: 0,
             reading: HashMap::new(),
@@ -88,28 +95,32 @@ impl Plan {
 
     /// What to ask for now; `None` while nothing may be or can be. What it gives must be [`answered`](Self::answered).
     pub(super) fn next(&mut self) -> Option<Part> {
-        if self.asked >= self.parallelism {
+        if self.asked >= self.pace.level() {
             return None;
         }
         if self.waiting.is_empty() {
             self.cut();
         }
-        let part = self.waiting.pop_front()?;
+        let mut part = self.waiting.pop_front()?;
+        part.era = self.pace.era();
         self.asked += 1;
         Some(part)
     }
 
     /// Takes the answer to a part, which came after `took`: which of its objects nobody else will show.
     pub(super) fn answered(&mut self, part: Part, page: ListPage, took: Duration) -> Result<Vec<Listed>, Error> {
-        self.asked = self.asked.saturating_sub(1);
+        let at_once = self.asked;
+        self.asked = at_once.saturating_sub(1);
         let Some(mut reading) = self.reading.remove(&part.id) else { return Ok(Vec::new()) };
         let ListPage { mut objects, next, .. } = page;
         self.check_order(&part, &objects)?;
         self.answers += 1;
         self.largest = self.largest.max(objects.len() as u64);
-        if objects.len() as u64 == self.largest {
+        // Only whole pages are the same work; and the first answer of all waits for a connection and credentials.
+        if objects.len() as u64 == self.largest && self.answers > 1 {
             let fastest = if part.token.is_some() { &mut self.from_page } else { &mut self.from_key };
             *fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
+            self.pace.answered(part.era, at_once, took);
         }
         reading.pages += 1;
         let mut over = next.is_none();
@@ -131,7 +142,7 @@ impl Plan {
         if !over {
             reading.cuts = 0;
             let after = objects.last().map(|last| last.key.clone()).or(part.after);
-            self.waiting.push_back(Part { id: part.id, after, token: next });
+            self.waiting.push_back(Part { id: part.id, era: 0, after, token: next });
             self.reading.insert(part.id, reading);
         }
         Ok(objects)
@@ -163,9 +174,11 @@ impl Plan {
         if self.answers > needed + needed / EXTRA_SHARE + EXTRA || !self.ordered || self.parallelism == 1 {
             return;
         }
-        // The first page of all was asked for from a key on, so that the second tells how they compare.
-        let (Some(from_key), Some(from_page)) = (self.from_key, self.from_page) else { return };
-        let price = from_key.as_secs_f64() / from_page.as_secs_f64();
+        let price = match (self.from_key, self.from_page) {
+            (Some(from_key), Some(from_page)) => from_key.as_secs_f64() / from_page.as_secs_f64(),
+            // Only a cut tells.
+            _ => 1.0,
+        };
         let pages = if price > DEAR { PAGES_FOR_THE_PRICE * price } else { 0.0 };
         let best = self
             .reading
@@ -191,7 +204,7 @@ impl Plan {
         let id = self.ids;
         self.ids += 1;
         self.reading.insert(id, Reading { until, span: None, cuts: 0, pages: 0, neighbour });
-        self.waiting.push_back(Part { id, after, token: None });
+        self.waiting.push_back(Part { id, era: 0, after, token: None });
     }
 }
 

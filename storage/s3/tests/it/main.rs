@@ -2,6 +2,7 @@
 
 mod client;
 mod credentials;
+mod listing;
 mod program;
 mod proxies;
 mod store;

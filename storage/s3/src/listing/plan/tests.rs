@@ -41,49 +41,77 @@ fn listed(key: &str) -> Listed {
     }
 }
 
-/// Everything a walk shows, and in how many rounds of requests at once.
+/// Milliseconds that a store takes for an answer which it has only to bring from far away.
+const TRIP: u64 = 50;
+
+/// What became of a walk.
+struct Walked {
+    shown: Vec<String>,
+    /// Milliseconds that it took.
+    took: u64,
+    /// The most requests that there were at once.
+    at_once: usize,
+}
+
+/// Everything a walk shows. `due` says when what is asked for now is answered, in milliseconds; of what is due at the same time the
+/// first asked for comes first, or the last.
 fn walk(
     store: &mut Store,
     prefix: &str,
     bounds: (Option<&str>, Option<&str>),
     parallelism: usize,
     lifo: bool,
-) -> (Vec<String>, u64) {
+    mut due: impl FnMut(u64, &Part) -> u64,
+) -> Walked {
     let mut plan = Plan::new(prefix, bounds.0.map(str::to_owned), bounds.1.map(str::to_owned), parallelism);
-    let (mut shown, mut rounds, mut asked) = (Vec::new(), 0, Vec::new());
+    let mut walked = Walked { shown: Vec::new(), took: 0, at_once: 0 };
+    let mut asked: Vec<(u64, u64, Part)> = Vec::new();
     loop {
         while let Some(part) = plan.next() {
-            asked.push(part);
+            asked.push((due(walked.took, &part), walked.took, part));
         }
-        if asked.is_empty() {
-            return (shown, rounds);
-        }
-        rounds += 1;
-        // Answers may come in any order: here all at once, the first or the last asked for first.
-        let mut answers = std::mem::take(&mut asked);
-        if lifo {
-            answers.reverse();
-        }
-        for part in answers {
-            let page = store.list(prefix, &part);
-            shown.extend(
-                plan.answered(part, page, Duration::ZERO).expect("is in order").into_iter().map(|object| object.key),
-            );
-        }
+        walked.at_once = walked.at_once.max(asked.len());
+        let first = asked.iter().map(|(due, ..)| *due).min();
+        let at = |(due, ..): &(u64, u64, Part)| Some(*due) == first;
+        let Some(next) = (if lifo { asked.iter().rposition(at) } else { asked.iter().position(at) }) else {
+            return walked;
+        };
+        let (now, since, part) = asked.remove(next);
+        walked.took = now;
+        let page = store.list(prefix, &part);
+        let objects = plan.answered(part, page, Duration::from_millis(now - since)).expect("is in order");
+        walked.shown.extend(objects.into_iter().map(|object| object.key));
     }
 }
 
-fn once(store: &mut Store, prefix: &str, bounds: (Option<&str>, Option<&str>), parallelism: usize, lifo: bool) -> u64 {
-    let (mut shown, rounds) = walk(store, prefix, bounds, parallelism, lifo);
-    shown.sort_unstable();
+fn once(
+    store: &mut Store,
+    prefix: &str,
+    bounds: (Option<&str>, Option<&str>),
+    parallelism: usize,
+    lifo: bool,
+) -> Walked {
+    once_by(store, prefix, bounds, parallelism, lifo, |now, _| now + TRIP)
+}
+
+fn once_by(
+    store: &mut Store,
+    prefix: &str,
+    bounds: (Option<&str>, Option<&str>),
+    parallelism: usize,
+    lifo: bool,
+    due: impl FnMut(u64, &Part) -> u64,
+) -> Walked {
+    let mut walked = walk(store, prefix, bounds, parallelism, lifo, due);
+    walked.shown.sort_unstable();
     let inside = |key: &&String| {
         key.starts_with(prefix)
             && bounds.0.is_none_or(|after| key.as_str() > after)
             && bounds.1.is_none_or(|until| key.as_str() <= until)
     };
     let expected: Vec<String> = store.keys.iter().filter(inside).cloned().collect();
-    assert!(shown == expected, "shown {} of {}", shown.len(), expected.len());
-    rounds
+    assert!(walked.shown == expected, "shown {} of {}", walked.shown.len(), expected.len());
+    walked
 }
 
 /// Shapes that keys have in the wild, 100,000 of each.
@@ -123,34 +151,56 @@ fn every_shape_is_shown_once_and_faster_for_a_quarter_more_requests_at_most() {
         let mut store = Store::new(keys, 1_000);
         let alone = once(&mut store, "", (None, None), 1, false);
         let asked_alone = std::mem::take(&mut store.asked);
-        assert_eq!((alone, asked_alone), (100, 100), "{shape}");
+        assert_eq!((alone.took / TRIP, asked_alone), (100, 100), "{shape}");
         for lifo in [false, true] {
             store.asked = 0;
-            let rounds = once(&mut store, "", (None, None), 8, lifo);
+            let walked = once(&mut store, "", (None, None), 8, lifo);
             assert!(store.asked <= 100 + 25 + 4 + 8, "{shape} took {} requests", store.asked);
+            let rounds = walked.took / TRIP;
             assert!(rounds <= 50, "{shape} took {rounds} rounds");
         }
     }
 }
 
+/// A store that has one processor, and works out one answer after another.
+fn one_at_a_time(work: impl Fn(&Part) -> u64) -> impl FnMut(u64, &Part) -> u64 {
+    let mut free = 0;
+    move |now, part| {
+        free = now.max(free) + work(part);
+        free
+    }
+}
+
+#[test]
+fn where_more_requests_bring_no_more_keys_the_fewest_are_made() {
+    for (shape, keys) in shapes() {
+        let mut store = Store::new(keys, 1_000);
+        let walked = once_by(&mut store, "", (None, None), 8, false, one_at_a_time(|_| 20));
+        assert_eq!(walked.at_once, 2, "{shape}: twice as many were tried, and no more");
+        assert!(store.asked <= 100 + 6, "{shape} took {} requests", store.asked);
+        assert!(walked.took <= 106 * 20, "{shape} took {} ms", walked.took);
+    }
+}
+
+#[test]
+fn where_they_do_all_are_made_after_some_rounds() {
+    let mut store = Store::new((0..200_000_u64).map(|n| format!("{:010x}", n * 4_099)), 200);
+    let walked = once(&mut store, "", (None, None), 16, false);
+    assert_eq!(walked.at_once, 16);
+    assert!(walked.took / TRIP <= 1_000 / 16 * 3 / 2, "{} rounds", walked.took / TRIP);
+}
+
 #[test]
 fn where_a_cut_is_dear_few_are_made() {
     let mut store = Store::new((0..100_000).map(|n| format!("key-{n:08}")), 1_000);
-    let mut plan = Plan::new("", None, None, 8);
-    let mut shown = 0;
-    let mut asked = VecDeque::new();
-    loop {
-        while let Some(part) = plan.next() {
-            asked.push_back(part);
-        }
-        let Some(part) = asked.pop_front() else { break };
-        // What MinIO does in a directory of many: it reads all of it for each request that does not go on from a page.
-        let took = Duration::from_millis(if part.token.is_some() { 30 } else { 120 });
-        let page = store.list("", &part);
-        shown += plan.answered(part, page, took).expect("is in order").len();
-    }
-    assert_eq!(shown, 100_000);
+    // What MinIO does in a directory of many: it reads all of it for each request that does not go on from a page.
+    let dear = |part: &Part| if part.token.is_some() { 30 } else { 120 };
+    once_by(&mut store, "", (None, None), 8, false, |now, part| now + dear(part));
     assert!((101..112).contains(&store.asked), "{} requests", store.asked);
+    store.asked = 0;
+    let walked = once_by(&mut store, "", (None, None), 8, false, one_at_a_time(dear));
+    let alone = 120 + 99 * 30;
+    assert!(store.asked <= 106 && walked.took <= alone * 6 / 5, "{} requests, {} ms", store.asked, walked.took);
 }
 
 #[test]
@@ -194,8 +244,10 @@ fn a_store_without_order_is_followed_page_by_page_or_not_at_all() {
     let mut plan = Plan::new("", None, None, 8);
     let part = plan.next().expect("the first");
     plan.answered(part, page(&["a", "b"], true), Duration::ZERO).expect("is in order");
-    let part = plan.next().expect("goes on");
-    plan.answered(part, page(&["c", "d"], true), Duration::ZERO).expect("is in order");
+    for more in [["c", "d"], ["e", "f"]] {
+        let part = plan.next().expect("goes on");
+        plan.answered(part, page(&more, true), Duration::ZERO).expect("is in order");
+    }
     let _rest = plan.next().expect("goes on");
     let cut = plan.next().expect("is cut");
     assert!(

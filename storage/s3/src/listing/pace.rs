@@ -1,0 +1,224 @@
+//! How many requests at once pay. Pure: no clock is read here.
+//!
+//! A store that is far away, or has machines enough, answers twice as many requests in the same time. One with few processors only
+//! shares out what it has, and may do worse: MinIO reads through all that lies behind a key for each listing that begins there.
+//! Nothing tells which it is but what comes: so one request at a time is what a walk begins with, twice as many are tried, and kept only
+//! while they bring more whole pages in the same time. (What a page brings that a cut has made short is not the store's doing.)
+
+use std::time::Duration;
+
+/// What more requests at once have to bring, of what they would bring if they cost each other nothing: a quarter.
+const WORTH: f64 = 0.25;
+/// So much of it is beyond doubt after one answer for each of them.
+const CLEARLY_WORTH: f64 = 0.75;
+/// So many answers for each request at once are waited for otherwise.
+const ROUNDS: u64 = 3;
+/// So many answers for each request at once tell what a number brings that is not on trial.
+const SETTLED: u64 = 2;
+/// After a trial that failed the next is made when there were so many times as many answers.
+const REST: u64 = 16;
+
+/// How many requests there may be at once, and what they bring.
+#[derive(Debug)]
+pub(super) struct Pace {
+    most: usize,
+    level: usize,
+    era: u32,
+    /// While `level` is on trial: the level it came from, and what that brought.
+    before: Option<(usize, f64)>,
+    seen: Seen,
+    answers: u64,
+    /// There is no trial before so many answers.
+    rest_until: u64,
+}
+
+/// Pages that were asked for, and came, while there were as many requests at once as the level allows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    answers: u64,
+    took: Duration,
+}
+
+/// What becomes of a level on trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Undecided,
+    Pays,
+    DoesNotPay,
+}
+
+impl Pace {
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.max(1);
+        Self { most, level: 1, era: 0, before: None, seen: Seen::default(), answers: 0, rest_until: 0 }
+    }
+
+    /// How many requests there may be at once now.
+    pub(super) fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Changes with the level: an answer tells of the one that it was asked for at.
+    pub(super) fn era(&self) -> u32 {
+        self.era
+    }
+
+    /// A whole page, asked for in `era`, has come after `took`; with it so many requests were `at_once` under way.
+    pub(super) fn answered(&mut self, era: u32, at_once: usize, took: Duration) {
+        self.answers += 1;
+        if era != self.era || at_once < self.level {
+            return;
+        }
+        self.seen.answers += 1;
+        self.seen.took += took;
+        match self.before {
+            Some((level, rate)) => match judge((level, rate), self.level, &self.seen) {
+                Verdict::Undecided => {}
+                Verdict::Pays => {
+                    self.before = None;
+                    self.raise();
+                }
+                Verdict::DoesNotPay => {
+                    self.before = None;
+                    self.change(level);
+                    self.rest_until = self.answers * REST;
+                }
+            },
+            None if self.answers >= self.rest_until && self.seen.answers >= SETTLED * self.level as u64 => self.raise(),
+            None => {}
+        }
+    }
+
+    /// Tries twice as many, if so many are allowed.
+    fn raise(&mut self) {
+        if self.level < self.most {
+            self.before = Some((self.level, self.seen.rate(self.level)));
+            self.change(self.most.min(2 * self.level));
+        }
+    }
+
+    fn change(&mut self, level: usize) {
+        self.level = level;
+        self.era += 1;
+        self.seen = Seen::default();
+    }
+}
+
+impl Seen {
+    /// Pages in a second, by so many requests at once that each took as long as these did.
+    fn rate(&self, level: usize) -> f64 {
+        let took = self.took.max(Duration::from_nanos(1));
+        self.answers as f64 * level as f64 / took.as_secs_f64()
+    }
+}
+
+/// Whether `level` requests at once, of which `seen` was seen, are worth it beside a level that brought so many pages in a second.
+fn judge(before: (usize, f64), level: usize, seen: &Seen) -> Verdict {
+    let most_gain = level as f64 / before.0 as f64 - 1.0;
+    let gain = seen.rate(level) / before.1.max(f64::MIN_POSITIVE) - 1.0;
+    let level = level as u64;
+    if seen.answers >= level && gain >= CLEARLY_WORTH * most_gain {
+        Verdict::Pays
+    } else if seen.answers < ROUNDS * level {
+        Verdict::Undecided
+    } else if gain >= WORTH * most_gain {
+        Verdict::Pays
+    } else {
+        Verdict::DoesNotPay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Answers of `took` milliseconds, as many as there may be at once, until there were `answers`; the levels that were passed.
+    fn levels(pace: &mut Pace, answers: usize, took: impl Fn(usize) -> u32) -> Vec<usize> {
+        let mut levels = vec![pace.level()];
+        for _ in 0..answers {
+            pace.answered(pace.era(), pace.level(), MS * took(pace.level()));
+            if levels.last() != Some(&pace.level()) {
+                levels.push(pace.level());
+            }
+        }
+        levels
+    }
+
+    #[test]
+    fn where_answers_take_a_round_trip_all_are_asked_for_at_once_after_a_few() {
+        let mut pace = Pace::new(16);
+        assert_eq!(levels(&mut pace, 2 + 2 + 4 + 8, |_| 80), [1, 2, 4, 8, 16]);
+        assert_eq!(levels(&mut pace, 1_000, |_| 80), [16], "and it stays so");
+    }
+
+    #[test]
+    fn a_store_that_shares_out_what_it_has_is_asked_once_at_a_time_and_seldom_tried_again() {
+        let mut pace = Pace::new(8);
+        let shared = |level: usize| 20 * u32::try_from(level).expect("few");
+        assert_eq!(levels(&mut pace, 2 + 6, shared), [1, 2, 1]);
+        assert_eq!(levels(&mut pace, 100, shared), [1]);
+        assert_eq!(levels(&mut pace, 100, shared), [1, 2, 1]);
+        assert_eq!(levels(&mut pace, 1_900, shared), [1]);
+    }
+
+    #[test]
+    fn as_many_are_kept_as_brought_most() {
+        // Four processors: more than four requests at once only wait for each other.
+        let four = |level: usize| 20 * u32::try_from(level.div_ceil(4)).expect("few");
+        assert_eq!(levels(&mut Pace::new(32), 100, four), [1, 2, 4, 8, 4]);
+    }
+
+    #[test]
+    fn one_that_had_to_wait_for_a_connection_is_outweighed() {
+        let mut pace = Pace::new(4);
+        levels(&mut pace, 2, |_| 100);
+        assert_eq!(pace.level(), 2);
+        for (took, level) in [(100, 2), (300, 2), (100, 2), (100, 2), (100, 2), (100, 4)] {
+            pace.answered(pace.era(), 2, took * MS);
+            assert_eq!(pace.level(), level);
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_before_or_without_company_tells_nothing() {
+        let mut pace = Pace::new(4);
+        levels(&mut pace, 2, |_| 100);
+        assert_eq!(pace.level(), 2);
+        for _ in 0..20 {
+            pace.answered(pace.era() - 1, 2, 100 * MS);
+            pace.answered(pace.era(), 1, 100 * MS);
+        }
+        assert_eq!(pace.level(), 2, "it is on trial still");
+        assert_eq!(levels(&mut pace, 2, |_| 100), [2, 4]);
+    }
+
+    #[test]
+    fn a_trial_is_judged_by_what_it_brings_of_what_it_could() {
+        let seen = |answers, took: u64| Seen { answers, took: Duration::from_millis(took) };
+        for (before, level, seen, want) in [
+            // Twice the requests at 1.8 or 1.7 times the rate after a round; at 1.2 or 1.3 after three.
+            ((1, 10.0), 2, seen(2, 222), Verdict::Pays),
+            ((1, 10.0), 2, seen(2, 235), Verdict::Undecided),
+            ((1, 10.0), 2, seen(1, 100), Verdict::Undecided),
+            ((1, 10.0), 2, seen(6, 1_000), Verdict::DoesNotPay),
+            ((1, 10.0), 2, seen(6, 923), Verdict::Pays),
+            // Half as many more can bring half as much more: an eighth is a quarter of that.
+            ((4, 40.0), 6, seen(18, 2_420), Verdict::DoesNotPay),
+            ((4, 40.0), 6, seen(18, 2_380), Verdict::Pays),
+            // Less than before; and where everything took no time.
+            ((1, 10.0), 2, seen(6, 1_800), Verdict::DoesNotPay),
+            ((1, 1e9), 2, seen(2, 0), Verdict::Pays),
+        ] {
+            assert_eq!(judge(before, level, &seen), want, "{before:?} {level} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_stays_one() {
+        for most in [0, 1] {
+            assert_eq!(levels(&mut Pace::new(most), 100, |_| 80), [1]);
+        }
+    }
+}
