@@ -28,10 +28,10 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_parser = value::duration, value_name = "DURATION", default_value = "0s")]
     pub(crate) min_age: Duration,
     /// Withhold smaller objects.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_parser = size, value_name = "SIZE")]
     pub(crate) min_size: Option<ByteSize>,
     /// Withhold larger objects.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_parser = size, value_name = "SIZE")]
     pub(crate) max_size: Option<ByteSize>,
     /// What to do with objects of an archived class, which nobody can read before they are restored.
     #[arg(long, value_enum, default_value_t = Treat::Withhold)]
@@ -253,6 +253,10 @@ impl Rules {
         };
         Some(Why { reason, message: message.into(), pending: false })
     }
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|error| format!("{error}; write 500KB, 64MiB or a number of bytes"))
 }
 
 fn why(reason: &'static str, message: &Arc<str>) -> Why {

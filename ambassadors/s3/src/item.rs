@@ -83,15 +83,13 @@ impl Items {
 /// # Errors
 /// The store's.
 pub(crate) async fn find(settings: &Settings, key: &str) -> Result<Option<Head>, Error> {
-    match settings.bucket.head(key, None).await {
-        Ok(head) => Ok(Some(head)),
-        Err(Error::NotFound(_)) => {
-            // Whoever may list only this prefix may ask for no other.
-            let query = ListQuery { prefix: settings.filter.listed_prefix(), max: Some(1), ..ListQuery::default() };
-            settings.bucket.list(&query).await.map(|_| None)
-        }
-        Err(error) => Err(error),
+    let found = settings.bucket.find(key).await?;
+    if found.is_none() {
+        // Whoever may list only this prefix may ask for no other.
+        let query = ListQuery { prefix: settings.filter.listed_prefix(), max: Some(1), ..ListQuery::default() };
+        settings.bucket.list(&query).await?;
     }
+    Ok(found)
 }
 
 /// What was looked at, as a listing would show it.

@@ -172,17 +172,6 @@ impl Keeper {
     }
 }
 
-/// `answer`, unless it is too long in coming.
-async fn within<T>(stall_after: Duration, answer: impl Future<Output = T>) -> Result<T, Error> {
-    tokio::time::timeout(stall_after, answer).await.map_err(|_| Error::Unavailable {
-        doing: "hear from the store".to_owned(),
-        source: std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            format!("it has not answered for more than {stall_after:?}"),
-        ),
-    })
-}
-
 /// That an item is not there, as far as a page or a look says.
 pub(crate) fn is_absent(error: &SourceError) -> bool {
     matches!(error, SourceError::Gone(_) | SourceError::NotFound(_))

@@ -8,7 +8,6 @@ use contract::wire::{Item, Withheld};
 use contract::{ItemName, Key};
 use futures_util::stream::BoxStream;
 use sidecar::metrics::registry::Registry;
-use storage::Error;
 use storage_s3::{ListQuery, Listed};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -116,15 +115,7 @@ async fn probe(settings: Arc<Settings>, vitals: std::sync::Weak<Vitals>, metrics
     let query = ListQuery { prefix: settings.prefix.clone(), max: Some(1), ..ListQuery::default() };
     let mut first = true;
     while let Some(vitals) = vitals.upgrade() {
-        let answer = tokio::time::timeout(settings.when.stall_after, settings.bucket.list(&query)).await;
-        let error = match answer {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some(Error::Unavailable {
-                doing: "hear from the store".to_owned(),
-                source: std::io::ErrorKind::TimedOut.into(),
-            }),
-        };
+        let error = trouble::within(&settings, settings.bucket.list(&query)).await.and_then(|answer| answer).err();
         if error.is_none() && std::mem::take(&mut first) {
             narrowed::warn(&settings).await;
         }

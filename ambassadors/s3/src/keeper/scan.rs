@@ -7,10 +7,11 @@ use storage::Error;
 use storage_s3::{ListPage, ListQuery, Listing, Walk};
 use tracing::{debug, info};
 
+use super::Keeper;
 use super::hot::{Newest, Tail};
-use super::{Keeper, within};
 use crate::naming::Identity;
 use crate::narrowed;
+use crate::trouble::within;
 
 /// Part of the requests of a poll that looks where keys grew before; the others go through the whole key space in turn.
 const TAILS_SHARE: usize = 2;
@@ -61,7 +62,7 @@ impl Keeper {
         let (mut objects, mut requests, mut newest) = (0, 0, Newest::default());
         loop {
             let page = tokio::select! {
-                page = within(when.stall_after, pages.next()) => page?,
+                page = within(&shared.settings, pages.next()) => page?,
                 Some(key) = self.asks.recv() => {
                     self.look(&key).await;
                     continue;
@@ -171,7 +172,7 @@ impl Keeper {
                 Listing::Versions => settings.bucket.list_versions(&query).await,
             }
         };
-        let page = within(settings.when.stall_after, asked).await?;
+        let page = within(settings, asked).await?;
         self.shared.metrics.listed(1, page.is_err().into());
         page
     }

@@ -22,6 +22,8 @@ fn wrong_usage_is_64_and_names_the_flag() {
         (&["--bucket", "b", "--on-settle", "tag:done"], "--on-settle", "tag:longshore=done"),
         (&["--bucket", "b", "--presign", "0s"], "--presign", "longer than nothing"),
         (&["--bucket", "b", "--min-age", "soon"], "--min-age", "write 30s"),
+        (&["--bucket", "b", "--min-size", "5x"], "--min-size", "write 500KB, 64MiB"),
+        (&["--bucket", "b", "--max-size", "much"], "--max-size", "or a number of bytes"),
     ] {
         let (code, error) = alone(flags);
         assert_eq!(code, Some(64), "{flags:?}: {error}");
@@ -87,8 +89,10 @@ mod needs_s3_servers {
     async fn a_check_says_whose_fault_it_is() {
         let bucket = Bucket::new(S3Server::shared_versity()).await;
         let check = |variables: &[(&str, &str)], flags: &[&str]| {
-            let flags = [&["--check", "--stall-after", "20s"], flags].concat();
-            let output = command(&bucket, &flags).envs(variables.iter().copied()).output().expect("it starts");
+            let flags = [&["--check"], flags].concat();
+            let mut command = command(&bucket, &flags);
+            command.env("LONGSHORE_STALL_AFTER", "20s").envs(variables.iter().copied());
+            let output = command.output().expect("it starts");
             (output.status.code(), text(&output.stderr))
         };
         for (variables, flags, code, says) in [
@@ -97,10 +101,93 @@ mod needs_s3_servers {
             (&[("AWS_ACCESS_KEY_ID", "NOBODY")], &["--bucket", &bucket.name], 78, "access key"),
             (&[("AWS_REGION", "eu-north-1")], &["--bucket", &bucket.name], 78, "region"),
             (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], &["--bucket", &bucket.name], 69, "127.0.0.1:1"),
+            // Given up while it is still being tried.
+            (
+                &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("LONGSHORE_STALL_AFTER", "2s")],
+                &["--bucket", &bucket.name],
+                69,
+                "within 2s (--stall-after); the last attempt: connection refused",
+            ),
         ] {
             let (found, error) = check(variables, flags);
             assert_eq!(found, Some(code), "{variables:?} {flags:?}: {error}");
             assert!(error.contains(says), "{variables:?} {flags:?}: {error}");
+        }
+    }
+
+    const MOVES: [&str; 7] = ["--prefix", "in/", "--on-settle", "move:done/", "--dead-letter", "dead/", "--check"];
+
+    #[tokio::test]
+    async fn a_check_tries_where_settled_objects_are_moved_and_leaves_nothing_there() {
+        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
+            let mut bucket = Bucket::new(server).await;
+            bucket.put("in/a", "a").await;
+            let proxy = bucket.through_proxy().await;
+            // Also by a store that takes the condition for none.
+            for takes in [true, false] {
+                proxy.spoil(move |seen| {
+                    (seen.method == "PUT" && !takes).then_some(test_servers::Spoil::DropHeader("if-match"))
+                });
+                let asked = proxy.seen().len();
+                let output = run(&bucket, &[&["--bucket", &bucket.name][..], &MOVES].concat());
+                let said = text(&output.stdout);
+                assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+                for to in ["done/", "dead/"] {
+                    let says = format!("can look at what lies in s3://{}/{to}, and write there", bucket.name);
+                    assert!(said.contains(&says), "{says}: {said}");
+                    let path = format!("/{}/{to}.longshore/probe", bucket.name);
+                    let tried =
+                        proxy.seen()[asked..].iter().filter(|seen| seen.method == "PUT" && seen.path == path).count();
+                    assert_eq!(tried, 1, "{path}");
+                }
+                assert!(said.contains("that tags may be copied"), "{said}");
+                assert_eq!(bucket.all_keys().await, ["in/a"], "nothing is left");
+            }
+            // What may be written and not deleted is named.
+            proxy.spoil(|seen| match seen.method.as_str() {
+                "PUT" => Some(test_servers::Spoil::DropHeader("if-match")),
+                "DELETE" if seen.path.contains("/done/") => Some(test_servers::Spoil::Answer(403, String::new())),
+                _ => None,
+            });
+            let output = run(&bucket, &[&["--bucket", &bucket.name][..], &MOVES].concat());
+            let said = text(&output.stdout);
+            let left = format!("has left s3://{}/done/.longshore/probe there", bucket.name);
+            assert!(said.contains(&left) && said.contains("s3:DeleteObject"), "{said}{}", text(&output.stderr));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_names_the_right_that_is_missing_where_settled_objects_are_moved() {
+        let server = S3Server::shared_minio();
+        let bucket = Bucket::new(server).await;
+        bucket.put("in/a", "a").await;
+        let all = format!("arn:aws:s3:::{}", bucket.name);
+        let allow = |actions: &[&str], resource: String| serde_json::json!({"Effect": "Allow", "Action": actions, "Resource": resource});
+        for (there, dead, says) in [
+            (&["s3:GetObject", "s3:PutObject"][..], &["s3:GetObject", "s3:PutObject"][..], None),
+            (&["s3:GetObject"], &["s3:GetObject", "s3:PutObject"], Some("/done/.longshore/probe: AccessDenied")),
+            (
+                &["s3:PutObject"],
+                &["s3:GetObject", "s3:PutObject"],
+                Some("s3:ListBucket on the bucket, of what begins with \"done/\""),
+            ),
+            (&["s3:GetObject", "s3:PutObject"], &["s3:GetObject"], Some("/dead/.longshore/probe: AccessDenied")),
+        ] {
+            let policy = serde_json::json!({"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": all, "Condition": {"StringLike": {"s3:prefix": "in/*"}}},
+                allow(&["s3:GetObject", "s3:DeleteObject"], format!("{all}/in/*")),
+                allow(there, format!("{all}/done/*")),
+                allow(dead, format!("{all}/dead/*")),
+            ]});
+            let mut checked = command(&bucket, &[&["--bucket", &bucket.name][..], &MOVES].concat());
+            let output = checked.envs(server.assume(&policy.to_string())).output().expect("it starts");
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(if says.is_some() { 78 } else { 0 }), "{there:?} {dead:?}: {error}");
+            assert!(
+                says.is_none_or(|says| error.contains(says) && error.contains("objects are moved there, allow")),
+                "{says:?}: {error}"
+            );
+            assert_eq!(bucket.all_keys().await, ["in/a"], "nothing is left");
         }
     }
 

@@ -3,10 +3,10 @@
 use ambassador_kit::source::{Outcome, Source, SourceError};
 
 use crate::program::{run, text};
-use crate::served::{Bucket, failed, item, names, nothing, until};
+use crate::served::{Bucket, failed, item, keys, names, nothing, until};
 
 mod needs_s3_servers {
-    use test_servers::S3Server;
+    use test_servers::{S3Server, Seen, Spoil};
 
     use super::*;
 
@@ -33,6 +33,48 @@ mod needs_s3_servers {
             let settled = paged.settle(&raw, &Outcome::Done).await;
             assert!(matches!(settled, Err(SourceError::Unavailable { .. })), "{settled:?}");
         }
+    }
+
+    /// As AWS does it for whoever may list one prefix only.
+    #[tokio::test]
+    async fn what_is_gone_is_gone_where_a_store_says_that_it_may_not_be_looked_at() {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        for key in ["a", "b", "c", "cc"] {
+            bucket.put(key, key).await;
+        }
+        let proxy = bucket.through_proxy().await;
+        let source = bucket.served_slowly(&["--on-settle", "move:done/", "--poll", "1h"]).await;
+        let (a, b, c) = (item(&source, "a").await.name, item(&source, "b").await.name, item(&source, "c").await.name);
+        for key in ["a", "c"] {
+            bucket.client.delete_object().bucket(&bucket.name).key(key).send().await.expect("deleted");
+        }
+        // What is not there is told by no request for it.
+        let absent = ["/a", "/c", "/done/b"].map(|key| format!("/{}{key}", bucket.name));
+        let refuse = move |seen: &Seen| {
+            let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>".to_owned();
+            let asks = matches!(seen.method.as_str(), "HEAD" | "GET") && absent.contains(&seen.path);
+            asks.then_some(Spoil::Answer(403, denied))
+        };
+        proxy.spoil(refuse.clone());
+        let got = source.get(&a).await;
+        assert!(matches!(got, Err(SourceError::Gone(_))), "{got:?}");
+        source.settle(&c, &Outcome::Done).await.expect("there is nothing left to settle");
+        source.settle(&b, &Outcome::Done).await.expect("nothing lies where it goes");
+        assert_eq!(bucket.keys().await, ["cc", "done/b"]);
+        until("one left", async || (keys(&source).await == ["cc"]).then_some(())).await;
+        // What is listed, and may not be looked at, is there.
+        bucket.put("a", "a").await;
+        let source = bucket.served_slowly(&["--poll", "1h"]).await;
+        let got = source.get(&a).await;
+        assert!(matches!(&got, Err(SourceError::Unavailable { why, .. }) if why.contains("s3:GetObject")), "{got:?}");
+        // So is, as far as is known, what may not even be listed.
+        proxy.spoil(move |seen| match (seen.query.contains("prefix=a"), refuse(seen)) {
+            (_, Some(spoil)) => Some(spoil),
+            (true, None) => Some(Spoil::Answer(403, String::new())),
+            (false, None) => None,
+        });
+        let got = source.get(&a).await;
+        assert!(matches!(&got, Err(SourceError::Unavailable { why, .. }) if why.contains("s3:GetObject")), "{got:?}");
     }
 
     #[tokio::test]

@@ -125,6 +125,26 @@ mod needs_s3_servers {
     }
 
     #[tokio::test]
+    async fn a_store_that_is_given_up_is_quoted_as_it_spoke_last() {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.put("a", "a").await;
+        let proxy = bucket.through_proxy().await;
+        let slow = "<Error><Code>SlowDown</Code><Message>reduce your request rate</Message></Error>";
+        proxy.spoil(|_| Some(Spoil::Answer(503, slow.to_owned())));
+        // Shorter than any request is tried.
+        let settings = |flags: &[&str]| bucket.settings(&[&["--stall-after", "2s"], flags].concat());
+        let held = s3_ambassador::S3Source::open(settings(&[]), &mut Default::default());
+        let paged = s3_ambassador::PagedSource::open(settings(&["--names", "raw"]), &mut Default::default());
+        for mut health in [held.health(), paged.health()] {
+            let lost = health.wait_for(|health| matches!(health, Health::Lost { .. })).await.expect("the source lives");
+            let Health::Lost { why } = &*lost else { panic!("{lost:?}") };
+            for says in ["--stall-after", "SlowDown", &format!("s3://{}/", bucket.name)] {
+                assert!(why.contains(says), "{says}: {why}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn ages_are_by_the_stores_clock_and_a_clock_too_far_off_is_said() {
         let mut bucket = Bucket::new(S3Server::shared_minio()).await;
         bucket.put("a", "a").await;
@@ -196,6 +216,6 @@ mod needs_s3_servers {
         }
         answers.sort();
         assert_eq!((answers[0].0, answers[1].0), (200, 503), "{answers:?}");
-        assert!(answers[1].1.contains("in/secret/b: HTTP 403"), "{answers:?}");
+        assert!(answers[1].1.contains("in/secret/b: AccessDenied"), "{answers:?}");
     }
 }
