@@ -109,13 +109,10 @@ impl Bucket {
 
     /// Whether a condition holds now: for the stores that do not look themselves.
     async fn holds(&self, key: &str, condition: &Condition) -> Result<bool, Error> {
-        let now = match condition {
-            Condition::Always => return Ok(true),
-            Condition::Absent | Condition::Is(_) => self.find(key).await?,
-        };
         Ok(match condition {
-            Condition::Is(etag) => now.is_some_and(|now| now.etag == *etag),
-            Condition::Absent | Condition::Always => now.is_none(),
+            Condition::Always => true,
+            Condition::Absent => self.find(key).await?.is_none(),
+            Condition::Is(etag) => self.find(key).await?.is_some_and(|now| now.etag == *etag),
         })
     }
 

@@ -116,3 +116,53 @@ impl fmt::Debug for Meter {
         f.debug_struct("Meter").field("bytes", &self.bytes()).field("objects", &self.objects()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        async fn after(&self, seconds: u64) -> String {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let lines = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            String::from_utf8(lines).expect("it is text")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_told_of_until_it_is_over() {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _here = tracing::subscriber::set_default(lines);
+        let meter = Meter::fetching(2, Some(10));
+        meter.count().add(4);
+        assert_eq!(log.after(4).await, "", "what takes less is not told of");
+        let told = log.after(2).await;
+        assert!(told.contains("fetching bytes=4 of_bytes=10 objects=0 of_objects=2"), "{told}");
+        meter.count().add(3);
+        meter.count().take_back(4);
+        meter.count().finish_one();
+        let told = log.after(5).await;
+        assert!(told.contains("bytes=3 of_bytes=10 objects=1"), "{told}");
+        drop(meter);
+        assert_eq!(log.after(60).await, "");
+    }
+}

@@ -170,6 +170,38 @@ fn an_sso_profile_without_a_login_says_so() {
 }
 
 #[test]
+fn an_sso_profile_with_a_login_is_who_it_logged_in_as() {
+    let portal = Teller::new(|asked| {
+        let is_ours =
+            asked.target.contains("account_id=1&role_name=r") || asked.target.contains("role_name=r&account_id=1");
+        match is_ours && asked.head.contains("tokenOfTheLogin") {
+            true => {
+                let keys = format!(r#""accessKeyId":"AKSSO","secretAccessKey":"{SECRET}","sessionToken":"{TOKEN}""#);
+                (200, "", format!(r#"{{"roleCredentials":{{{keys},"expiration":4102444800000}}}}"#))
+            }
+            false => (401, "x-amzn-errortype: UnauthorizedException\r\n", r#"{"message":"no"}"#.to_owned()),
+        }
+    });
+    let config = "[default]\nsso_session=s\nsso_account_id=1\nsso_role_name=r\n[sso-session s]\nsso_region=eu-west-1\n\
+                  sso_start_url=https://x.awsapps.com/start\n";
+    let login = |token: &str| {
+        // Named by the SHA-1 of the session's name, as `aws sso login` leaves it.
+        let cached = ".aws/sso/cache/a0f1490a20d0211c997b44bc357e1972deab8ae3.json";
+        let text = format!(r#"{{"accessToken":"{token}","expiresAt":"2100-01-01T00:00:00Z","region":"eu-west-1"}}"#);
+        let env = [("AWS_ENDPOINT_URL_SSO", &*portal.url())];
+        let identity = Identity::new(&env, &[]).file(".aws/config", config).file(cached, &text);
+        Temptation::new().resist(identity)
+    };
+    let ran = login("tokenOfTheLogin");
+    assert!(
+        ran.out.starts_with("AKSSO at AWS, region eu-central-1, by the profile default (~/.aws), until 2100"),
+        "{ran:?}"
+    );
+    let over = login("another");
+    assert!(over.err.starts_with("forbidden: the profile default (~/.aws) gives no credentials"), "{over:?}");
+}
+
+#[test]
 fn a_web_identity_that_fails_is_not_replaced_by_the_nodes() {
     let others = Temptation::new();
     let denies = Teller::new(|_| (403, "", sts_error("AccessDenied")));
@@ -281,13 +313,20 @@ fn no_credentials_anywhere_names_the_ways_to_have_some() {
 #[test]
 fn a_metadata_service_that_is_away_for_a_moment_is_waited_for_and_then_tells_the_region_too() {
     // More than the SDK by itself tries when it is asked once.
-    let away = AtomicUsize::new(5);
+    let (away, told) = (AtomicUsize::new(5), AtomicUsize::new(0));
     let node = Teller::new(move |asked| {
         let left = away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         match (left.is_ok(), asked.target.as_str()) {
             (true, _) => (0, "", String::new()),
+            // Whoever asks for the region alone asks too early, however often.
+            (false, "/latest/meta-data/placement/region") if told.load(Ordering::Relaxed) == 0 => {
+                (0, "", String::new())
+            }
             (false, "/latest/meta-data/placement/region") => (200, "", "eu-south-2".to_owned()),
-            (false, _) => metadata(asked),
+            (false, target) => {
+                told.fetch_add(usize::from(target.ends_with("/node")), Ordering::Relaxed);
+                metadata(asked)
+            }
         }
     });
     let ran = Identity::new(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &node.url())], &[]).run();

@@ -30,11 +30,7 @@ impl<'a> Note<'a> {
     /// As [`Bucket::put`].
     pub(super) async fn leave(bucket: &'a Bucket, notes: &str, to: &'a str) -> Result<Self, Error> {
         let key = format!("{notes}{STAGING_DIR}/copy.{}", contract::name::hash(&[to.as_bytes()]));
-        let found = match bucket.head(&key, None).await {
-            Ok(head) => head.last_modified,
-            Err(Error::NotFound(_)) => None,
-            Err(error) => return Err(error),
-        };
+        let found = bucket.find(&key).await?.and_then(|note| note.last_modified);
         let note = Self { bucket, key, to, found };
         if found.is_some() {
             note.close().await;

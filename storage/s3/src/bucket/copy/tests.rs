@@ -87,6 +87,11 @@ mod needs_s3_servers {
                 while !proxy.seen().iter().skip(seen).any(is_second) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
+                // Not before it is done, when there would be as much again.
+                assert!(
+                    proxy.seen().iter().skip(seen).any(|seen| seen.method == "DELETE"),
+                    "what was left is ended first"
+                );
                 late.set(begin(server, &bucket).await).expect("once");
                 release.send(true).expect("somebody waits");
             };

@@ -6,8 +6,11 @@ mod memory;
 mod needs_mount;
 mod upload;
 
-use storage_s3::{Meter, ToFetch, ToUpload, Upload, Wanted};
-use test_servers::S3Server;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use storage_s3::{Meter, ToFetch, ToUpload, TransferArgs, Upload, Wanted};
+use test_servers::{S3Server, Spoil};
+use tokio::sync::watch;
 
 use super::{PART, Rig, etag};
 
@@ -49,17 +52,30 @@ async fn every_size_goes_there_and_back_on_versity() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_small_ones_go_at_once_and_come_in_order() {
+async fn thousands_of_small_ones_go_many_at_once_and_come_in_order() {
+    const MANY: usize = 2_000;
+    // None of the first is answered before there are as many as may be asked at once.
+    let all_at_once = |rig: &Rig| {
+        let ((go, held), asked) = (watch::channel(false), AtomicUsize::new(1));
+        rig.proxy.spoil(move |_| {
+            if asked.fetch_add(1, Ordering::Relaxed) == usize::from(TransferArgs::default().transfer_concurrency) {
+                go.send_replace(true);
+            }
+            Some(Spoil::Hold(held.clone()))
+        });
+    };
     let rig = Rig::new(S3Server::shared_minio()).await;
-    let files: Vec<_> = (0..300).map(|n| rig.file(&format!("f{n}"), n, n as u64)).collect();
+    let files: Vec<_> = (0..MANY).map(|n| rig.file(&format!("f{n}"), n, n as u64)).collect();
     let uploads = files.iter().enumerate().map(|(n, (from, _))| ToUpload {
         from: from.clone(),
         key: format!("k/{n}"),
         how: Upload::default(),
     });
-    let meter = Meter::publishing(300, 0);
+    let meter = Meter::publishing(MANY as u64, 0);
+    all_at_once(&rig);
     let written = rig.bucket.upload_all(uploads.collect(), &meter).await.expect("put them all");
-    assert_eq!(meter.objects(), 300);
+    assert_eq!(meter.objects(), MANY as u64);
+    all_at_once(&rig);
     let objects = written.iter().enumerate().map(|(n, written)| ToFetch {
         key: format!("k/{n}"),
         wanted: Wanted { etag: Some(etag(written)), size: Some(n as u64), version_id: None },

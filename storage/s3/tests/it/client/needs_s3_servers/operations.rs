@@ -88,6 +88,10 @@ async fn a_version_is_deleted_exactly() {
         assert_eq!(bucket.versioning().await.expect("an answer"), Versioning::Never);
         keep_versions(server, &bucket).await;
         assert_eq!(bucket.versioning().await.expect("an answer"), Versioning::Enabled);
+        // To find that out something would have to be written, and would stay.
+        assert!(!bucket.deletes_if_match("").await.expect("an answer"));
+        let versions = server.client().list_object_versions().bucket(bucket.name()).send().await.expect("listed");
+        assert!(versions.versions().is_empty() && versions.delete_markers().is_empty(), "{versions:?}");
         put(&bucket, "key", "one", &Condition::Always).await;
         let first = bucket.head("key", None).await.expect("it is there").version_id.expect("a version");
         put(&bucket, "key", "two", &Condition::Always).await;
@@ -139,6 +143,14 @@ async fn tags_are_added_to_those_that_are_there() {
         let changed = bucket.set_tags("key", Which::Etag("0123"), &tag("c", "3")).await.expect("an answer");
         assert_eq!(changed, Tagged::Changed);
         assert_eq!(bucket.tags("key", None).await.expect("its tags"), both);
+        for n in 2..10 {
+            bucket.set_tags("key", Which::Current, &tag(&format!("n{n}"), "")).await.expect("tagged");
+        }
+        // One of the ten may have another value, and there is no eleventh: in our words, whatever the store's are.
+        bucket.set_tags("key", Which::Current, &tag("a", "2")).await.expect("tagged");
+        let refused = bucket.set_tags("key", Which::Current, &tag("c", "3")).await;
+        assert!(matches!(&refused, Err(Error::Invalid(why)) if why.contains("has 10 tags already")), "{refused:?}");
+        assert_eq!(bucket.tags("key", None).await.expect("its tags").len(), 10);
     }
 }
 
