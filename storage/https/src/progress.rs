@@ -1,8 +1,9 @@
 //! A line in the log every 5 seconds, of what takes longer.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::info;
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -43,5 +44,55 @@ impl Progress {
         }
         state.told = Instant::now();
         info!(uri = self.uri, bytes = state.bytes, of = state.of, "{}", self.what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn take(&self) -> String {
+            let lines = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            String::from_utf8(lines).expect("it is text")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_told_of_every_five_seconds() {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _here = tracing::subscriber::set_default(lines);
+        let progress = Progress::new("fetching", "https://good.test/a".to_owned(), Some(10));
+        progress.add(4);
+        assert_eq!(log.take(), "", "what takes less is not told of");
+        tokio::time::advance(EVERY).await;
+        progress.add(1);
+        progress.add(1);
+        let told = log.take();
+        assert!(told.contains(r#"fetching uri="https://good.test/a" bytes=5 of=10"#), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        progress.restart(None);
+        tokio::time::advance(EVERY).await;
+        progress.add(2);
+        assert!(log.take().contains("bytes=2"));
     }
 }
