@@ -42,6 +42,13 @@ pub trait Inputs: fmt::Debug + Send + Sync {
     /// Makes an object readable as a local file: where it lies, if that is a local file; otherwise fetched into `scratch`.
     fn fetch<'a>(&'a self, object: &'a Object, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Input>, Error>>;
 
+    /// The input that another process has fetched to `path`, to be looked at again: `seen` is what [`Input::seen`] said there of
+    /// the same object. Does no I/O.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `seen` is not this store's word, [`Error::Forbidden`] when the object lies outside of the root.
+    fn regard(&self, object: &Object, path: &Path, seen: &serde_json::Value) -> Result<Box<dyn Input>, Error>;
+
     /// Whether the root can be reached and read now.
     fn check(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
@@ -63,6 +70,9 @@ pub struct Object {
 pub trait Input: fmt::Debug + Send + Sync {
     /// The local file.
     fn path(&self) -> &Path;
+
+    /// Which version was fetched, in the store's own words, for [`Inputs::regard`] in another process.
+    fn seen(&self) -> serde_json::Value;
 
     /// Looks again: [`Error::Changed`] when the store no longer has the version that was fetched, [`Error::NotFound`] when
     /// it has none any more.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use contract::Key;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
 use storage::{BoxFuture, Error, Input, Inputs, Object, Uri};
 use tracing::warn;
 
@@ -29,6 +30,21 @@ impl HttpsInputs {
     }
 }
 
+impl HttpsInputs {
+    fn inside(&self, object: &Object) -> Result<Link, Error> {
+        let link = Link::parse(&object.uri)?;
+        if self.root.key(&link).is_none() {
+            return Err(Error::Forbidden(format!("{link} lies outside of {}", self.root.link)));
+        }
+        Ok(link)
+    }
+
+    fn input(&self, object: &Object, link: Link, path: PathBuf, version: Version) -> HttpsInput {
+        let (pinned, no_head) = (version.is_named_by(object), AtomicBool::new(link.is_signed()));
+        HttpsInput { client: self.client.clone(), link, path, version, pinned, no_head }
+    }
+}
+
 impl Inputs for HttpsInputs {
     fn key(&self, uri: &Uri) -> Option<Key> {
         self.root.key(&Link::parse(uri).ok()?)
@@ -36,19 +52,19 @@ impl Inputs for HttpsInputs {
 
     fn fetch<'a>(&'a self, object: &'a Object, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Input>, Error>> {
         Box::pin(async move {
-            let link = Link::parse(&object.uri)?;
-            if self.root.key(&link).is_none() {
-                return Err(Error::Forbidden(format!("{link} lies outside of {}", self.root.link)));
-            }
+            let link = self.inside(object)?;
             let fetched = fetch(&self.client, &link, object, scratch).await?;
             if fetched.version.is_unknown() {
                 warn!(uri = %link, "there is neither ETag nor Last-Modified: whether the input is replaced cannot be seen");
             }
-            let pinned = fetched.version.is_named_by(object);
-            let no_head = AtomicBool::new(link.is_signed());
-            let (client, path, version) = (self.client.clone(), fetched.path, fetched.version);
-            Ok(Box::new(HttpsInput { client, link, path, version, pinned, no_head }) as Box<dyn Input>)
+            Ok(Box::new(self.input(object, link, fetched.path, fetched.version)) as Box<dyn Input>)
         })
+    }
+
+    fn regard(&self, object: &Object, path: &Path, seen: &serde_json::Value) -> Result<Box<dyn Input>, Error> {
+        let version = Version::deserialize(seen)
+            .map_err(|error| Error::Invalid(format!("{seen} is no version of what a URL names ({error})")))?;
+        Ok(Box::new(self.input(object, self.inside(object)?, path.to_owned(), version)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -83,6 +99,10 @@ struct HttpsInput {
 impl Input for HttpsInput {
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn seen(&self) -> serde_json::Value {
+        serde_json::json!(self.version)
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -1,12 +1,14 @@
 //! What tells one version of an object from another.
 
 use http::{HeaderMap, header};
+use serde::{Deserialize, Serialize};
 use storage::{Error, Object};
 
 use crate::link::Link;
 
 /// What an answer says of the version it is of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Version {
     /// As sent, with its quotes and `W/`.
     etag: Option<String>,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use contract::Key;
+use serde::{Deserialize, Serialize};
 use storage::{BoxFuture, Error, Input, Inputs, Object, Uri};
 
 use crate::{Bucket, Head, ListQuery, Location, Meter, Wanted};
@@ -39,6 +40,13 @@ impl S3Inputs {
     }
 }
 
+impl S3Inputs {
+    fn inside(&self, object: &Object) -> Result<String, Error> {
+        let outside = || Error::Forbidden(format!("{} lies outside of {}", object.uri, self.bucket.uri(&self.root)));
+        self.locate(&object.uri).map(|(key, _)| key).ok_or_else(outside)
+    }
+}
+
 impl Inputs for S3Inputs {
     fn key(&self, uri: &Uri) -> Option<Key> {
         self.locate(uri).map(|(_, inside)| Key::new(inside.as_bytes()))
@@ -46,9 +54,7 @@ impl Inputs for S3Inputs {
 
     fn fetch<'a>(&'a self, object: &'a Object, scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Input>, Error>> {
         Box::pin(async move {
-            let (key, _) = self.locate(&object.uri).ok_or_else(|| {
-                Error::Forbidden(format!("{} lies outside of {}", object.uri, self.bucket.uri(&self.root)))
-            })?;
+            let key = self.inside(object)?;
             let pin = Pin::of(object);
             if pin.version_id().is_some() {
                 // A bucket that keeps versions would give an old one without a word, and the work would be done for nothing.
@@ -69,9 +75,16 @@ impl Inputs for S3Inputs {
                     return Err(error);
                 }
             };
-            let input = S3Input { bucket: self.bucket.clone(), key, path, pin, fetched: fetched.head };
-            Ok(Box::new(input) as Box<dyn Input>)
+            let fetched = Seen { etag: fetched.head.etag, version_id: fetched.head.version_id };
+            Ok(Box::new(S3Input { bucket: self.bucket.clone(), key, path, pin, fetched }) as Box<dyn Input>)
         })
+    }
+
+    fn regard(&self, object: &Object, path: &Path, seen: &serde_json::Value) -> Result<Box<dyn Input>, Error> {
+        let (key, pin) = (self.inside(object)?, Pin::of(object));
+        let fetched = Seen::deserialize(seen)
+            .map_err(|error| Error::Invalid(format!("{seen} is no version of an object ({error})")))?;
+        Ok(Box::new(S3Input { bucket: self.bucket.clone(), key, path: path.to_owned(), pin, fetched }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -133,12 +146,24 @@ struct S3Input {
     key: String,
     path: PathBuf,
     pin: Pin,
-    fetched: Head,
+    fetched: Seen,
+}
+
+/// Which version was fetched.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Seen {
+    etag: String,
+    version_id: Option<String>,
 }
 
 impl Input for S3Input {
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn seen(&self) -> serde_json::Value {
+        serde_json::json!(self.fetched)
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -34,6 +34,17 @@ impl FileInputs {
         relative.ok().filter(|path| path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)))
     }
 
+    fn inside(&self, object: &Object) -> Result<PathBuf, Error> {
+        let outside = || Error::Forbidden(format!("{} lies outside of {}", object.uri, self.root.display()));
+        self.relative(&object.uri).ok_or_else(outside)
+    }
+
+    fn input(&self, object: &Object, version: String) -> Result<FileInput, Error> {
+        let relative = self.inside(object)?;
+        let path = if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(&relative) };
+        Ok(FileInput { inputs: self.clone(), relative, path, version, pinned: named(object).is_some() })
+    }
+
     /// The version of the regular file at `relative`, which can be opened for reading.
     fn look(&self, relative: &Path) -> Result<FileVersion, Error> {
         let path = self.root.join(relative);
@@ -83,18 +94,18 @@ impl Inputs for FileInputs {
 
     fn fetch<'a>(&'a self, object: &'a Object, _scratch: &'a Path) -> BoxFuture<'a, Result<Box<dyn Input>, Error>> {
         Box::pin(async move {
-            let relative = self
-                .relative(&object.uri)
-                .ok_or_else(|| Error::Forbidden(format!("{} lies outside of {}", object.uri, self.root.display())))?;
-            let found = look(self.clone(), relative.clone()).await?;
-            let wanted = object.version.as_deref().filter(|text| is_file_version(text));
-            if let Some(wanted) = wanted {
+            let found = look(self.clone(), self.inside(object)?).await?;
+            if let Some(wanted) = named(object) {
                 expect(&object.uri.to_string(), wanted, found)?;
             }
-            let pinned = wanted.is_some();
-            let path = if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(&relative) };
-            Ok(Box::new(FileInput { inputs: self.clone(), relative, path, version: found, pinned }) as Box<dyn Input>)
+            Ok(Box::new(self.input(object, found.to_string())?) as Box<dyn Input>)
         })
+    }
+
+    fn regard(&self, object: &Object, _path: &Path, seen: &serde_json::Value) -> Result<Box<dyn Input>, Error> {
+        let version = seen.as_str().filter(|text| is_file_version(text));
+        let version = version.ok_or_else(|| Error::Invalid(format!("{seen} is no version of a file")))?;
+        Ok(Box::new(self.input(object, version.to_owned())?))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -116,7 +127,8 @@ struct FileInput {
     inputs: FileInputs,
     relative: PathBuf,
     path: PathBuf,
-    version: FileVersion,
+    /// As [`FileVersion`] writes it.
+    version: String,
     /// Whether the item named this version. If it did, another version is another item; if not, nobody else will come
     /// for it.
     pinned: bool,
@@ -127,14 +139,18 @@ impl Input for FileInput {
         &self.path
     }
 
+    fn seen(&self) -> serde_json::Value {
+        self.version.as_str().into()
+    }
+
     fn verify(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
             let found = look(self.inputs.clone(), self.relative.clone()).await?;
             let uri = file_uri(&self.path);
-            if !self.pinned && found != self.version {
+            if !self.pinned && found.to_string() != self.version {
                 return Err(Error::Busy(format!("{uri} changed while it was being worked on; run the item again")));
             }
-            expect(&uri, &self.version.to_string(), found)
+            expect(&uri, &self.version, found)
         })
     }
 }
@@ -156,6 +172,11 @@ fn version(stat: &Stat) -> FileVersion {
         size: u64::try_from(stat.st_size).unwrap_or_default(),
         mtime_nanos: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
     }
+}
+
+/// The version that an item names, where that is a file's.
+fn named(object: &Object) -> Option<&str> {
+    object.version.as_deref().filter(|text| is_file_version(text))
 }
 
 /// Whether an item's version is one that [`FileVersion`] writes. Another source's word for its version (a checksum, say)
