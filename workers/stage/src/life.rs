@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
+use sidecar::fault;
 
 use crate::files::{self, about, open_regular};
 use crate::protocol::{Hello, VERSION};
@@ -68,7 +69,9 @@ impl Life {
             program: program.to_owned(),
             heartbeat_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
         };
+        fault::point("stage.hello.before")?;
         files::write(&root::hello(dir), &hello)?;
+        fault::point("stage.hello.after")?;
         Ok(Self { boot, _lock: lock, _heartbeat: heartbeat })
     }
 

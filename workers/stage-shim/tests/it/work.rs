@@ -1,11 +1,8 @@
 //! What a command is given, and what becomes of what it writes.
 
-use std::fs;
-use std::time::Duration;
-
 use stage::protocol::Reason;
 
-use crate::tools::{Pod, mode, read};
+use crate::tools::{Pod, read};
 
 #[test]
 fn a_command_runs_on_a_go_and_hands_over() {
