@@ -5,6 +5,7 @@
 //! Nothing tells which it is but what comes: so one request at a time is what a walk begins with, twice as many are tried, and kept only
 //! while they bring more whole pages in the same time. (What a page brings that a cut has made short is not the store's doing.)
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What more requests at once have to bring, of what they would bring if they cost each other nothing: a quarter.
@@ -12,11 +13,16 @@ const WORTH: f64 = 0.25;
 /// So much of it is beyond doubt after one answer for each of them.
 const CLEARLY_WORTH: f64 = 0.75;
 /// So many answers for each request at once are waited for otherwise.
-const ROUNDS: u64 = 3;
-/// So many answers for each request at once tell what a number brings that is not on trial.
-const SETTLED: u64 = 2;
-/// After a trial that failed the next is made when there were so many times as many answers.
+const ROUNDS: usize = 3;
+/// So many pages tell what a number brings that is not on trial.
+const SETTLED: usize = 8;
+/// Before the first trial so long is listed: most buckets are through by then, and a trial costs a store like MinIO up to a third more
+/// work for the whole walk.
+const FIRST_TRIAL: Duration = Duration::from_secs(1);
+/// After a trial that failed the next is made when there were so many times as many pages.
 const REST: u64 = 16;
+/// So many pages are remembered, the last ones.
+const REMEMBERED: usize = 1_024;
 
 /// How many requests there may be at once, and what they bring.
 #[derive(Debug)]
@@ -27,17 +33,16 @@ pub(super) struct Pace {
     /// While `level` is on trial: the level it came from, and what that brought.
     before: Option<(usize, f64)>,
     seen: Seen,
-    answers: u64,
-    /// There is no trial before so many answers.
+    pages: u64,
+    /// How long they took one after another.
+    listed: Duration,
+    /// There is no trial before so many pages.
     rest_until: u64,
 }
 
-/// Pages that were asked for, and came, while there were as many requests at once as the level allows.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    answers: u64,
-    took: Duration,
-}
+/// How long pages took that were asked for, and came, while there were as many requests at once as the level allows.
+#[derive(Debug, Default)]
+struct Seen(VecDeque<Duration>);
 
 /// What becomes of a level on trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +54,16 @@ enum Verdict {
 
 impl Pace {
     pub(super) fn new(most: usize) -> Self {
-        let most = most.max(1);
-        Self { most, level: 1, era: 0, before: None, seen: Seen::default(), answers: 0, rest_until: 0 }
+        Self {
+            most: most.max(1),
+            level: 1,
+            era: 0,
+            before: None,
+            seen: Seen::default(),
+            pages: 0,
+            listed: Duration::ZERO,
+            rest_until: 0,
+        }
     }
 
     /// How many requests there may be at once now.
@@ -65,14 +78,14 @@ impl Pace {
 
     /// A whole page, asked for in `era`, has come after `took`; with it so many requests were `at_once` under way.
     pub(super) fn answered(&mut self, era: u32, at_once: usize, took: Duration) {
-        self.answers += 1;
+        self.pages += 1;
+        self.listed += took;
         if era != self.era || at_once < self.level {
             return;
         }
-        self.seen.answers += 1;
-        self.seen.took += took;
+        self.seen.add(took);
         match self.before {
-            Some((level, rate)) => match judge((level, rate), self.level, &self.seen) {
+            Some(before) => match judge(before, self.level, &self.seen) {
                 Verdict::Undecided => {}
                 Verdict::Pays => {
                     self.before = None;
@@ -80,12 +93,16 @@ impl Pace {
                 }
                 Verdict::DoesNotPay => {
                     self.before = None;
-                    self.change(level);
-                    self.rest_until = self.answers * REST;
+                    self.change(before.0);
+                    self.rest_until = self.pages * REST;
                 }
             },
-            None if self.answers >= self.rest_until && self.seen.answers >= SETTLED * self.level as u64 => self.raise(),
-            None => {}
+            None => {
+                let rested = self.pages >= self.rest_until && self.listed >= FIRST_TRIAL;
+                if rested && self.seen.0.len() >= SETTLED.max(self.level) {
+                    self.raise();
+                }
+            }
         }
     }
 
@@ -105,10 +122,20 @@ impl Pace {
 }
 
 impl Seen {
-    /// Pages in a second, by so many requests at once that each took as long as these did.
+    fn add(&mut self, took: Duration) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(took);
+    }
+
+    /// Pages in a second, by so many requests at once that each takes as long as most of these did: what a busy machine or a
+    /// fresh connection adds to some of them does not count.
     fn rate(&self, level: usize) -> f64 {
-        let took = self.took.max(Duration::from_nanos(1));
-        self.answers as f64 * level as f64 / took.as_secs_f64()
+        let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default().max(Duration::from_nanos(1));
+        level as f64 / median.as_secs_f64()
     }
 }
 
@@ -116,10 +143,10 @@ impl Seen {
 fn judge(before: (usize, f64), level: usize, seen: &Seen) -> Verdict {
     let most_gain = level as f64 / before.0 as f64 - 1.0;
     let gain = seen.rate(level) / before.1.max(f64::MIN_POSITIVE) - 1.0;
-    let level = level as u64;
-    if seen.answers >= level && gain >= CLEARLY_WORTH * most_gain {
+    let pages = seen.0.len();
+    if pages >= level && gain >= CLEARLY_WORTH * most_gain {
         Verdict::Pays
-    } else if seen.answers < ROUNDS * level {
+    } else if pages < ROUNDS * level {
         Verdict::Undecided
     } else if gain >= WORTH * most_gain {
         Verdict::Pays
@@ -134,10 +161,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Answers of `took` milliseconds, as many as there may be at once, until there were `answers`; the levels that were passed.
-    fn levels(pace: &mut Pace, answers: usize, took: impl Fn(usize) -> u32) -> Vec<usize> {
+    /// As many pages as there were, each after so many milliseconds as `took` says for its level; the levels that were passed.
+    fn levels(pace: &mut Pace, pages: usize, took: impl Fn(usize) -> u32) -> Vec<usize> {
         let mut levels = vec![pace.level()];
-        for _ in 0..answers {
+        for _ in 0..pages {
             pace.answered(pace.era(), pace.level(), MS * took(pace.level()));
             if levels.last() != Some(&pace.level()) {
                 levels.push(pace.level());
@@ -146,36 +173,48 @@ mod tests {
         levels
     }
 
+    /// One that has seen what one request at a time brings, a page every fifth of a second, and now tries two.
+    fn trying_two() -> Pace {
+        let mut pace = Pace::new(4);
+        assert_eq!(levels(&mut pace, SETTLED, |_| 200), [1, 2]);
+        pace
+    }
+
     #[test]
     fn where_answers_take_a_round_trip_all_are_asked_for_at_once_after_a_few() {
         let mut pace = Pace::new(16);
-        assert_eq!(levels(&mut pace, 2 + 2 + 4 + 8, |_| 80), [1, 2, 4, 8, 16]);
-        assert_eq!(levels(&mut pace, 1_000, |_| 80), [16], "and it stays so");
+        assert_eq!(levels(&mut pace, 13 + 2 + 4 + 8, |_| 80), [1, 2, 4, 8, 16]);
+        assert_eq!(levels(&mut pace, 5_000, |_| 80), [16], "and it stays so");
+    }
+
+    #[test]
+    fn what_is_read_within_a_second_is_not_worth_a_trial() {
+        assert_eq!(levels(&mut Pace::new(16), 99, |_| 10), [1]);
+        assert_eq!(levels(&mut Pace::new(16), 100, |_| 10), [1, 2]);
     }
 
     #[test]
     fn a_store_that_shares_out_what_it_has_is_asked_once_at_a_time_and_seldom_tried_again() {
         let mut pace = Pace::new(8);
-        let shared = |level: usize| 20 * u32::try_from(level).expect("few");
-        assert_eq!(levels(&mut pace, 2 + 6, shared), [1, 2, 1]);
-        assert_eq!(levels(&mut pace, 100, shared), [1]);
-        assert_eq!(levels(&mut pace, 100, shared), [1, 2, 1]);
-        assert_eq!(levels(&mut pace, 1_900, shared), [1]);
+        let shared = |level: usize| 200 * u32::try_from(level).expect("few");
+        assert_eq!(levels(&mut pace, 8 + 6, shared), [1, 2, 1]);
+        assert_eq!(levels(&mut pace, 15 * 14, shared), [1, 2]);
+        assert_eq!(levels(&mut pace, 6, shared), [2, 1]);
+        assert_eq!(levels(&mut pace, 15 * 230 - 1, shared), [1]);
+        assert_eq!(levels(&mut pace, 1, shared), [1, 2]);
     }
 
     #[test]
     fn as_many_are_kept_as_brought_most() {
         // Four processors: more than four requests at once only wait for each other.
-        let four = |level: usize| 20 * u32::try_from(level.div_ceil(4)).expect("few");
+        let four = |level: usize| 200 * u32::try_from(level.div_ceil(4)).expect("few");
         assert_eq!(levels(&mut Pace::new(32), 100, four), [1, 2, 4, 8, 4]);
     }
 
     #[test]
-    fn one_that_had_to_wait_for_a_connection_is_outweighed() {
-        let mut pace = Pace::new(4);
-        levels(&mut pace, 2, |_| 100);
-        assert_eq!(pace.level(), 2);
-        for (took, level) in [(100, 2), (300, 2), (100, 2), (100, 2), (100, 2), (100, 4)] {
+    fn some_that_had_to_wait_for_something_else_are_outweighed() {
+        let mut pace = trying_two();
+        for (took, level) in [(200, 2), (900, 2), (900, 2), (200, 2), (200, 4)] {
             pace.answered(pace.era(), 2, took * MS);
             assert_eq!(pace.level(), level);
         }
@@ -183,35 +222,33 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_before_or_without_company_tells_nothing() {
-        let mut pace = Pace::new(4);
-        levels(&mut pace, 2, |_| 100);
-        assert_eq!(pace.level(), 2);
+        let mut pace = trying_two();
         for _ in 0..20 {
-            pace.answered(pace.era() - 1, 2, 100 * MS);
-            pace.answered(pace.era(), 1, 100 * MS);
+            pace.answered(pace.era() - 1, 2, 200 * MS);
+            pace.answered(pace.era(), 1, 200 * MS);
         }
         assert_eq!(pace.level(), 2, "it is on trial still");
-        assert_eq!(levels(&mut pace, 2, |_| 100), [2, 4]);
+        assert_eq!(levels(&mut pace, 2, |_| 200), [2, 4]);
     }
 
     #[test]
     fn a_trial_is_judged_by_what_it_brings_of_what_it_could() {
-        let seen = |answers, took: u64| Seen { answers, took: Duration::from_millis(took) };
-        for (before, level, seen, want) in [
+        let seen = |pages, took| Seen(std::iter::repeat_n(MS * took, pages).collect());
+        for (before, level, pages, took, want) in [
             // Twice the requests at 1.8 or 1.7 times the rate after a round; at 1.2 or 1.3 after three.
-            ((1, 10.0), 2, seen(2, 222), Verdict::Pays),
-            ((1, 10.0), 2, seen(2, 235), Verdict::Undecided),
-            ((1, 10.0), 2, seen(1, 100), Verdict::Undecided),
-            ((1, 10.0), 2, seen(6, 1_000), Verdict::DoesNotPay),
-            ((1, 10.0), 2, seen(6, 923), Verdict::Pays),
+            ((1, 10.0), 2, 2, 111, Verdict::Pays),
+            ((1, 10.0), 2, 2, 118, Verdict::Undecided),
+            ((1, 10.0), 2, 1, 100, Verdict::Undecided),
+            ((1, 10.0), 2, 6, 167, Verdict::DoesNotPay),
+            ((1, 10.0), 2, 6, 153, Verdict::Pays),
             // Half as many more can bring half as much more: an eighth is a quarter of that.
-            ((4, 40.0), 6, seen(18, 2_420), Verdict::DoesNotPay),
-            ((4, 40.0), 6, seen(18, 2_380), Verdict::Pays),
+            ((4, 40.0), 6, 18, 135, Verdict::DoesNotPay),
+            ((4, 40.0), 6, 18, 132, Verdict::Pays),
             // Less than before; and where everything took no time.
-            ((1, 10.0), 2, seen(6, 1_800), Verdict::DoesNotPay),
-            ((1, 1e9), 2, seen(2, 0), Verdict::Pays),
+            ((1, 10.0), 2, 6, 300, Verdict::DoesNotPay),
+            ((1, 1e9), 2, 2, 0, Verdict::Pays),
         ] {
-            assert_eq!(judge(before, level, &seen), want, "{before:?} {level} {seen:?}");
+            assert_eq!(judge(before, level, &seen(pages, took)), want, "{before:?} {level} {pages} {took}");
         }
     }
 

@@ -11,12 +11,11 @@ mod needs_s3_servers {
     /// How long an answer takes: long beside what a busy machine adds to it.
     const SLOW: Duration = Duration::from_millis(300);
     const PAGE: usize = 10;
-    const PAGES: usize = 40;
+    const PAGES: usize = 50;
 
-    /// Walks through [`PAGES`] of a MinIO by at most 8 requests at once, each answered later by what `delay` says when it comes: the
+    /// Walks through [`PAGES`] of a store by at most 8 requests at once, each answered later by what `delay` says when it comes: the
     /// most requests that were under way at once, and how many there were.
-    async fn walked(delay: impl FnMut() -> Duration + Send + 'static) -> (usize, usize) {
-        let server = S3Server::shared_minio();
+    async fn walked(server: &'static S3Server, delay: impl FnMut() -> Duration + Send + 'static) -> (usize, usize) {
         let (client, name) = (server.client(), server.bucket().await);
         let keys: Vec<String> = (0..PAGE * PAGES).map(|n| format!("{:08x}", n * 7_000_003 % 0xffff_fffb)).collect();
         futures_util::stream::iter(&keys)
@@ -49,14 +48,17 @@ mod needs_s3_servers {
 
     #[tokio::test]
     async fn far_away_all_requests_that_may_be_are_made_at_once() {
-        let (at_once, _) = walked(|| SLOW).await;
-        assert!((7..=8).contains(&at_once), "{at_once} at once");
+        let (minio, versity) =
+            tokio::join!(walked(S3Server::shared_minio(), || SLOW), walked(S3Server::shared_versity(), || SLOW));
+        for (at_once, _) in [minio, versity] {
+            assert!((7..=8).contains(&at_once), "{at_once} at once");
+        }
     }
 
     #[tokio::test]
     async fn a_store_that_answers_one_after_another_is_not_asked_for_more_at_once() {
         let mut free = Instant::now();
-        let (at_once, requests) = walked(move || {
+        let (at_once, requests) = walked(S3Server::shared_minio(), move || {
             let now = Instant::now();
             free = free.max(now) + SLOW / 2;
             free - now

@@ -42,7 +42,7 @@ fn listed(key: &str) -> Listed {
 }
 
 /// Milliseconds that a store takes for an answer which it has only to bring from far away.
-const TRIP: u64 = 50;
+const TRIP: u64 = 100;
 
 /// What became of a walk.
 struct Walked {
@@ -175,10 +175,10 @@ fn one_at_a_time(work: impl Fn(&Part) -> u64) -> impl FnMut(u64, &Part) -> u64 {
 fn where_more_requests_bring_no_more_keys_the_fewest_are_made() {
     for (shape, keys) in shapes() {
         let mut store = Store::new(keys, 1_000);
-        let walked = once_by(&mut store, "", (None, None), 8, false, one_at_a_time(|_| 20));
+        let walked = once_by(&mut store, "", (None, None), 8, false, one_at_a_time(|_| 100));
         assert_eq!(walked.at_once, 2, "{shape}: twice as many were tried, and no more");
         assert!(store.asked <= 100 + 6, "{shape} took {} requests", store.asked);
-        assert!(walked.took <= 106 * 20, "{shape} took {} ms", walked.took);
+        assert!(walked.took <= 106 * 100, "{shape} took {} ms", walked.took);
     }
 }
 
@@ -187,7 +187,7 @@ fn where_they_do_all_are_made_after_some_rounds() {
     let mut store = Store::new((0..200_000_u64).map(|n| format!("{:010x}", n * 4_099)), 200);
     let walked = once(&mut store, "", (None, None), 16, false);
     assert_eq!(walked.at_once, 16);
-    assert!(walked.took / TRIP <= 1_000 / 16 * 3 / 2, "{} rounds", walked.took / TRIP);
+    assert!(walked.took / TRIP <= 1_000 / 16 * 7 / 4, "{} rounds", walked.took / TRIP);
 }
 
 #[test]
@@ -244,9 +244,14 @@ fn a_store_without_order_is_followed_page_by_page_or_not_at_all() {
     let mut plan = Plan::new("", None, None, 8);
     let part = plan.next().expect("the first");
     plan.answered(part, page(&["a", "b"], true), Duration::ZERO).expect("is in order");
-    for more in [["c", "d"], ["e", "f"]] {
+    for first in 'c'..'z' {
         let part = plan.next().expect("goes on");
-        plan.answered(part, page(&more, true), Duration::ZERO).expect("is in order");
+        let more = [format!("{first}1"), format!("{first}2")];
+        let page = page(&[&more[0], &more[1]], true);
+        plan.answered(part, page, Duration::from_millis(100)).expect("is in order");
+        if plan.pace.level() > 1 {
+            break;
+        }
     }
     let _rest = plan.next().expect("goes on");
     let cut = plan.next().expect("is cut");
