@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// A files-ambassador; killed when dropped.
+/// An ambassador; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Ambassador {
     child: Child,
@@ -29,18 +29,27 @@ pub(crate) struct Ambassador {
 }
 
 impl Ambassador {
-    /// Started on `root`, its ports open.
+    /// A files-ambassador started on `root`, its ports open.
     ///
     /// # Errors
     /// When it does not start, or ends at once.
     pub(crate) fn start(bench: &Bench, root: &Path, flags: &[&str]) -> Result<Self> {
-        let program = bench.program("files-ambassador")?;
+        Self::of(bench, "files-ambassador", |command| {
+            command.arg("--root").arg(root).args(flags);
+        })
+    }
+
+    /// The ambassador `name` with what `configure` says, its ports open.
+    ///
+    /// # Errors
+    /// When it does not start, or ends at once.
+    pub(crate) fn of(bench: &Bench, name: &str, configure: impl FnOnce(&mut Command)) -> Result<Self> {
+        let program = bench.program(name)?;
+        let mut command = Command::new(&program);
+        configure(&mut command);
         let began = Instant::now();
-        let mut child = Command::new(&program)
-            .arg("--root")
-            .arg(root)
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

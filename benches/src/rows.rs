@@ -7,6 +7,7 @@ mod footprint;
 mod idle;
 mod overhead;
 mod s3;
+mod s3_catalog;
 mod started;
 mod warm_list;
 
@@ -40,7 +41,9 @@ pub(crate) enum Name {
     Dispatch,
     /// Listing, fetching and putting objects, beside s5cmd, aws-cli and rclone.
     S3,
-    /// Size and start of the programs that link the AWS SDK.
+    /// Memory of s3-ambassador with nothing and with a million objects listed.
+    S3Catalog,
+    /// Size and start of the programs that link the AWS SDK, beside the same without it where `without-s3` has them.
     S3Programs,
 }
 
@@ -73,6 +76,7 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Overhead => overhead::measure(bench),
         Name::Dispatch => dispatch::measure(bench),
         Name::S3 => s3::measure(bench),
+        Name::S3Catalog => s3_catalog::measure(bench),
         Name::S3Programs => s3::programs(bench),
     }
 }

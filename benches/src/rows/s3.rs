@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use test_servers::S3Server;
 
+use crate::clock::in_turn;
 use crate::harness::{Aim, Bench, Row};
 use crate::sample::{Sample, Unit};
 
@@ -22,6 +23,8 @@ const DIRECTORIES: usize = 256;
 const MINIO: [(&str, &str); 1] = [("MINIO_API_DELETE_CLEANUP_INTERVAL", "1s")];
 /// How often a process is asked for its memory.
 const LOOK: Duration = Duration::from_millis(2);
+/// Starts are short, and worth more than a few looks.
+const STARTS: usize = 20;
 /// What the buffers of a process of ours may take (`--transfer-memory`) and all the rest of it.
 const CAP: f64 = (256 + 64) as f64 * 1_048_576.0;
 
@@ -277,23 +280,46 @@ fn rows(work: &str, costs: &BTreeMap<Client, Vec<Cost>>, times: f64) -> Vec<Row>
     rows
 }
 
-/// What linking the SDK costs a program, used or not.
+/// What linking the SDK costs a program that does not use it, beside the same built without, where that was made too: in the
+/// directory `without-s3` beside the programs.
 pub(super) fn programs(bench: &Bench) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for name in ["script-worker", "ffmpeg-worker", "s3-ambassador"] {
-        let program = bench.program(name)?;
-        #[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
-        let size = fs::metadata(&program).context("look at a program")?.len() as f64;
-        let times = (0..20 * bench.runs()).map(|_| {
-            let began = Instant::now();
-            let ended = Command::new(&program).arg("--version").stdout(Stdio::null()).status().context("start it")?;
-            ensure!(ended.success(), "{name} --version ends with {ended}");
-            Ok(began.elapsed())
-        });
-        let times = Sample::seconds(&times.collect::<Result<Vec<_>>>()?);
-        let row = |work, ours| Row { work: format!("{name}: {work}"), ours, peer: None, aim: Aim::Stated };
-        rows.push(row("size", Sample::new(Unit::Bytes, vec![size])));
-        rows.push(row("start to end of --version", times));
+        let with = bench.program(name)?;
+        let without = Some(with.with_file_name("without-s3").join(name)).filter(|program| program.is_file());
+        let row = |work: &str, ours, peer: Option<Sample>| Row {
+            work: format!("{name}: {work}"),
+            ours,
+            peer: peer.map(|peer| ("without s3", peer)),
+            aim: Aim::Stated,
+        };
+        rows.push(row("size", size(&with)?, without.as_deref().map(size).transpose()?));
+        let runs = STARTS * bench.runs();
+        let (ours, peer) = match &without {
+            Some(without) => {
+                let (ours, peer) = in_turn(runs, || version(&with), || version(without))?;
+                (ours, Some(peer))
+            }
+            None => {
+                let times = (0..runs).map(|_| version(&with));
+                (Sample::seconds(&times.collect::<Result<Vec<_>>>()?), None)
+            }
+        };
+        rows.push(row("start to end of --version", ours, peer));
     }
     Ok(rows)
+}
+
+fn size(program: &Path) -> Result<Sample> {
+    #[expect(clippy::cast_precision_loss, reason = "far less than 2^52")]
+    let size = fs::metadata(program).context("look at a program")?.len() as f64;
+    Ok(Sample::new(Unit::Bytes, vec![size]))
+}
+
+fn version(program: &Path) -> Result<Duration> {
+    let began = Instant::now();
+    let ended = Command::new(program).arg("--version").stdout(Stdio::null()).status().context("start it")?;
+    let took = began.elapsed();
+    ensure!(ended.success(), "{} --version ends with {ended}", program.display());
+    Ok(took)
 }
