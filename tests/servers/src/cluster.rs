@@ -153,6 +153,11 @@ impl Cluster {
         self.folder.join("kubeconfig")
     }
 
+    /// The pid of the node's first process, by which its namespaces are entered.
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
     /// `ctr` on the images and containers of the kubelet.
     fn containerd(&self, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");

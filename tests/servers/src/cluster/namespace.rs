@@ -103,7 +103,7 @@ impl<'a> Namespace<'a> {
     /// As [`until`](Self::until).
     pub fn job_end(&self, name: &str) -> JobEnd {
         self.until(&format!("job/{name}"), |job| {
-            let conditions = job["status"]["conditions"].as_array()?;
+            let conditions = job.pointer("/status/conditions")?.as_array()?;
             conditions.iter().filter(|condition| condition["status"] == "True").find_map(|condition| {
                 let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
                 match condition["type"].as_str() {
