@@ -102,8 +102,8 @@ impl Kept {
                 } else if (none_match || match_) && !habits.unconditional {
                     answer(412, &[], b"")
                 } else {
-                    let cut = usize::from(habits.cuts);
-                    self.put(path, &asked.body[..asked.body.len() - cut]);
+                    let kept = if habits.cuts { asked.body.split_last().map(|(_, kept)| kept) } else { None };
+                    self.put(path, kept.unwrap_or(&asked.body));
                     if habits.loses_reply && path.ends_with("/_SUCCESS.json") && found.is_none() {
                         return Reply::Cut(Vec::new());
                     }

@@ -56,7 +56,10 @@ impl Failure {
             if let Some(by) = by.filter(|_| !is_told_not_to_ask(error)) {
                 // The SDK's first words are that no such source is enabled.
                 let cause = std::error::Error::source(error).map_or(cause, chain);
-                let text = format!("{way} gives no credentials: {cause}; {by}, so no other source is tried");
+                let text = format!(
+                    "{way} gives no credentials: {cause}; {by}, so no other source is tried (in a pod: is the hop limit of the \
+                     instance's metadata 2, or should the pod have a role of its own?)"
+                );
                 return Self { kind: Kind::Away, text };
             }
             return Self::configuration(format!(

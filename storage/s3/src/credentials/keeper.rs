@@ -243,6 +243,18 @@ mod tests {
         assert_eq!(left(61), 30);
     }
 
+    #[tokio::test]
+    async fn who_waits_while_another_asks_in_vain_is_told_the_same() {
+        let keeper = keeper(Way::Environment, Duration::ZERO);
+        *keeper.held.write().expect("nobody panics") = None;
+        let mut asking = keeper.asking.lock().await;
+        let mut waiting = Box::pin(keeper.credential());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        *asking = Some((Instant::now(), Failure::configuration("what it was told")));
+        drop(asking);
+        assert_eq!(waiting.await.expect_err("nobody has any").to_string(), "what it was told");
+    }
+
     #[test]
     fn a_metadata_service_that_is_away_is_told_from_one_that_is_not_there() {
         // As the SDK says it, which keeps the error itself to itself.

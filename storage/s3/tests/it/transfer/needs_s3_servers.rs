@@ -28,6 +28,10 @@ async fn every_size_goes_there_and_back(server: &'static S3Server, sizes: &[usiz
         let (to, fetched) = rig.fetch(&key, &etag(&written), size, &meter).await;
         let fetched = fetched.unwrap_or_else(|error| panic!("fetch {size}: {error:?}"));
         let gets = rig.proxy.seen().len() - before;
+        let of_this = Some(format!("\"{}\"", etag(&written)));
+        for seen in rig.proxy.seen().iter().skip(before).filter(|seen| seen.method == "GET") {
+            assert_eq!(seen.header("if-match").map(str::to_owned), of_this, "every range is of one version");
+        }
         assert_eq!(gets, if size <= PART { 1 } else { size.div_ceil(PART) + 1 }, "requests to fetch {size} bytes");
         assert!(std::fs::read(to).expect("read it") == bytes, "{size} bytes are as they were fetched");
         assert_eq!((fetched.head.size, &fetched.head.etag), (size as u64, &etag(&written)));
