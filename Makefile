@@ -40,6 +40,8 @@ servers: ## Make the servers and clients that the tests start, once (tests/run d
 .PHONY: bench
 bench: ## Speed and memory beside find, Node, xargs and others (docs/performance.md; about ten minutes)
 	@scripts/setup find node parallel strace
+	cargo build --locked --release --no-default-features -p script-worker -p ffmpeg-worker
+	@install -D -t "$(TARGET_DIR)/release/without-s3" "$(TARGET_DIR)/release/script-worker" "$(TARGET_DIR)/release/ffmpeg-worker"
 	cargo build --locked --release --bins
 	@"$(TARGET_DIR)/release/bench" all
 

@@ -67,7 +67,7 @@ pub(crate) struct WhenArgs {
     /// half of them look where objects turned up before and half go through all keys in turn.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) poll_requests: u16,
-    /// How many parts of the bucket to list at once.
+    /// The most LIST requests at once; fewer where the store is not faster for more.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) list_concurrency: u16,
     /// How long the last list still stands once the bucket is lost; an item of it cannot be read meanwhile.
