@@ -12,7 +12,8 @@ use crate::support::{Bench, H264, number_in, numbered};
 /// Runs the worker on an item, from a bucket's `in/` to its `out/`.
 fn run(server: &S3Server, bucket: &Bucket, item: &Value, flags: &[&str]) -> Report {
     let output = format!("{}{{key}}/", bucket.uri("out/"));
-    let flags = [&["--allow-input", &bucket.uri("in/"), "--output", &output], flags].concat();
+    let allowed = bucket.uri("in/");
+    let flags = [&["--allow-input", &allowed, "--output", &output], flags].concat();
     run_with(&server.env(), item, &flags)
 }
 
@@ -86,13 +87,13 @@ fn a_video_is_read_and_its_images_are_written_by_signed_urls_alone() {
     let bucket = Bucket::new(server);
     let mut item = bucket.item("in/a.mp4", std::fs::read(bench.video("a.mp4")).expect("a video"));
     let hour = Duration::from_secs(3600);
-    let names = ["thumb-000000.jpg", "thumb-000100.jpg", "_SUCCESS.json"];
-    let sign = |name: &str| (name.to_owned(), bucket.presign_put(&format!("out/a.mp4/{name}"), hour).into());
+    let names = ["thumb-000000.jpg", "thumb-000001.jpg", "_SUCCESS.json"];
+    let sign = |name: &str| (name.to_owned(), Value::from(bucket.presign_put(&format!("out/a.mp4/{name}"), hour)));
     let fields = item.as_object_mut().expect("it is one");
     fields.remove("uri");
     fields.insert("key".to_owned(), "a.mp4".into());
     fields.insert("url".to_owned(), bucket.presign_get("in/a.mp4", hour).into());
-    fields.insert("uploads".to_owned(), names.map(sign).into_iter().collect());
+    fields.insert("uploads".to_owned(), names.map(sign).into_iter().collect::<Value>());
     let root = format!("{}/{}", server.url(), bucket.name());
     let (allowed, output) = (format!("{root}/in/"), format!("{root}/out/{{key}}/"));
     let flags =

@@ -8,6 +8,7 @@ use serde_json::json;
 use test_servers::S3Server;
 
 use super::remote::{COPY, MODES, NEVER, Remote};
+use super::trouble::{is_input, proxy};
 use crate::world::{Worker, World};
 
 fn from_s3_to_s3(server: &S3Server) {
@@ -117,6 +118,60 @@ fn an_expired_url_is_75_and_never_77() {
     crate::world::until("the URL has expired", || ended().code == Some(75));
     ended().expect_saying(75, "UrlExpired", &["in/a"]);
     assert!(!ended().report().message.contains("X-Amz-Signature"), "a signature is a secret while it is good");
+    remote.assert_clean();
+}
+
+#[test]
+fn a_url_of_which_only_the_item_knows_that_it_is_over_is_75_too() {
+    let remote = Remote::on_minio();
+    remote.data("a", "x");
+    for (expires, code, reason, says) in [
+        ("2020-01-01T00:00:00Z", 75, "UrlExpired", "good until 2020-01-01"),
+        ("2100-01-01T00:00:00Z", 77, "Forbidden", "AccessDenied"),
+    ] {
+        // By some other signature, of which its store says no more than that it does not let anybody in.
+        let data = json!({"url": remote.url("in/a"), "urlExpires": expires, "key": "a"});
+        let item = remote.world.item_file(data.to_string());
+        remote.with_urls(remote.worker(item, NEVER)).run().expect_saying(code, reason, &[says, "in/a"]);
+    }
+    remote.assert_clean();
+}
+
+#[test]
+fn of_two_refusals_the_one_that_may_pass_decides() {
+    let remote = Remote::on_minio();
+    let mut data = remote.data("a", "x");
+    // The store of the one is away, and whoever has the other lets nobody in.
+    data["url"] = json!(remote.url("in/a"));
+    let item = remote.world.item_file(data.to_string());
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port");
+    let script = remote.world.script(NEVER);
+    let worker =
+        remote.with_urls(remote.bare(item).arg("--output").arg(remote.world.path("out/{key}/")).script(script));
+    let worker = worker.env("AWS_ENDPOINT_URL", format!("http://{nobody}")).args(["--s3-patience", "1ms"]);
+    worker.run().expect_saying(69, "StorageUnavailable", &["in/a", "given up"]);
+    // Neither of these passes.
+    let script = remote.world.script(NEVER);
+    let to_file = remote.bare(remote.world.item_file(data.to_string())).arg("--s3-no-sign-request");
+    let to_file = to_file.arg("--output").arg(remote.world.path("out/{key}/")).script(script);
+    remote.with_urls(to_file).run().expect(77, "Forbidden");
+    remote.assert_clean();
+}
+
+#[test]
+fn several_inputs_are_got_at_once() {
+    let server = S3Server::shared_minio();
+    let proxy = proxy(server);
+    let (go, gone) = tokio::sync::watch::channel(false);
+    proxy.spoil(move |seen| is_input(seen).then(|| test_servers::Spoil::Hold(gone.clone())));
+    let remote = Remote::on(server).through(&proxy);
+    let uris: Vec<_> = (0..20).map(|n| remote.data(&format!("{n}"), format!("{n}\n"))["uri"].clone()).collect();
+    let item = remote.world.item_file(json!({"urls": uris, "key": "all"}).to_string());
+    let worker = remote.worker(item, COPY).start();
+    // None is answered before all of them are asked for.
+    crate::world::until("sixteen are asked for", || proxy.seen().iter().filter(|seen| is_input(seen)).count() == 16);
+    drop(go);
+    worker.wait().expect(0, "Published");
     remote.assert_clean();
 }
 

@@ -268,3 +268,34 @@ fn a_server_that_is_gone_is_69_when_patience_ends() {
     worker.run().expect_saying(69, "StorageUnavailable", &["out/", "given up"]);
     remote.world.assert_clean();
 }
+
+#[test]
+fn a_worker_without_patience_asks_once() {
+    let server = S3Server::shared_minio();
+    let proxy = proxy(server);
+    proxy.spoil(|_| Some(Spoil::ResetBefore));
+    let remote = Remote::on(server).through(&proxy);
+    let worker = remote.worker(remote.item("a", "x"), COPY).args(["--s3-patience", "1us"]);
+    worker.run().expect(69, "StorageUnavailable");
+    let mut asked: Vec<_> = proxy.seen().into_iter().map(|seen| (seen.method, seen.path, seen.query)).collect();
+    let all = asked.len();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), all, "something was asked again: {asked:?}");
+}
+
+#[test]
+fn a_report_is_given_up_when_the_grace_period_is_over() {
+    let server = S3Server::shared_minio();
+    let proxy = proxy(server);
+    let go = hold(&proxy, is_report, 1);
+    let remote = Remote::on(server).through(&proxy);
+    let body = format!("touch {}/runs; sleep 100", remote.world.root().display());
+    let worker = remote.worker(remote.item("a", "x"), &body).env("LONGSHORE_GRACE", "1s").start();
+    until("the script runs", || remote.world.path("runs").exists());
+    worker.signal(Signal::TERM);
+    let ended = worker.wait();
+    ended.expect(143, "Cancelled");
+    assert!(ended.stderr.contains("the grace period is over"), "{}", ended.stderr);
+    drop(go);
+}
