@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use contract::{Key, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
 use storage::{Allowed, Error, Input, Inputs, Object, Uri};
 use tracing::warn;
 
 use crate::JobError;
 use crate::item::WorkItem;
-use crate::scratch::Scratch;
 
 /// So many inputs of one item are made ready at once. What that takes of memory and requests is the stores' to bound.
 const AT_ONCE: usize = 16;
@@ -32,9 +32,19 @@ struct Place<'a> {
     expires: Option<Timestamp>,
 }
 
-/// Inputs that lie ready, in the item's order.
+/// Inputs that lie ready, in the item's order, each with the number of the place it was had from.
 #[derive(Debug)]
-pub(crate) struct Ready(Vec<Box<dyn Input>>);
+pub(crate) struct Ready(Vec<(usize, Box<dyn Input>)>);
+
+/// An input as another process may look at it again. Says nothing of where it came from but which of the item's places that
+/// was, since some of them are secrets.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Fetched {
+    place: usize,
+    path: PathBuf,
+    seen: serde_json::Value,
+}
 
 impl<'a> Admitted<'a> {
     /// Keeps of each input the places that are allowed, in the item's order: `uri` before `url`.
@@ -74,14 +84,16 @@ impl<'a> Admitted<'a> {
         self.0.first()?.first().map(|place| place.key.clone())
     }
 
-    /// Makes all of them readable, several at a time, each at the first of its places where it can be had.
+    /// Makes all of them readable, several at a time, each at the first of its places where it can be had. What must be fetched
+    /// for that lies in `root` then.
     ///
     /// # Errors
     /// [`Error::Changed`] where the item's version is there no longer; otherwise what was met at the last of its places, or
     /// before that, where it may pass.
-    pub(crate) async fn fetch(&self, scratch: &Scratch) -> Result<Ready, Error> {
+    pub(crate) async fn fetch(&self, root: &Path) -> Result<Ready, Error> {
         let each = self.0.iter().enumerate().map(|(n, places)| {
-            let dir = scratch.fetched(n);
+            // Two may have one name.
+            let dir = root.join(n.to_string());
             async move {
                 let made = fs::create_dir(&dir);
                 made.map_err(|source| Error::Io { doing: format!("create {}", dir.display()), source })?;
@@ -90,13 +102,29 @@ impl<'a> Admitted<'a> {
         });
         stream::iter(each).buffered(AT_ONCE).try_collect().await.map(Ready)
     }
+
+    /// The same inputs, as another process has fetched them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when they are not of this item.
+    pub(crate) fn regard(&self, fetched: &[Fetched]) -> Result<Ready, Error> {
+        if fetched.len() != self.0.len() {
+            let (had, wanted) = (fetched.len(), self.0.len());
+            return Err(Error::Invalid(format!("{had} inputs were fetched, and the item has {wanted}")));
+        }
+        let each = self.0.iter().zip(fetched).map(|(places, Fetched { place: n, path, seen })| {
+            let place = places.get(*n).ok_or_else(|| Error::Invalid(format!("an input has no place number {n}")))?;
+            Ok((*n, place.root.regard(&place.object, path, seen)?))
+        });
+        each.collect::<Result<_, Error>>().map(Ready)
+    }
 }
 
-async fn fetch(places: &[Place<'_>], dir: &Path) -> Result<Box<dyn Input>, Error> {
+async fn fetch(places: &[Place<'_>], dir: &Path) -> Result<(usize, Box<dyn Input>), Error> {
     let mut refused: Option<Error> = None;
     for (n, place) in places.iter().enumerate() {
         let error = match place.root.fetch(&place.object, dir).await {
-            Ok(ready) => return Ok(ready),
+            Ok(ready) => return Ok((n, ready)),
             Err(error) => place.explain(error),
         };
         if !another_may_have_it(&error) {
@@ -137,7 +165,17 @@ fn may_pass(error: &Error) -> bool {
 
 impl Ready {
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        self.0.iter().map(|input| input.path().to_owned()).collect()
+        self.0.iter().map(|(_, input)| input.path().to_owned()).collect()
+    }
+
+    /// What another process needs to look at them again.
+    pub(crate) fn fetched(&self) -> Vec<Fetched> {
+        let note = |(place, input): &(usize, Box<dyn Input>)| Fetched {
+            place: *place,
+            path: input.path().to_owned(),
+            seen: input.seen(),
+        };
+        self.0.iter().map(note).collect()
     }
 
     /// Whether every input still is what it was when it was fetched.
@@ -145,7 +183,7 @@ impl Ready {
     /// # Errors
     /// Those of [`Input::verify`].
     pub(crate) async fn verify(&self) -> Result<(), Error> {
-        let looks: Vec<_> = self.0.iter().map(|input| input.verify()).collect();
+        let looks: Vec<_> = self.0.iter().map(|(_, input)| input.verify()).collect();
         stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
     }
 

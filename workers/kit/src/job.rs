@@ -4,12 +4,17 @@ use std::ffi::OsString;
 
 use contract::exit;
 
-use crate::Context;
+use crate::{Context, Relay};
 
 /// What one kind of worker does with one item.
 pub trait Job: Send {
     /// The programs it starts, for `--check`: each must be found and be executable.
     fn programs(&self) -> Vec<OsString>;
+
+    /// Where the inputs lie that an earlier process has fetched; the worker fetches them itself where this says nothing.
+    fn relay(&self) -> Option<&Relay> {
+        None
+    }
 
     /// Makes the item's output from its inputs, in the directories the context names. Commands are started through the
     /// context only, so that group, timeout, signals and tails are one mechanism. `Ok` publishes what lies in
@@ -21,7 +26,7 @@ pub trait Job: Send {
 }
 
 /// Why an item was not done, and what the worker exits with.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct JobError {
     pub(crate) code: u8,

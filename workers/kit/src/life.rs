@@ -15,12 +15,14 @@ use crate::environment::Environment;
 use crate::leavings::Leavings;
 use crate::record::record;
 use crate::trip::{self, Setup};
-use crate::{Job, JobError, WorkerArgs, check, stores, verdict};
+use crate::{Job, JobError, Relay, WorkerArgs, check, stores, verdict};
 
 /// What a command line asks a worker's program for.
 pub enum Asked<J> {
     /// To do one item.
     Item(Box<WorkerArgs>, J),
+    /// To get an item's inputs, for other processes.
+    Fetch(Box<WorkerArgs>, Relay),
     /// Something that needs none, done at once.
     Errand(Box<dyn FnOnce() -> ExitCode>),
 }
@@ -29,6 +31,7 @@ impl<J> fmt::Debug for Asked<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Item(..) => "Item",
+            Self::Fetch(..) => "Fetch",
             Self::Errand(_) => "Errand",
         })
     }
@@ -45,17 +48,24 @@ pub fn main<A: Parser, J: Job>(split: impl FnOnce(A) -> (WorkerArgs, J)) -> Exit
 /// As [`main()`], for a program that has commands which do no item.
 pub fn main_or_errand<A: Parser, J: Job>(asked: impl FnOnce(A) -> Asked<J>) -> ExitCode {
     let run = |args| {
-        let (args, job) = match asked(args) {
-            Asked::Item(args, job) => (*args, job),
+        let (args, what) = match asked(args) {
+            Asked::Item(args, job) => (*args, What::Item(job)),
+            Asked::Fetch(args, relay) => (*args, What::Fetch(relay)),
             Asked::Errand(errand) => return errand(),
         };
         let ours = sidecar::cli::variables::<A>();
         let environment = Environment::new(std::env::vars_os(), &ours, &args.env_deny);
         let (report, termination_log) = (args.report.clone(), args.termination_log.clone());
-        let live = || args.process.clone().run_single(|shutdown| live(args, job, environment, shutdown));
+        let live = || args.process.clone().run_single(|shutdown| live(args, what, environment, shutdown));
         guarded(live, report.as_deref(), &termination_log)
     };
     sidecar::cli::main_or(run, misused)
+}
+
+/// What is done with an item.
+enum What<J> {
+    Item(J),
+    Fetch(Relay),
 }
 
 /// A defect of ours is an account and an exit code too. The panic's own message has been printed by then.
@@ -71,7 +81,7 @@ fn guarded(live: impl FnOnce() -> ExitCode, report: Option<&Path>, termination_l
 
 async fn live<J: Job>(
     args: WorkerArgs,
-    job: J,
+    what: What<J>,
     environment: Environment,
     shutdown: Shutdown,
 ) -> Result<ExitCode, Failure> {
@@ -83,8 +93,13 @@ async fn live<J: Job>(
         shutdown: shutdown.clone(),
     });
     if args.check {
-        return check::check(&setup.map_err(failure)?, job.programs()).await;
+        let programs = if let What::Item(job) = &what { job.programs() } else { Vec::new() };
+        return check::check(&setup.map_err(failure)?, programs).await;
     }
+    let job = match what {
+        What::Item(job) => job,
+        What::Fetch(relay) => return fetch(&args, setup, &relay, &shutdown).await,
+    };
     let mut account = Account::new(args.attempt_id.clone().unwrap_or_else(nonce), args.revision);
     let mut leavings = Leavings::default();
     let (end, outputs) = match setup {
@@ -109,6 +124,33 @@ async fn live<J: Job>(
         };
         tokio::join!(recorded, leavings.remove(&shutdown));
         let _ = tokio::time::timeout(trip::LAST, outputs.idle()).await;
+    }
+    tell(&report);
+    end.map(|_: End| ExitCode::SUCCESS).map_err(failure)
+}
+
+/// Only what went wrong has an account: how the item ended, others will say.
+async fn fetch(
+    args: &WorkerArgs,
+    setup: Result<Setup<'_>, JobError>,
+    relay: &Relay,
+    shutdown: &Shutdown,
+) -> Result<ExitCode, Failure> {
+    let mut account = Account::new(args.attempt_id.clone().unwrap_or_else(nonce), args.revision);
+    let fetched = match &setup {
+        Err(error) => Err(error.clone()),
+        Ok(setup) => tokio::select! {
+            fetched = trip::fetch(setup, relay, &mut account) => fetched,
+            error = trip::abandoned(shutdown) => Err(error),
+        },
+    };
+    let Err(error) = fetched else { return Ok(ExitCode::SUCCESS) };
+    let claim = account.claim.take();
+    let end = Err(error);
+    let report = account.close(&end);
+    deliver(&report, args.report.as_deref(), &args.termination_log);
+    if let (Ok(setup), Some(claim)) = (&setup, claim) {
+        record(setup.outputs.as_ref(), &claim, &report, shutdown).await;
     }
     tell(&report);
     end.map(|_: End| ExitCode::SUCCESS).map_err(failure)

@@ -60,7 +60,7 @@ impl Scratch {
         let nonce = path.extension().unwrap_or_default().to_string_lossy().into_owned();
         let scratch = Self { path, nonce, lock, _held: held };
         DirBuilder::new().mode(0o700).create(&scratch.path).map_err(failed)?;
-        for dir in [scratch.inputs(), scratch.fetched_root(), scratch.output(), scratch.temporary()] {
+        for dir in [scratch.inputs(), scratch.fetched(), scratch.output(), scratch.temporary()] {
             DirBuilder::new().mode(0o700).create(dir).map_err(failed)?;
         }
         fault::point("worker.scratch.after").map_err(failed)?;
@@ -77,12 +77,8 @@ impl Scratch {
         self.path.join("in")
     }
 
-    /// Where the nth input lies, if it has to be fetched: two may have one name.
-    pub(crate) fn fetched(&self, n: usize) -> PathBuf {
-        self.fetched_root().join(n.to_string())
-    }
-
-    fn fetched_root(&self) -> PathBuf {
+    /// Where inputs lie that have to be fetched.
+    pub(crate) fn fetched(&self) -> PathBuf {
         self.path.join("fetched")
     }
 
@@ -112,7 +108,8 @@ pub(crate) fn share(temporary: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn readable(path: &Path) -> io::Result<()> {
+/// Lets every user read a tree.
+pub(crate) fn readable(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_dir() {
         fs::set_permissions(path, Permissions::from_mode(0o755))?;

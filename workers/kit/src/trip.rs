@@ -20,7 +20,7 @@ use crate::inputs::{Admitted, Ready};
 use crate::item::WorkItem;
 use crate::leavings::{Commit, Leavings};
 use crate::scratch::{self, Scratch};
-use crate::{Context, Job, JobError, Progress, WorkerArgs, verdict};
+use crate::{Context, Job, JobError, Progress, Relay, WorkerArgs, verdict};
 
 /// The most that is taken from `RESULT_FILE`, in bytes.
 const RESULT_MAX: u64 = 64 * 1024;
@@ -47,30 +47,14 @@ pub(crate) async fn run<J: Job>(
     leavings: &mut Leavings,
 ) -> Result<End, JobError> {
     let args = setup.args;
-    fault::point("worker.item.before").map_err(passing)?;
-    let path = args.work_item_file.clone();
-    let read = tokio::task::spawn_blocking(move || WorkItem::read(path.as_deref()));
-    let item = read.await.map_err(|e| JobError::new(exit::BUG, "Bug", format!("reading the item file: {e}")))??;
-    fault::point("worker.item.after").map_err(passing)?;
-
-    account.item = args.work_item_name.as_ref().or(item.name.as_ref()).cloned();
+    let (item, claim) = known(setup, account).await?;
     let admitted = Admitted::of(&item, &setup.allowed)?;
-    let (name, key) = item.identify(args.work_item_name.as_ref(), admitted.key())?;
-    account.item = Some(name.clone());
-    let place = args.output.place(&key, &name).map_err(|error| verdict::place(&error, &args.output))?;
-    account.output = Some(setup.outputs.uri(&place));
-    info!(item = %name, output = account.output, attempt = args.attempt, "item read");
-
-    let marked = MarkedItem { name: name.clone(), key, source: item.source(), version: item.version().to_owned() };
-    let attempt = account.attempt.clone();
-    let (number, uploads) = (args.attempt, item.uploads.clone());
-    let claim = Claim { place, item: marked, revision: args.revision, attempt, number, uploads };
-    account.claim = Some(claim.clone());
-    let ready = make_ready(setup, &claim, &admitted, leavings);
+    let ready = make_ready(setup, &claim, &admitted, job.relay(), leavings);
     let inputs = match unless_told(&setup.shutdown, ready).await.ok_or_else(cancelled)?? {
         Begun::Over(end) => return Ok(end),
         Begun::Ready(inputs) => Arc::new(inputs),
     };
+    let name = claim.item.name.clone();
     let (scratch, publication) = leavings.begin(setup.outputs.as_ref(), claim).await?;
     let mut context = Context {
         item: item.into_item(name),
@@ -97,6 +81,52 @@ pub(crate) async fn run<J: Job>(
     commit(leavings, draft, inputs, &setup.shutdown).await
 }
 
+/// Reads the item, and settles what it is called, where its output goes, and who wants that.
+async fn known(setup: &Setup<'_>, account: &mut Account) -> Result<(WorkItem, Claim), JobError> {
+    let args = setup.args;
+    fault::point("worker.item.before").map_err(passing)?;
+    let path = args.work_item_file.clone();
+    let read = tokio::task::spawn_blocking(move || WorkItem::read(path.as_deref()));
+    let item = read.await.map_err(|e| JobError::new(exit::BUG, "Bug", format!("reading the item file: {e}")))??;
+    fault::point("worker.item.after").map_err(passing)?;
+
+    account.item = args.work_item_name.as_ref().or(item.name.as_ref()).cloned();
+    let admitted = Admitted::of(&item, &setup.allowed)?;
+    let (name, key) = item.identify(args.work_item_name.as_ref(), admitted.key())?;
+    account.item = Some(name.clone());
+    let place = args.output.place(&key, &name).map_err(|error| verdict::place(&error, &args.output))?;
+    account.output = Some(setup.outputs.uri(&place));
+    info!(item = %name, output = account.output, attempt = args.attempt, "item read");
+
+    let marked = MarkedItem { name: name.clone(), key, source: item.source(), version: item.version().to_owned() };
+    let attempt = account.attempt.clone();
+    let (number, uploads) = (args.attempt, item.uploads.clone());
+    let claim = Claim { place, item: marked, revision: args.revision, attempt, number, uploads };
+    account.claim = Some(claim.clone());
+    Ok((item, claim))
+}
+
+/// Gets the inputs of an item and leaves them for other processes; nothing is published. What is published already is fetched all
+/// the same: nobody could tell those who are waiting for it.
+pub(crate) async fn fetch(setup: &Setup<'_>, relay: &Relay, account: &mut Account) -> Result<(), JobError> {
+    let (item, claim) = known(setup, account).await?;
+    let admitted = Admitted::of(&item, &setup.allowed)?;
+    let fetch = async {
+        setup.outputs.sweep().await.map_err(verdict::storage)?;
+        match setup.outputs.look(&claim).await.map_err(verdict::storage)? {
+            Standing::Free | Standing::Replaceable => {}
+            Standing::Published(_) => info!("this item is published already: nothing more will be"),
+            Standing::Superseded { revision } => {
+                info!(revision, "a higher revision is published: nothing more will be")
+            }
+        }
+        admitted.fetch(&relay.begin()?).await.map_err(verdict::storage)
+    };
+    let inputs = unless_told(&setup.shutdown, fetch).await.ok_or_else(cancelled)??;
+    let name = claim.item.name;
+    relay.leave(name.clone(), &item.into_item(name), &inputs)
+}
+
 /// Whether there is anything to do.
 enum Begun {
     Over(End),
@@ -108,6 +138,7 @@ async fn make_ready(
     setup: &Setup<'_>,
     claim: &Claim,
     admitted: &Admitted<'_>,
+    relay: Option<&Relay>,
     leavings: &mut Leavings,
 ) -> Result<Begun, JobError> {
     let tmp = setup.args.scratch.clone().unwrap_or_else(std::env::temp_dir);
@@ -119,7 +150,10 @@ async fn make_ready(
         Standing::Superseded { revision } => return Ok(Begun::Over(outranked(revision))),
     }
     let scratch = leavings.keep_scratch(Scratch::create(&tmp)?);
-    match admitted.fetch(scratch).await {
+    if let Some(relay) = relay {
+        return relay.take_up(&claim.item.name, admitted).map(Begun::Ready);
+    }
+    match admitted.fetch(&scratch.fetched()).await {
         Ok(inputs) => Ok(Begun::Ready(inputs)),
         Err(Error::Changed { uri, wanted, found }) => Ok(Begun::Over(replaced(&uri, &wanted, &found))),
         Err(error) => Err(verdict::storage(error)),
