@@ -36,8 +36,10 @@ impl<'a> Namespace<'a> {
         let name = format!("{prefix}-{:08x}", fastrand::u32(..));
         said(&cluster.kubectl(&["create", "namespace", &name]));
         let namespace = Self { cluster, name };
-        // Without it the API server refuses pods.
-        namespace.until("serviceaccount/default", |_| Some(()));
+        // Without the one the API server refuses pods, without the other the kubelet starts them late.
+        for given in ["serviceaccount/default", "configmap/kube-root-ca.crt"] {
+            namespace.until(given, |_| Some(()));
+        }
         namespace
     }
 
