@@ -53,6 +53,8 @@ impl S3Source {
             metrics: Metrics::new(registry),
             settings: Arc::clone(&settings),
         };
+        // A page of a first look that is not over is no reason to take anything for gone.
+        shared.catalog.set_complete(false);
         let (late, mut lates) = mpsc::unbounded_channel();
         let door = keeper::start(shared.clone(), late);
         let items = Items::new(settings, shared.settler.clone());

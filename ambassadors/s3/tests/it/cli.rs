@@ -192,6 +192,22 @@ mod needs_s3_servers {
     }
 
     #[tokio::test]
+    async fn a_check_says_that_nobody_knows_when_a_url_ends() {
+        let server = S3Server::shared_minio();
+        let bucket = Bucket::new(server).await;
+        let all = serde_json::json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::*"},
+        ]});
+        let flags = ["--bucket", &bucket.name, "--presign", "1h", "--check"];
+        for (env, says) in [(Vec::new(), false), (server.assume(&all.to_string()), true)] {
+            let output = command(&bucket, &flags).envs(env).output().expect("it starts");
+            let said = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+            assert_eq!(said.contains("end with the session token"), says, "{said}");
+        }
+    }
+
+    #[tokio::test]
     async fn variables_alone_are_enough_and_a_signal_ends_it() {
         let bucket = Bucket::new(S3Server::shared_minio()).await;
         bucket.put("a.mp4", "a").await;

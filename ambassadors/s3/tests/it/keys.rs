@@ -185,8 +185,42 @@ mod needs_s3_servers {
         let source = bucket.served(&["--min-age", "1h"]).await;
         let why = withheld_as(&source, "a", "too-young").await;
         assert!(why.pending && why.message.contains("--min-age"), "{why:?}");
-        let source = bucket.served(&["--min-age", "2s"]).await;
+        // It comes by itself, without another look at the bucket.
+        let source = bucket.served_slowly(&["--min-age", "2s", "--poll", "1h"]).await;
         assert_eq!(item(&source, "a").await.data["key"], "a");
+    }
+
+    #[tokio::test]
+    async fn who_serves_what_lies_beside_a_marker_means_to() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        for key in ["out/a/1.jpg", "out/a/_SUCCESS.json", "out/a/b/2.jpg", "out/a/b/_SUCCESS.json"] {
+            bucket.put(key, "x").await;
+        }
+        let source = bucket.served(&["--prefix", "out/a/"]).await;
+        assert_eq!(keys(&source).await, ["out/a/1.jpg"]);
+        withheld_as(&source, "out/a/b/2.jpg", "own-output").await;
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_has_published_is_no_item_before_its_marker_is_there() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        let put = bucket.client.put_object().bucket(&bucket.name).key("out/1.jpg").body(b"x".to_vec().into());
+        put.metadata("longshore-item", "a").send().await.expect("written");
+        let source = bucket.served_slowly(&["--poll", "1h"]).await;
+        let [name] = &names(&source).await[..] else { panic!("no listing shows it") };
+        assert!(matches!(source.get(name).await, Err(SourceError::Gone(_))));
+        let why = withheld_as(&source, "out/1.jpg", "own-output").await;
+        assert!(why.message.contains("--own-output list"), "{why:?}");
+        let all = bucket.served_slowly(&["--poll", "1h", "--own-output", "list"]).await;
+        assert_eq!(keys(&all).await, ["out/1.jpg"]);
+    }
+
+    #[tokio::test]
+    async fn no_position_is_longer_than_a_key() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        let source = bucket.paged(&[]).await;
+        assert!(source.page(Some("k".repeat(1_024)), 1).await.is_ok());
+        assert!(matches!(source.page(Some("k".repeat(1_025)), 1).await, Err(SourceError::Expired(_))));
     }
 
     #[tokio::test]

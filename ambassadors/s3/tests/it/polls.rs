@@ -75,6 +75,45 @@ mod needs_s3_servers {
     }
 
     #[tokio::test]
+    async fn who_may_list_the_whole_alone_finds_what_is_new_by_that() {
+        let (bucket, proxy) = large().await;
+        let within = |seen: &test_servers::Seen| seen.query.contains("prefix=in%2F");
+        let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+        proxy.spoil(move |seen| match within(seen) {
+            true => Some(Spoil::Answer(403, denied.to_owned())),
+            false => small_pages(seen, PAGE / 4),
+        });
+        let source = open(&bucket, &["--poll", "50ms", "--poll-requests", "8", "--reconcile", "1d"]).await;
+        for key in ["in/03/00003-first", "in/06/zzz"] {
+            let etag = bucket.put(key, "new").await;
+            listed(&source, &bucket, key, &etag).await;
+            assert_eq!(*source.health().borrow(), Health::Live);
+        }
+        assert!(proxy.seen().iter().any(within), "it was tried");
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_so_far_is_told_while_the_first_look_goes_on() {
+        let (bucket, proxy) = large().await;
+        let (go, held) = tokio::sync::watch::channel(false);
+        proxy.spoil(move |seen| match seen.query.contains("continuation-token") {
+            true => Some(Spoil::Hold(held.clone())),
+            false => small_pages(seen, PAGE),
+        });
+        let flags = ["--poll", "1h", "--list-concurrency", "1", "--stall-after", "90s"];
+        let source = S3Source::open(bucket.settings(&flags), &mut Registry::default());
+        let mut health = source.health();
+        health.wait_for(|health| matches!(health, Health::Indexing { .. })).await.expect("the source lives");
+        let page = source.page(None, 1_000).await.expect("a page");
+        assert_eq!((page.items.len(), page.complete), (PAGE, false), "nothing may be taken for gone by that");
+        proxy.spoil(|seen| small_pages(seen, PAGE));
+        go.send(true).expect("somebody waits");
+        health.wait_for(|health| *health == Health::Live).await.expect("the source lives");
+        assert!(source.page(None, 1).await.expect("a page").complete);
+        assert_eq!(names(&source).await.len(), MANY);
+    }
+
+    #[tokio::test]
     async fn only_a_look_at_everything_makes_something_vanish() {
         let (bucket, _proxy) = large().await;
         let source = open(&bucket, &["--poll", "50ms", "--poll-requests", "2", "--reconcile", "2s"]).await;

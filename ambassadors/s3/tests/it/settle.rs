@@ -256,6 +256,42 @@ mod needs_s3_servers {
     }
 
     #[tokio::test]
+    async fn an_item_is_settled_by_one_at_a_time() {
+        let mut bucket = Bucket::new(S3Server::shared_minio()).await;
+        let proxy = bucket.through_proxy().await;
+        bucket.put("a", "a").await;
+        let source = bucket.served(&["--on-settle", "move:done/"]).await;
+        let name = item(&source, "a").await.name;
+        let (go, held) = tokio::sync::watch::channel(false);
+        let is_copy = |seen: &test_servers::Seen| seen.header("x-amz-copy-source").is_some();
+        proxy.spoil(move |seen| is_copy(seen).then(|| Spoil::Hold(held.clone())));
+        let first = source.settle(&name, &Outcome::Done);
+        let second = async {
+            until("the copy on its way", async || proxy.seen().iter().any(is_copy).then_some(())).await;
+            let refused = source.settle(&name, &Outcome::Done).await.expect_err("the first is not over");
+            assert!(refused.to_string().contains("being settled already"), "{refused}");
+            go.send(true).expect("somebody waits");
+        };
+        let (settled, ()) = tokio::join!(first, second);
+        settled.expect("settled");
+        assert_eq!(proxy.seen().iter().filter(|seen| is_copy(seen)).count(), 1);
+        assert_eq!(bucket.keys().await, ["done/a"]);
+    }
+
+    #[tokio::test]
+    async fn what_failed_and_stays_is_no_item_of_pages_either() {
+        let bucket = Bucket::new(S3Server::shared_minio()).await;
+        bucket.put("a", "a").await;
+        let source = bucket.paged(&["--on-settle", "delete"]).await;
+        let name = item(&source, "a").await.name;
+        source.settle(&name, &failed()).await.expect("settled");
+        assert!(matches!(source.get(&name).await, Err(SourceError::NotFound(_))));
+        assert!(names(&source).await.is_empty());
+        withheld_as(&source, "a", "dead-letter").await;
+        assert_eq!(bucket.get("a").await.as_deref(), Some("a"));
+    }
+
+    #[tokio::test]
     async fn what_comes_between_the_look_and_the_tag_keeps_no_tag() {
         let mut bucket = Bucket::new(S3Server::shared_minio()).await;
         let proxy = Proxy::before(&bucket.endpoint).await;
