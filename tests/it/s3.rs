@@ -2,6 +2,7 @@
 //! MinIO and the Versity gateway.
 
 mod clients;
+mod contract;
 mod interop;
 mod policies;
 mod programs;
