@@ -1,5 +1,11 @@
 //! The program, with a test in the place of the multi-worker.
 
-#[expect(dead_code, reason = "more tests use it in the commits that follow")]
+mod bounds;
+mod deaths;
+mod kills;
+mod needs_mount;
+mod needs_root;
+mod needs_userns;
+mod orders;
 mod tools;
 mod work;

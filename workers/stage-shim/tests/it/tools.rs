@@ -1,8 +1,8 @@
 //! A pod without containers: a tree of directories, a stage's program, and an adapter that is the test.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::io::Read;
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -150,12 +150,16 @@ impl Adapter<'_> {
 /// A running stage-shim; a test that fails leaves none behind.
 pub(crate) struct Shim {
     child: std::process::Child,
+    /// Where all goes that it says: a pipe would have to be read meanwhile.
+    said: File,
 }
 
 impl Shim {
     pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { child: command.spawn().expect("starts") }
+        let said = tempfile::tempfile().expect("a file");
+        let another = || said.try_clone().expect("another descriptor");
+        command.stdin(Stdio::null()).stdout(another()).stderr(another());
+        Self { child: command.spawn().expect("starts"), said }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -163,20 +167,18 @@ impl Shim {
         kill_process(pid, signal).expect("it is there");
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("waits").is_some()
+    }
+
     /// Its end, and all that it said.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = until("the shim ends", || self.child.try_wait().expect("waits"));
-        let mut said = String::new();
-        // What it has left behind may hold the pipe.
-        for pipe in [
-            self.child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
-            self.child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read>),
-        ] {
-            let mut bytes = Vec::new();
-            pipe.expect("is piped").read_to_end(&mut bytes).expect("reads");
-            said.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        (status, said)
+        let mut said = Vec::new();
+        self.said.rewind().expect("is a file");
+        self.said.read_to_end(&mut said).expect("reads");
+        (status, String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Its exit code.

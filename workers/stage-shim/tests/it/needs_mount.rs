@@ -1,0 +1,99 @@
+//! Volumes that are full, and that may not be written to.
+
+use std::path::Path;
+use std::process::Command;
+
+use stage::protocol::Reason;
+
+use crate::tools::{Pod, Shim};
+
+/// The stage's program in mount and pid namespaces of its own, after `prepare` has mounted what it likes.
+fn within(pod: &Pod, prepare: &str, script: &str) -> Shim {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.args(["/bin/sh", "-c", &format!("{prepare}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_stage-shim")]);
+    command.args(["--stage", "detect", "--root"]).arg(pod.top.path()).args(["--", "/bin/sh", "-c", script]);
+    Shim::start(command)
+}
+
+/// A small volume at the stage's directory, which this test sees too.
+struct Volume<'a>(&'a Path);
+
+impl<'a> Volume<'a> {
+    fn mount(at: &'a Path, options: &str) -> Self {
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(at).status().expect("runs");
+        assert!(status.success());
+        Self(at)
+    }
+}
+
+impl Drop for Volume<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_volume_keeps_no_result_from_being_told() {
+    let pod = Pod::new();
+    let _volume = Volume::mount(pod.dir.path(), "size=2m,mode=777");
+    let _shim = pod.script("echo filling; cat /dev/zero >$OUTPUT_DIR/x 2>/dev/null; cat /dev/zero >$TMPDIR/x; exit 74");
+    let adapter = pod.adapter();
+    let ended = adapter.run(1);
+    assert_eq!((ended.reason, ended.exit_code), (Reason::Error, Some(74)), "{ended:?}");
+    assert!(ended.stderr_tail.contains("No space left"), "{ended:?}");
+    // And what it left is out of the way of the next attempt.
+    assert_eq!(adapter.run(2).reason, Reason::Error);
+}
+
+#[test]
+fn a_volume_that_is_full_of_what_is_not_ours_ends_the_shim_with_a_word() {
+    let pod = Pod::new();
+    let _volume = Volume::mount(pod.dir.path(), "size=256k,mode=777");
+    std::fs::write(pod.dir.path().join("ballast"), vec![0; 300 << 10]).expect_err("is full");
+    let (status, said) = pod.script("exit 0").end();
+    assert_eq!(status.code(), Some(74), "{said}");
+    assert!(said.contains("stages/detect") && said.contains("full"), "{said}");
+}
+
+#[test]
+fn a_volume_mounted_read_only_is_named() {
+    let pod = Pod::new();
+    let dir = pod.dir.path().display();
+    let (status, said) = within(&pod, &format!("mount -t tmpfs -o ro none {dir}"), "exit 0").end();
+    assert_eq!(status.code(), Some(74), "{said}");
+    assert!(said.contains("stages/detect") && said.contains("readOnly"), "{said}");
+}
+
+#[test]
+fn a_program_on_a_noexec_volume_is_told_where_it_lies() {
+    let pod = Pod::new();
+    let bin = pod.top.path().join("bin");
+    std::fs::create_dir(&bin).expect("made");
+    let _volume = Volume::mount(&bin, "size=1m,noexec");
+    std::fs::copy("/bin/true", bin.join("tool")).expect("copied");
+    let _shim = pod.shim(&[bin.join("tool").to_str().expect("is text")]);
+    let ended = pod.adapter().run(1);
+    assert_eq!(ended.reason, Reason::CommandNotExecutable, "{ended:?}");
+    assert!(ended.message.contains("noexec"), "{ended:?}");
+    // And it says so when it is put there itself.
+    let large = pod.top.path().join("large");
+    std::fs::create_dir(&large).expect("made");
+    let _volume = Volume::mount(&large, "noexec");
+    let output = Command::new(env!("CARGO_BIN_EXE_stage-shim")).arg("install").arg(&large).output().expect("runs");
+    assert_eq!(output.status.code(), Some(126), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("noexec"), "{output:?}");
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_ends_whoever_is_left() {
+    let pod = Pod::new();
+    let script =
+        "setsid env -i sleep 1000 >/dev/null 2>&1 </dev/null & sleep 0.05; ls -d /proc/[0-9]* >$OUTPUT_DIR/before";
+    let shim = within(&pod, "true", script);
+    let adapter = pod.adapter();
+    let ended = adapter.run(1);
+    assert_eq!(ended.reason, Reason::Completed, "{ended:?}");
+    adapter.done();
+    assert_eq!(shim.code(), 0);
+}
