@@ -18,6 +18,8 @@ mod wire;
 mod words;
 
 pub use error::{PipelineError, Place};
+pub(crate) use places::Places;
+pub(crate) use read::open;
 
 /// A pipeline that makes sense: at least one stage, no name twice, needs that exist and do not go in circles.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +130,11 @@ impl Pipeline {
     pub(crate) fn place(&self, name: &StageName) -> Option<usize> {
         self.stages.iter().position(|stage| stage.name == *name)
     }
+}
+
+/// The JSON Schema of a pipeline's text.
+pub(crate) fn schema(generator: schemars::SchemaGenerator) -> schemars::Schema {
+    generator.into_root_schema_for::<wire::WirePipeline>()
 }
 
 impl Default for Retries {

@@ -18,7 +18,8 @@ use super::{Adapter, OnError, Pipeline, PipelineError, Retries, RetryOn, Stage, 
 
 const MOST_STAGES: usize = 200;
 const MOST_RETRIES: u32 = 1_000;
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a stage may take until it is there, where nothing else is said.
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) fn check(wire: WirePipeline, origin: &str) -> Result<(Pipeline, Places), PipelineError> {
     let mut checking = Checking { places: Places::new(origin) };
@@ -133,6 +134,8 @@ impl Checking {
         self.places.note(stage, "retries", wire.retries.as_ref());
         self.places.note(stage, "onError", wire.on_error.as_ref());
         self.places.note(stage, "when", wire.when.as_ref());
+        self.places.note(stage, "name", Some(&at.value.name));
+        self.places.note(stage, "permanentExit", wire.permanent_exit.as_ref());
         if let Some(image) = &wire.image {
             self.image(image)?;
         }

@@ -38,4 +38,9 @@ impl Places {
             self.fields.insert((stage.cloned(), field.to_owned()), place);
         }
     }
+
+    /// Whether somebody wrote this field.
+    pub(crate) fn stands(&self, stage: Option<&StageName>, field: &str) -> bool {
+        self.fields.contains_key(&(stage.cloned(), field.to_owned()))
+    }
 }

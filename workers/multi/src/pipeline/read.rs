@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_saphyr::Options;
 use stage::StageName;
 
-use super::check::check;
+use super::check::{START_TIMEOUT, check};
 use super::places::Places;
 use super::values::{Code, Name, Retryable, Span};
 use super::wire::{ApiVersion, At, Kind, WireAdapter, WireOnError, WirePipeline, WireRetries, WireStage, WireWhen};
@@ -147,7 +147,7 @@ fn told(stage: &Stage) -> WireStage {
     let codes = || stage.permanent_exit.iter().map(|code| At::nowhere(Code(*code))).collect();
     WireStage {
         needs: stage.needs.iter().cloned().map(Name).map(At::nowhere).collect(),
-        start_timeout: Some(At::nowhere(Span(stage.start_timeout))),
+        start_timeout: (stage.start_timeout != START_TIMEOUT).then(|| At::nowhere(Span(stage.start_timeout))),
         timeout: stage.timeout.map(Span).map(At::nowhere),
         retries: (stage.retries != Retries::default()).then(|| At::nowhere(retries(&stage.retries))),
         on_error: (stage.on_error != OnError::default()).then(|| At::nowhere(WireOnError::Continue)),

@@ -18,6 +18,11 @@ use super::error::suggest;
 #[serde(transparent)]
 pub(crate) struct Name(pub(crate) StageName);
 
+/// A text that need not be quoted where it looks like a number or like `true`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text(pub(crate) String);
+
 /// A span of time longer than nothing, written with its unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span(pub(crate) Duration);
@@ -147,6 +152,20 @@ impl JsonSchema for Name {
             "description": "Lower-case letters, digits and dashes, a letter first and no dash last.",
             "type": "string", "maxLength": 40, "pattern": "^[a-z]([a-z0-9-]*[a-z0-9])?$"
         })
+    }
+}
+
+impl JsonSchema for Text {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number", "boolean"]})
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::error::Place;
-use super::values::{Code, Name, Retryable, Span};
+use super::values::{Code, Name, Retryable, Span, Text};
 
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 pub(crate) type Fields = BTreeMap<String, At<Value>>;
 
 /// Variables by their names.
-pub(crate) type Variables = BTreeMap<String, At<String>>;
+pub(crate) type Variables = BTreeMap<String, At<Text>>;
 
 /// Several containers that together are one worker: what each stage runs, what it needs, and what becomes of the item when it fails.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -108,6 +108,7 @@ pub(crate) enum Kind {
 /// The container of the multi-worker itself.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Adapter")]
 pub(crate) struct WireAdapter {
     /// The image that holds `multi-worker` and `stage-shim`; this release's without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +130,7 @@ impl WireAdapter {
 /// One stage: an image's command, run over what the stages before it wrote.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Stage")]
 pub(crate) struct WireStage {
     /// What it is called. Others find its output in `NEEDS_<NAME>`.
     pub(crate) name: At<Name>,
@@ -139,10 +141,10 @@ pub(crate) struct WireStage {
     /// replaced, `$$(X)` is a plain `$(X)`. Without it: the image's own entry point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub(crate) command: Option<At<Vec<At<String>>>>,
+    pub(crate) command: Option<At<Vec<At<Text>>>>,
     /// Further arguments. Without a command they follow the image's entry point in place of its own arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) args: Option<At<Vec<At<String>>>>,
+    pub(crate) args: Option<At<Vec<At<Text>>>>,
     /// Where the command runs, an absolute path; the image's own directory without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) working_dir: Option<At<String>>,
@@ -179,6 +181,7 @@ pub(crate) struct WireStage {
 /// Which failures are tried again, and when.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Retries")]
 pub(crate) struct WireRetries {
     /// How many attempts may follow the first.
     #[schemars(range(max = 1000))]
@@ -198,6 +201,7 @@ pub(crate) struct WireRetries {
 /// What the failure of a stage means.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "OnError")]
 pub(crate) enum WireOnError {
     /// The item has failed.
     Fail,
@@ -208,6 +212,7 @@ pub(crate) enum WireOnError {
 /// When a stage is run.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "When")]
 pub(crate) enum WireWhen {
     /// Once all that it needs has succeeded.
     Succeeded,

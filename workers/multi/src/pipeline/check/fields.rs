@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use stage::StageName;
 
+use super::super::values::Text;
 use super::super::wire::{At, Fields, Variables};
 use super::super::words::is_given;
 use super::super::{Manifest, PipelineError};
@@ -11,6 +12,10 @@ use super::Checking;
 
 /// The kernel's `MAX_ARG_STRLEN`: no argument, and no variable with its name, may have so many bytes.
 const LONGEST_WORD: usize = 128 * 1024;
+
+/// Variables of the adapter that say which pipeline it runs, where, and over what.
+const OF_RENDER: [&str; 5] =
+    ["LONGSHORE_PIPELINE", "LONGSHORE_PIPELINE_TEXT", "LONGSHORE_STAGES", "LONGSHORE_ROOT", "WORK_ITEM_FILE"];
 
 /// Fields of a stage's container that have their own place, and what to write instead.
 pub(super) const OF_STAGE: [(&str, &str); 6] = [
@@ -50,23 +55,23 @@ impl Checking {
         &mut self,
         stage: Option<&StageName>,
         field: &str,
-        words: Option<At<Vec<At<String>>>>,
+        words: Option<At<Vec<At<Text>>>>,
     ) -> Result<Vec<String>, PipelineError> {
         let mut checked = Vec::new();
         for (n, word) in words.into_iter().flat_map(|words| words.value).enumerate() {
             self.places.note(stage, &format!("{field}[{n}]"), Some(&word));
-            if n == 0 && field == "command" && word.value.is_empty() {
+            if n == 0 && field == "command" && word.value.0.is_empty() {
                 return Err(self.places.wrong(&word, "this is no program; write its name or path"));
             }
-            self.passable(&word, word.value.len())?;
-            checked.push(word.value);
+            self.passable(&word, word.value.0.len())?;
+            checked.push(word.value.0);
         }
         Ok(checked)
     }
 
     /// Whether the kernel would take a text of that many bytes as an argument or a variable.
-    fn passable(&self, text: &At<String>, length: usize) -> Result<(), PipelineError> {
-        if text.value.contains('\0') {
+    fn passable(&self, text: &At<Text>, length: usize) -> Result<(), PipelineError> {
+        if text.value.0.contains('\0') {
             return Err(self.places.wrong(text, "there is a NUL character in it, which no command can be given"));
         }
         if length >= LONGEST_WORD {
@@ -103,9 +108,14 @@ impl Checking {
                     format!("{name} would be a setting of the shim, not the command's; name it otherwise"),
                 ));
             }
-            self.passable(value, name.len() + 1 + value.value.len())?;
+            if !is_stages && OF_RENDER.contains(&name.as_str()) {
+                return Err(self
+                    .places
+                    .wrong(value, format!("{name} is set by whoever renders the pipeline; take it away")));
+            }
+            self.passable(value, name.len() + 1 + value.value.0.len())?;
         }
-        Ok(variables.into_iter().map(|(name, value)| (name, value.value)).collect())
+        Ok(variables.into_iter().map(|(name, value)| (name, value.value.0)).collect())
     }
 
     /// What is passed on, less what has its own place.
