@@ -177,3 +177,6 @@ impl Watcher {
             || matches!(hello(&self.dir), Ok(Some(hello)) if hello.boot != self.boot)
     }
 }
+
+#[cfg(test)]
+mod tests;
