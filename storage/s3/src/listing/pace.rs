@@ -16,9 +16,12 @@ const CLEARLY_WORTH: f64 = 0.75;
 const ROUNDS: usize = 3;
 /// So many pages tell what a number brings that is not on trial.
 const SETTLED: usize = 8;
-/// Before the first trial so long is listed: most buckets are through by then, and a trial costs a store like MinIO up to a third more
-/// work for the whole walk.
+/// Before the first trial so long is listed.
 const FIRST_TRIAL: Duration = Duration::from_secs(1);
+/// Where pages come within this the store is near, and little of it is a round trip that others could hide. Then so long is listed
+/// before: a trial costs a store like MinIO up to as much again as the whole walk.
+const NEAR: Duration = Duration::from_millis(40);
+const FIRST_TRIAL_NEAR: Duration = Duration::from_secs(10);
 /// After a trial that failed the next is made when there were so many times as many pages.
 const REST: u64 = 16;
 /// So many pages are remembered, the last ones.
@@ -76,11 +79,12 @@ impl Pace {
         self.era
     }
 
-    /// A whole page, asked for in `era`, has come after `took`; with it so many requests were `at_once` under way.
-    pub(super) fn answered(&mut self, era: u32, at_once: usize, took: Duration) {
+    /// A whole page has come after `took`; with it so many requests were `at_once` under way. It was asked for in `era` as the last of all
+    /// that might be asked for at once.
+    pub(super) fn answered(&mut self, era: Option<u32>, at_once: usize, took: Duration) {
         self.pages += 1;
         self.listed += took;
-        if era != self.era || at_once < self.level {
+        if era != Some(self.era) || at_once < self.level {
             return;
         }
         self.seen.add(took);
@@ -98,7 +102,8 @@ impl Pace {
                 }
             },
             None => {
-                let rested = self.pages >= self.rest_until && self.listed >= FIRST_TRIAL;
+                let first = if self.seen.median() < NEAR { FIRST_TRIAL_NEAR } else { FIRST_TRIAL };
+                let rested = self.pages >= self.rest_until && self.listed >= first;
                 if rested && self.seen.0.len() >= SETTLED.max(self.level) {
                     self.raise();
                 }
@@ -129,13 +134,16 @@ impl Seen {
         self.0.push_back(took);
     }
 
-    /// Pages in a second, by so many requests at once that each takes as long as most of these did: what a busy machine or a
-    /// fresh connection adds to some of them does not count.
-    fn rate(&self, level: usize) -> f64 {
+    /// How long most take at most: what a busy machine or a fresh connection adds to some of them does not count.
+    fn median(&self) -> Duration {
         let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
         sorted.sort_unstable();
-        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default().max(Duration::from_nanos(1));
-        level as f64 / median.as_secs_f64()
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// Pages in a second, by so many requests at once.
+    fn rate(&self, level: usize) -> f64 {
+        level as f64 / self.median().max(Duration::from_nanos(1)).as_secs_f64()
     }
 }
 
@@ -165,7 +173,7 @@ mod tests {
     fn levels(pace: &mut Pace, pages: usize, took: impl Fn(usize) -> u32) -> Vec<usize> {
         let mut levels = vec![pace.level()];
         for _ in 0..pages {
-            pace.answered(pace.era(), pace.level(), MS * took(pace.level()));
+            pace.answered(Some(pace.era()), pace.level(), MS * took(pace.level()));
             if levels.last() != Some(&pace.level()) {
                 levels.push(pace.level());
             }
@@ -188,9 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_within_a_second_is_not_worth_a_trial() {
-        assert_eq!(levels(&mut Pace::new(16), 99, |_| 10), [1]);
-        assert_eq!(levels(&mut Pace::new(16), 100, |_| 10), [1, 2]);
+    fn what_is_read_soon_is_not_worth_a_trial() {
+        assert_eq!(levels(&mut Pace::new(16), 19, |_| 50), [1]);
+        assert_eq!(levels(&mut Pace::new(16), 20, |_| 50), [1, 2]);
+        assert_eq!(levels(&mut Pace::new(16), 399, |_| 25), [1], "the store is near");
+        assert_eq!(levels(&mut Pace::new(16), 400, |_| 25), [1, 2]);
     }
 
     #[test]
@@ -215,7 +225,7 @@ mod tests {
     fn some_that_had_to_wait_for_something_else_are_outweighed() {
         let mut pace = trying_two();
         for (took, level) in [(200, 2), (900, 2), (900, 2), (200, 2), (200, 4)] {
-            pace.answered(pace.era(), 2, took * MS);
+            pace.answered(Some(pace.era()), 2, took * MS);
             assert_eq!(pace.level(), level);
         }
     }
@@ -224,8 +234,9 @@ mod tests {
     fn what_was_asked_for_before_or_without_company_tells_nothing() {
         let mut pace = trying_two();
         for _ in 0..20 {
-            pace.answered(pace.era() - 1, 2, 200 * MS);
-            pace.answered(pace.era(), 1, 200 * MS);
+            pace.answered(Some(pace.era() - 1), 2, 200 * MS);
+            pace.answered(Some(pace.era()), 1, 200 * MS);
+            pace.answered(None, 2, 200 * MS);
         }
         assert_eq!(pace.level(), 2, "it is on trial still");
         assert_eq!(levels(&mut pace, 2, |_| 200), [2, 4]);

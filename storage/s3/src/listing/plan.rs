@@ -25,8 +25,8 @@ const LONGEST_KEY: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     id: u64,
-    /// Of the [`Pace`] when it was asked for.
-    era: u32,
+    /// Of the [`Pace`] when it was asked for, if with it there were as many requests as there may be.
+    era: Option<u32>,
     /// Only keys after this one.
     pub(super) after: Option<String>,
     /// Where the page before ended.
@@ -102,8 +102,8 @@ impl Plan {
             self.cut();
         }
         let mut part = self.waiting.pop_front()?;
-        part.era = self.pace.era();
         self.asked += 1;
+        part.era = (self.asked == self.pace.level()).then_some(self.pace.era());
         Some(part)
     }
 
@@ -116,10 +116,13 @@ impl Plan {
         self.check_order(&part, &objects)?;
         self.answers += 1;
         self.largest = self.largest.max(objects.len() as u64);
-        // Only whole pages are the same work; and the first answer of all waits for a connection and credentials.
-        if objects.len() as u64 == self.largest && self.answers > 1 {
+        // The first answer of all waits for a connection and credentials. From a key on even a page that is not whole tells the price.
+        let whole = objects.len() as u64 == self.largest;
+        if self.answers > 1 && (whole || part.token.is_none()) {
             let fastest = if part.token.is_some() { &mut self.from_page } else { &mut self.from_key };
             *fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
+        }
+        if self.answers > 1 && whole {
             self.pace.answered(part.era, at_once, took);
         }
         reading.pages += 1;
@@ -142,7 +145,7 @@ impl Plan {
         if !over {
             reading.cuts = 0;
             let after = objects.last().map(|last| last.key.clone()).or(part.after);
-            self.waiting.push_back(Part { id: part.id, era: 0, after, token: next });
+            self.waiting.push_back(Part { id: part.id, era: None, after, token: next });
             self.reading.insert(part.id, reading);
         }
         Ok(objects)
@@ -204,7 +207,7 @@ impl Plan {
         let id = self.ids;
         self.ids += 1;
         self.reading.insert(id, Reading { until, span: None, cuts: 0, pages: 0, neighbour });
-        self.waiting.push_back(Part { id, era: 0, after, token: None });
+        self.waiting.push_back(Part { id, era: None, after, token: None });
     }
 }
 
