@@ -1,4 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod cli;
+mod crew;
+mod engine;
+mod inputs;
+mod local;
 pub mod pipeline;
 pub mod plan;
+mod publish;
+mod record;
+pub mod render;
+pub mod resolve;
+mod run;
+pub mod schema;
+
+pub use cli::main;

@@ -1,0 +1,8 @@
+//! Real pipelines of real commands, by the programs themselves.
+
+mod cli;
+mod ending;
+mod pod;
+mod stages;
+mod trouble;
+mod world;

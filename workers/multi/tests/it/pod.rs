@@ -1,0 +1,1 @@
+//! Told to stop, running out of time, killed.
