@@ -152,7 +152,8 @@ impl Server<'_> {
             tokio::select! {
                 biased;
                 () = self.shutdown.draining() => return Ok(Over::Terminated),
-                () = self.peer.fallen() => return Ok(Over::Fallen),
+                // It may have said before it died that there is no more work.
+                () = self.peer.fallen() => return Ok(if self.orders.are_done() { Over::Done } else { Over::Fallen }),
                 () = self.watch.changed() => if self.is_succeeded() { return Ok(Over::Fallen) },
             }
         }
