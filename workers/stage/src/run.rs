@@ -158,7 +158,10 @@ async fn attempt(
     let child = spawn(&work).map_err(|error| Box::new(verdict::unspawned(&error)))?;
     let started_at = Timestamp::now();
     let told = fault::point("stage.spawn.after").and_then(|()| started(child.id(), started_at));
-    let first = told.err().map(|error| (Cause::Machine(error.to_string()), Duration::ZERO));
+    let first = told.err().map(|error| {
+        let message = format!("cannot say that the command runs: {error}{}", next_step(&error));
+        (Cause::Machine(message), Duration::ZERO)
+    });
     let (waited, cause) = wait(&child, &work, stop, first, begun).await;
     let mut ended = match waited {
         Ok(ended) => verdict::of(&ended, cause, [killed_before, work.oom.read()]),

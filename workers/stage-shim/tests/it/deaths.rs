@@ -7,13 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use stage::protocol::Reason;
 use stage::{Peer, Sign};
 
-use crate::tools::{PATIENCE, Pod, Shim, runs, until};
-
-/// Runs `wait` to its end, and gives how long it took.
-fn blocking<T>(wait: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, wait).await.expect("in time") })
-}
+use crate::tools::{Pod, Shim, blocking, runs, until};
 
 #[test]
 fn a_killed_shim_is_known_by_its_lock_and_the_next_one_does_nothing_unasked() {
@@ -99,6 +93,20 @@ fn without_locks_a_heartbeat_tells() {
     let peer = Peer::watch(pod.dir.path(), &hello).expect("watches");
     assert_eq!(blocking(peer.known()), Sign::Heartbeat);
     shim.signal(Signal::KILL);
+    blocking(peer.fallen());
+}
+
+#[test]
+fn a_result_that_cannot_be_told_is_a_lock_that_falls() {
+    let pod = Pod::new();
+    // Nothing can be renamed to where somebody has put a directory that is not empty.
+    let shim = pod.script("mkdir -p $TMPDIR/../1.result.json/x");
+    let adapter = pod.adapter();
+    let peer = Peer::watch(pod.dir.path(), &pod.hello(None)).expect("watches");
+    adapter.go(1);
+    let (status, said) = shim.end();
+    assert_eq!(status.code(), Some(74), "{said}");
+    assert!(said.contains("cannot say how attempt 1 ended") && said.contains("1.result.json"), "{said}");
     blocking(peer.fallen());
 }
 

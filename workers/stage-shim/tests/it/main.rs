@@ -3,6 +3,7 @@
 mod bounds;
 mod deaths;
 mod kills;
+mod needs_memory_cgroup;
 mod needs_mount;
 mod needs_root;
 mod needs_userns;

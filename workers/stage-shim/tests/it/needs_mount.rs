@@ -47,6 +47,16 @@ fn a_full_volume_keeps_no_result_from_being_told() {
 }
 
 #[test]
+fn also_where_the_room_for_the_result_is_taken_it_is_told_in_the_end() {
+    let pod = Pod::new();
+    let _volume = Volume::mount(pod.dir.path(), "size=2m,mode=777");
+    let _shim =
+        pod.script("echo said; cd $TMPDIR/..; rm .1.result.json.tmp; cat /dev/zero >ballast 2>/dev/null; exit 3");
+    let ended = pod.adapter().run(1);
+    assert_eq!((ended.reason, ended.exit_code), (Reason::Error, Some(3)), "{ended:?}");
+}
+
+#[test]
 fn a_volume_that_is_full_of_what_is_not_ours_ends_the_shim_with_a_word() {
     let pod = Pod::new();
     let _volume = Volume::mount(pod.dir.path(), "size=256k,mode=777");

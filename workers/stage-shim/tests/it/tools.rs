@@ -30,6 +30,12 @@ pub(crate) fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Runs `wait` to its end.
+pub(crate) fn blocking<T>(wait: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, wait).await.expect("in time") })
+}
+
 /// The tree of one pod, of one stage.
 pub(crate) struct Pod {
     pub(crate) top: TempDir,
