@@ -18,6 +18,7 @@ mod wire;
 mod words;
 
 pub use error::{PipelineError, Place};
+pub(crate) use check::mentions;
 pub(crate) use places::Places;
 pub(crate) use read::open;
 

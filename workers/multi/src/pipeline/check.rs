@@ -1,6 +1,7 @@
 //! From what stands in a file to a pipeline that makes sense.
 
 mod fields;
+mod given;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use stage::StageName;
 
 use self::fields::{OF_ADAPTER, OF_POD, OF_STAGE};
+pub(crate) use self::given::mentions;
 use super::error::suggest;
 use super::order::order;
 use super::places::Places;
@@ -43,6 +45,8 @@ impl Checking {
         }
         let ordered = self.ordered(wires)?;
         let mut stages = ordered.into_iter().map(|wire| self.stage(wire)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<StageName> = stages.iter().map(|stage| stage.name.clone()).collect();
+        stages.iter().try_for_each(|stage| self.given(stage, &names))?;
         let publish = match wire.publish {
             Some(publish) => self.publish(publish, &stages)?,
             None => unneeded(&stages),

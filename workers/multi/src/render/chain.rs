@@ -10,7 +10,7 @@ use super::container::{Container, mount, plain, read_only};
 use super::pod::{ADAPTER, Containers, root, volume};
 use super::{Kind, RenderError, Rendering};
 use crate::pipeline::fixed::Fixed;
-use crate::pipeline::{Manifest, OnError, Pipeline, Retries, Stage, When};
+use crate::pipeline::{Manifest, OnError, Pipeline, Retries, Stage, When, mentions};
 
 impl Rendering<'_> {
     pub(super) fn chain(&self) -> Result<Containers, RenderError> {
@@ -62,22 +62,15 @@ impl Rendering<'_> {
         variables: &BTreeMap<String, String>,
     ) -> Result<Vec<String>, RenderError> {
         let known = variables.iter().map(|(name, value)| (name.clone(), OsString::from(value))).collect();
-        let expanded = |word: &str, variables: &BTreeMap<String, OsString>| {
-            expand(OsStr::new(word), variables).into_string().expect("text in, text out")
-        };
-        // No word holds a NUL, so one that appears was put there.
         let unknown =
-            ["INPUT_FILE", "WORK_ITEM_NAME", "ATTEMPT"].into_iter().filter(|name| !variables.contains_key(*name));
-        let unknown: Vec<_> = unknown.map(|name| (name, [(name.to_owned(), OsString::from("\0"))].into())).collect();
-        let checked = words.iter().enumerate().map(|(n, word)| {
-            match unknown.iter().find(|(_, variable)| expanded(word, variable).contains('\0')) {
-                None => Ok(expanded(word, &known)),
-                Some((name, _)) => {
-                    let instead = if *name == "INPUT_FILE" { "take $(INPUT_DIR), or layout A" } else { "use layout A" };
-                    let message =
-                        format!("layout B cannot know $({name}) of stage {} before it runs; {instead}", stage.name);
-                    Err(self.places.error(Some(&stage.name), &format!("{field}[{n}]"), message).into())
-                }
+            || ["INPUT_FILE", "WORK_ITEM_NAME", "ATTEMPT"].into_iter().filter(|name| !variables.contains_key(*name));
+        let checked = words.iter().enumerate().map(|(n, word)| match unknown().find(|name| mentions(word, name)) {
+            None => Ok(expand(OsStr::new(word), &known).into_string().expect("text in, text out")),
+            Some(name) => {
+                let instead = if name == "INPUT_FILE" { "take $(INPUT_DIR), or layout A" } else { "use layout A" };
+                let message =
+                    format!("layout B cannot know $({name}) of stage {} before it runs; {instead}", stage.name);
+                Err(self.places.error(Some(&stage.name), &format!("{field}[{n}]"), message).into())
             }
         });
         checked.collect()

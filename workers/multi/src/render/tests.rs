@@ -209,3 +209,13 @@ fn what_a_pod_cannot_be_is_refused() {
         assert!(rendered(FACES, &flags).expect_err("refused").contains("invalid value"), "{flags:?}");
     }
 }
+
+#[test]
+fn more_than_a_job_may_say_of_failures_is_refused() {
+    let stage = |n: usize| format!("- {{name: s{n}, image: i, command: [c], permanentExit: [3]}}\n");
+    let stages: String = (0..18).map(stage).collect();
+    let text = format!("apiVersion: longshore.dev/v1\nkind: Pipeline\nname: many\nstages:\n{stages}");
+    let found = rendered(&text, &["--layout", "B"]).expect_err("too many rules");
+    assert!(found.starts_with("faces.yaml:3:7: a Job takes 20 rules"), "{found}");
+    assert!(rendered(&text, &["--layout", "A"]).is_ok());
+}
