@@ -92,15 +92,18 @@ impl Attempt<'_> {
         orders: &mut Orders,
     ) -> (Ended, Option<Over>) {
         let mut over = None;
-        let (mut cancelled, mut aborting) = (false, false);
+        // Of the cancellation that was heard; another may follow that is in more of a hurry.
+        let (mut grace, mut aborting) = (None, false);
         loop {
-            if !cancelled && let Some(cancel) = orders.cancelled(self.go.attempt) {
+            if let Some(cancel) = orders.cancelled(self.go.attempt)
+                && grace.is_none_or(|already| cancel.grace_ms < already)
+            {
                 stopper.stop(Duration::from_millis(cancel.grace_ms));
-                cancelled = true;
+                grace = Some(cancel.grace_ms);
             }
             tokio::select! {
                 ended = &mut running => return (ended, over),
-                () = watch.changed(), if !cancelled => {}
+                () = watch.changed() => {}
                 () = self.peer.fallen(), if over.is_none() => {
                     warn!(attempt = self.go.attempt, "the multi-worker is dead: stopping the command");
                     stopper.stop(Duration::from_millis(self.go.grace_ms));

@@ -53,7 +53,7 @@ pub struct Go {
     pub tail_bytes: u64,
 }
 
-/// `<n>.cancel.json`, from the adapter: stop attempt n, if it is not over.
+/// `<n>.cancel.json`, from the adapter: stop attempt n, if it is not over. It may be replaced by one with a shorter grace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cancel {
