@@ -245,3 +245,6 @@ async fn wait(
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(f).await.map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests;
