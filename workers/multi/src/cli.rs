@@ -16,7 +16,9 @@ Examples:
   The only app container of a pod whose init containers are the stages:
     multi-worker run --stages detect,identify,blur --allow-input s3://videos/ --output 's3://results/{key}/'
   A pipeline over one video, its stages as processes of this machine:
-    WORK_ITEM_FILE=item.json multi-worker local pipeline.yaml --allow-input /videos/ --output '/results/{key}/'";
+    WORK_ITEM_FILE=item.json multi-worker local pipeline.yaml --allow-input /videos/ --output '/results/{key}/'
+  The pod of that pipeline:
+    multi-worker render pipeline.yaml --layout A";
 
 /// Makes several unmodified images, or several commands, look like one worker: fetches one work item's input, runs the
 /// stages of a pipeline over it, and publishes what they write, all or nothing.
@@ -31,14 +33,15 @@ struct Args {
 enum Verb {
     /// Have the stages of a pipeline run in the other containers of this pod, over one work item.
     #[command(after_help = run::EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run the stages of a pipeline as this machine's own processes, over one work item.
     #[command(after_help = local::EXAMPLES)]
-    Local(LocalArgs),
+    Local(Box<LocalArgs>),
     /// Print a pipeline as a Job or a pod.
     #[command(after_help = render::EXAMPLES)]
     Render(Box<RenderArgs>),
     /// Print the JSON Schema of pipelines.
+    #[command(after_help = schema::EXAMPLES)]
     Schema,
 }
 

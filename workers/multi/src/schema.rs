@@ -9,6 +9,12 @@ use serde_json::Value;
 
 use crate::pipeline::schema;
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  For an editor that checks as one types:
+    multi-worker schema > pipeline.schema.json
+    sed -i '1i # yaml-language-server: $schema=pipeline.schema.json' pipeline.yaml";
+
 /// Where the schema is to be had.
 const ID: &str = "https://longshore.dev/pipeline.schema.json";
 

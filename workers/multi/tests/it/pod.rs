@@ -1,1 +1,131 @@
-//! Told to stop, running out of time, killed.
+//! What only containers can do: die, come back, never come, and lie.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use multi_worker::pipeline::Stage;
+use rustix::process::Signal;
+use stage::protocol::Hello;
+
+use crate::world::{Layout, Running, World, until};
+
+/// One stage that runs until it is killed, or told by a file to succeed.
+const WAITING: &str = "command: [sh, -c, 'touch ready.$STAGE_ATTEMPT; until [ -e go ]; do sleep 0.01; done; echo $STAGE_ATTEMPT > $OUTPUT_DIR/x']";
+
+fn world(stages: &str) -> (World, Vec<Stage>) {
+    let world = World::new(Layout::Pod);
+    world.pipeline(stages);
+    let stages = world.stages();
+    (world, stages)
+}
+
+/// Kills a shim with its command, as a container is killed: nothing of it is left.
+fn kill(world: &World, shim: Running) {
+    shim.signal(Signal::KILL);
+    shim.wait_unreported();
+    let commands = || world.processes().into_iter().filter(|process| process.contains("ready.")).count();
+    for entry in fs::read_dir("/proc").expect("lists").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let ours = environ
+            .windows(world.path("").as_os_str().len())
+            .any(|at| at == world.path("").as_os_str().as_encoded_bytes());
+        if ours && cmdline.starts_with(b"sh\0") {
+            let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).expect("a pid"), Signal::KILL);
+        }
+    }
+    until("the command is dead", || commands() == 0);
+}
+
+#[test]
+fn a_container_that_is_killed_is_lost() {
+    let (world, stages) = world(&format!("  - {{name: stage, {WAITING}}}\n"));
+    let shim = world.shim(&stages[0], &[]).start();
+    let worker = world.worker().start();
+    until("it runs", || world.path("ready.1").exists());
+    kill(&world, shim);
+    let ended = worker.wait().assert(137, "Lost");
+    assert!(ended.report().message.contains("killed or restarted while its command ran"), "{}", ended.report().message);
+}
+
+#[test]
+fn a_container_that_comes_back_at_once_is_lost_too_and_asked_again_where_that_is_wanted() {
+    let (world, stages) =
+        world(&format!("  - {{name: stage, retries: {{limit: 1, backoff: 1ms, on: [Lost]}}, {WAITING}}}\n"));
+    let shim = world.shim(&stages[0], &[]).start();
+    let worker = world.worker().start();
+    until("it runs", || world.path("ready.1").exists());
+    kill(&world, shim);
+    let shim = world.shim(&stages[0], &[]).start();
+    until("it runs again", || world.path("ready.2").exists());
+    fs::write(world.path("go"), "").expect("written");
+    let ended = worker.wait().assert(0, "Published");
+    assert_eq!((world.published("x"), ended.stage("stage")["attempts"].clone()), ("2\n".into(), 2.into()));
+    assert_eq!(shim.wait().code, 0);
+}
+
+#[test]
+fn a_container_that_never_comes_is_a_start_timeout() {
+    let (world, stages) = world(
+        "  - {name: here, command: ['true']}\n  - {name: away, needs: [here], startTimeout: 300ms, command: ['true']}\n",
+    );
+    fs::create_dir_all(world.root().stage(&stages[1].name).path()).expect("a directory");
+    let shim = world.shim(&stages[0], &[]).start();
+    let ended = world.worker().run().assert(75, "StartTimeout");
+    assert!(ended.report().message.contains("stage away"), "{}", ended.report().message);
+    assert_eq!(shim.wait().code, 0);
+}
+
+#[test]
+fn where_locks_do_not_cross_a_heartbeat_does() {
+    let (world, stages) = world(&format!("  - {{name: stage, {WAITING}}}\n"));
+    let shim = world.shim(&stages[0], &["--no-lock"]).start();
+    let worker = world.worker().arg("--no-lock").start();
+    until("it runs", || world.path("ready.1").exists());
+    fs::write(world.path("go"), "").expect("written");
+    worker.wait().assert(0, "Published");
+    assert_eq!(shim.wait().code, 0);
+}
+
+#[test]
+fn a_shim_that_was_there_first_serves_and_one_of_another_protocol_is_refused() {
+    let (world, stages) = world("  - {name: stage, command: ['true']}\n");
+    let dir = world.root().stage(&stages[0].name);
+    fs::create_dir_all(dir.path()).expect("a directory");
+    let hello = Hello { protocol: 99, boot: stage::Boot::new(), program: "other 2".into(), heartbeat_ms: 2000 };
+    stage::files::write(&stage::root::hello(dir.path()), &hello).expect("written");
+    let ended = world.worker().run().assert(78, "ProtocolMismatch");
+    assert!(ended.report().message.contains("99"), "{}", ended.report().message);
+}
+
+#[test]
+fn what_is_no_file_is_not_published_nor_followed() {
+    let (world, stages) = world(
+        "  - {name: stage, command: [sh, -c, 'echo > $OUTPUT_DIR/x']}\n  - {name: last, needs: [stage], command: [sh, -c, 'touch ready; until [ -e go ]; do sleep 0.01; done']}\npublish: [stage]\n",
+    );
+    let shims: Vec<_> = stages.iter().map(|stage| world.shim(stage, &[]).start()).collect();
+    let worker = world.worker().start();
+    until("the first is over", || world.path("ready").exists());
+    // Somebody in its container changes what was handed over.
+    fs::write(world.path("secret"), "secret").expect("written");
+    let out = world.root().stage(&stages[0].name).out();
+    symlink(world.path("secret"), out.join("link")).expect("linked");
+    fs::write(world.path("go"), "").expect("written");
+    let ended = worker.wait().assert(73, "OutputUnusable");
+    assert!(ended.report().message.contains("link"), "{}", ended.report().message);
+    assert_eq!(world.names(), Vec::<String>::new());
+    drop(shims);
+}
+
+#[test]
+fn two_adapters_do_not_live_in_one_tree() {
+    let (world, stages) = world(&format!("  - {{name: stage, {WAITING}}}\n"));
+    let shim = world.shim(&stages[0], &[]).start();
+    let first = world.worker().start();
+    until("it runs", || world.path("ready.1").exists());
+    world.worker().run().assert(78, "AlreadyRunning");
+    fs::write(world.path("go"), "").expect("written");
+    first.wait().assert(0, "Published");
+    assert_eq!(shim.wait().code, 0);
+}

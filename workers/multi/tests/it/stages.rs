@@ -34,9 +34,12 @@ fn outputs_travel_along_the_needs_and_the_last_is_published() {
             assert_eq!(ended.reason(stage), "Completed");
         }
         let blur = ended.stage("blur");
-        assert_eq!((&blur["outputs"]["files"], &blur["attempts"], &blur["exitCode"]), (&2.into(), &1.into(), &0.into()));
+        assert_eq!(
+            (&blur["outputs"]["files"], &blur["attempts"], &blur["exitCode"]),
+            (&2.into(), &1.into(), &0.into())
+        );
         assert!(blur["startedAt"].is_string() && blur["seconds"].is_number(), "{blur}");
-        assert_eq!(world.path("termination").metadata().expect("is there").len() > 0, true);
+        assert!(world.path("termination").metadata().expect("is there").len() > 0);
         world.assert_clean();
     }
 }

@@ -84,6 +84,11 @@ impl World {
         shim.arg("--root").arg(self.path("pod")).arg("--").args(&stage.command).args(&stage.args)
     }
 
+    /// The stages of the pipeline that was written last.
+    pub(crate) fn stages(&self) -> Vec<multi_worker::pipeline::Stage> {
+        Pipeline::open(&self.path("pipeline.yaml")).expect("a pipeline").stages
+    }
+
     pub(crate) fn root(&self) -> Root {
         Root::new(self.path("pod"))
     }
@@ -93,11 +98,9 @@ impl World {
         let worker = self.program(Path::new(env!("CARGO_BIN_EXE_multi-worker")), "worker");
         let worker = match self.layout {
             Layout::Local => worker.arg("local").arg(self.path("pipeline.yaml")),
-            Layout::Pod => worker
-                .args(["run", "--pipeline"])
-                .arg(self.path("pipeline.yaml"))
-                .arg("--root")
-                .arg(self.path("pod")),
+            Layout::Pod => {
+                worker.args(["run", "--pipeline"]).arg(self.path("pipeline.yaml")).arg("--root").arg(self.path("pod"))
+            }
         };
         worker.arg("--allow-input").arg(self.path("in")).arg("--output").arg(self.path("out/{key}/"))
     }
@@ -236,6 +239,13 @@ impl Running {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits for the end of one that may be killed as it writes its report: its code alone.
+    pub(crate) fn wait_unreported(mut self) -> i32 {
+        let status = self.child.wait().expect("can be waited for");
+        self.waited = true;
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Ended {
         let begun = Instant::now();
@@ -280,7 +290,7 @@ impl Ended {
     #[track_caller]
     pub(crate) fn stage(&self, name: &str) -> &Value {
         let result = self.report().result.as_ref().unwrap_or_else(|| panic!("no result:\n{}", self.log));
-        &result["stages"][name]
+        result.pointer(&format!("/stages/{name}")).unwrap_or_else(|| panic!("nothing of {name}: {result}"))
     }
 
     /// The word for how a stage ended.
