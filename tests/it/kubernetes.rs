@@ -1,3 +1,4 @@
 //! Pods on a real Kubernetes node.
 
 mod node;
+mod rendered;
