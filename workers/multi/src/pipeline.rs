@@ -17,8 +17,8 @@ mod values;
 mod wire;
 mod words;
 
-pub use error::{PipelineError, Place};
 pub(crate) use check::mentions;
+pub use error::{PipelineError, Place};
 pub(crate) use places::Places;
 pub(crate) use read::open;
 
