@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod http;
+pub mod images;
 pub mod programs;
 pub mod sources;
 pub mod supervised;
