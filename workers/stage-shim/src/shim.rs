@@ -144,19 +144,24 @@ impl Server<'_> {
             if let Some(go) = self.orders.next() {
                 let attempt =
                     Attempt { go, settings: self.settings, life: self.life, shutdown: self.shutdown, peer: &self.peer };
-                if let Some(over) = attempt.run(self.watch, &mut self.orders).await? {
-                    return Ok(over);
+                match attempt.run(self.watch, &mut self.orders).await? {
+                    None => continue,
+                    Some(Over::Fallen) => return Ok(self.fallen()),
+                    Some(over) => return Ok(over),
                 }
-                continue;
             }
             tokio::select! {
                 biased;
                 () = self.shutdown.draining() => return Ok(Over::Terminated),
-                // It may have said before it died that there is no more work.
-                () = self.peer.fallen() => return Ok(if self.orders.are_done() { Over::Done } else { Over::Fallen }),
+                () = self.peer.fallen() => return Ok(self.fallen()),
                 () = self.watch.changed() => if self.is_succeeded() { return Ok(Over::Fallen) },
             }
         }
+    }
+
+    /// What the adapter's death means: it may have said before that there is no more work.
+    fn fallen(&mut self) -> Over {
+        if self.orders.are_done() { Over::Done } else { Over::Fallen }
     }
 
     /// Whether another adapter lives where this one did.

@@ -83,6 +83,24 @@ fn a_dead_adapters_command_is_stopped_and_the_next_adapter_served() {
 }
 
 #[test]
+fn an_adapter_that_was_done_when_it_ended_needs_no_successor() {
+    for is_asked in [false, true] {
+        let pod = Pod::new();
+        let shim = pod.script("sleep 1000");
+        let adapter = pod.adapter();
+        if is_asked {
+            adapter.go(1);
+            adapter.started(1);
+        }
+        shim.signal(Signal::STOP);
+        adapter.done();
+        drop(adapter);
+        shim.signal(Signal::CONT);
+        assert_eq!(shim.code(), 0);
+    }
+}
+
+#[test]
 fn without_locks_a_heartbeat_tells() {
     let pod = Pod::new();
     let mut command = pod.command(&["sleep", "1000"]);
