@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use contract::exit;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
+use sidecar::fault;
 use stage::StageName;
 use worker_kit::JobError;
 
@@ -41,9 +42,16 @@ pub(crate) async fn publish(
     });
     let (from, alone): (Vec<_>, _) = (from.collect(), pipeline.publish.len() == 1);
     let to = to.to_owned();
-    let published =
-        tokio::task::spawn_blocking(move || from.iter().try_for_each(|(name, from)| one(name, from, &to, alone, by)));
+    let published = tokio::task::spawn_blocking(move || {
+        fault::point("multi.publish.before").map_err(|error| failed(&error))?;
+        from.iter().try_for_each(|(name, from)| one(name, from, &to, alone, by))?;
+        fault::point("multi.publish.after").map_err(|error| failed(&error))
+    });
     published.await.map_err(|error| JobError::new(exit::BUG, "Bug", format!("publishing: {error}")))?
+}
+
+fn failed(error: &io::Error) -> JobError {
+    JobError::new(exit::IO, "IoError", format!("cannot publish what the stages wrote: {error}"))
 }
 
 fn one(name: &StageName, from: &Path, to: &Path, alone: bool, by: By) -> Result<(), JobError> {

@@ -4,23 +4,24 @@ use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use clap::Args;
-use clap::builder::{NonEmptyStringValueParser, PathBufValueParser, TypedValueParser};
 use contract::exit;
+use sidecar::fault;
 use stage::files::{self, next_step};
 use stage::protocol::Done;
-use stage::{AdapterDir, Life, Root, StageName};
+use stage::{AdapterDir, Life, Root};
 use tracing::warn;
 use worker_kit::{Context, Job, JobError, WorkerArgs};
 
 use self::adapter::{Adapter, remove};
 use crate::engine;
 use crate::inputs::Inputs;
-use crate::pipeline::{Pipeline, PipelineError};
+use crate::pipeline::Pipeline;
 use crate::publish::{By, publish};
+use crate::settings::{Shared, Which};
 
 mod adapter;
 
@@ -38,9 +39,8 @@ Examples:
 pub(crate) struct RunArgs {
     #[command(flatten)]
     which: Which,
-    /// The directory tree that this container and those of the stages share, at the same path in each.
-    #[arg(long, value_name = "DIR", default_value = Root::DEFAULT, value_parser = NonEmptyStringValueParser::new().try_map(root))]
-    root: Root,
+    #[command(flatten)]
+    shared: Shared,
     /// Never take the lock by which stages know at once that this process is dead; they have its heartbeat, and know it after
     /// ten seconds.
     #[arg(long)]
@@ -49,47 +49,14 @@ pub(crate) struct RunArgs {
     worker: WorkerArgs,
 }
 
-/// The pipeline.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Which {
-    /// The stages, each of which reads what the one before it wrote.
-    #[arg(long, value_name = "NAME,…", value_parser = NonEmptyStringValueParser::new().try_map(chain))]
-    stages: Option<Pipeline>,
-    /// A file with the pipeline; images and commands are passed over, since the stages' containers have them.
-    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(|path: PathBuf| Pipeline::open(&path)))]
-    pipeline: Option<Pipeline>,
-    /// The pipeline itself.
-    #[arg(long, value_name = "YAML", value_parser = NonEmptyStringValueParser::new().try_map(text))]
-    pipeline_text: Option<Pipeline>,
-}
-
-fn root(path: String) -> Result<Root, String> {
-    if path.starts_with('/') {
-        Ok(Root::new(path))
-    } else {
-        Err("it must begin with a slash: containers change directories".into())
-    }
-}
-
-fn chain(names: String) -> Result<Pipeline, Box<dyn std::error::Error + Send + Sync>> {
-    let names = names.split(',').map(|name| name.trim().parse::<StageName>()).collect::<Result<Vec<_>, _>>()?;
-    Ok(Pipeline::chain(&names)?)
-}
-
-fn text(text: String) -> Result<Pipeline, PipelineError> {
-    Pipeline::parse(&text, "--pipeline-text")
-}
-
 impl RunArgs {
     /// What every worker has, and what this one does.
     pub(crate) fn split(self, presence: Presence) -> (WorkerArgs, Run) {
-        let Which { stages, pipeline, pipeline_text } = self.which;
-        let pipeline = stages.or(pipeline).or(pipeline_text).expect("one of the three is required");
-        let scratch = self.root.adapter().scratch();
+        let (pipeline, root) = (self.which.pipeline(), self.shared.root);
+        let scratch = root.adapter().scratch();
         // Who needs it says so if it cannot be made.
         let _ = fs::create_dir_all(&scratch);
-        let run = Run { pipeline, root: self.root, locks: !self.no_lock, presence };
+        let run = Run { pipeline, root, locks: !self.no_lock, presence };
         (self.worker.scratch_or(scratch), run)
     }
 }
@@ -101,6 +68,7 @@ pub(crate) struct Presence(Arc<OnceLock<(AdapterDir, Life)>>);
 impl Presence {
     fn begin(&self, dir: AdapterDir, locks: bool) -> io::Result<&Life> {
         let life = Life::begin(dir.path(), concat!("multi-worker ", env!("CARGO_PKG_VERSION")), locks)?;
+        fault::point("multi.hello.after")?;
         Ok(&self.0.get_or_init(|| (dir, life)).1)
     }
 
@@ -108,7 +76,8 @@ impl Presence {
     /// before this process it starts again.
     pub(crate) fn end(&self) {
         let Some((dir, life)) = self.0.get() else { return };
-        if let Err(error) = files::write(&dir.done(), &Done { adapter: life.boot().clone() }) {
+        let told = fault::point("multi.done.before");
+        if let Err(error) = told.and_then(|()| files::write(&dir.done(), &Done { adapter: life.boot().clone() })) {
             warn!(%error, "the stages cannot be told that there is no more work");
         }
     }

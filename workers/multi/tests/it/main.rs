@@ -2,6 +2,7 @@
 
 mod cli;
 mod ending;
+mod kills;
 mod pod;
 mod stages;
 mod trouble;

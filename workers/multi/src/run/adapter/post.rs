@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::exit;
+use sidecar::fault;
 use stage::files::{self, next_step};
 use stage::protocol::{Cancel, Ended, Go, Reason, Result as Told, Started};
 use stage::{AdapterDir, Boot, Peer, Sign, StageDir};
@@ -259,7 +260,9 @@ impl Desk {
             grace_ms: millis(self.grace),
             tail_bytes: self.tail_bytes,
         };
-        files::write(&self.dir.go(name, pending.attempt), &go)
+        fault::point("multi.go.before")?;
+        files::write(&self.dir.go(name, pending.attempt), &go)?;
+        fault::point("multi.go.after")
     }
 
     fn cancel(&self, stage: &Stage, attempt: u32, grace: Duration) {
