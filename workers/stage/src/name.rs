@@ -1,6 +1,7 @@
 //! What stages and lives are called.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -80,21 +81,10 @@ impl Boot {
     /// The life that is just beginning.
     pub fn new() -> Self {
         let alphabet = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut random = [0_u8; 16];
-        // Where the kernel has no randomness to give, pid and clock have to do.
-        let filled =
-            std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut random));
-        if filled.is_err() {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            let seed = now.as_nanos() ^ (u128::from(std::process::id()) << 96);
-            random = seed.to_le_bytes();
-        }
-        Self(
-            random
-                .iter()
-                .map(|byte| char::from(alphabet.get(usize::from(byte % 32)).copied().unwrap_or(b'a')))
-                .collect(),
-        )
+        // The standard library's own randomness needs no /dev, which an image may be without.
+        let random = || RandomState::new().build_hasher().finish().to_le_bytes();
+        let character = |byte: u8| char::from(alphabet.get(usize::from(byte % 32)).copied().unwrap_or(b'a'));
+        Self([random(), random()].as_flattened().iter().copied().map(character).collect())
     }
 
     /// As it stands in files and their names.
@@ -145,7 +135,8 @@ mod tests {
 
     #[test]
     fn lives_differ_and_cannot_lead_anywhere() {
-        assert_ne!(Boot::new(), Boot::new());
+        let all: std::collections::HashSet<Boot> = (0..10_000).map(|_| Boot::new()).collect();
+        assert_eq!(all.len(), 10_000);
         assert_eq!(Boot::try_from(Boot::new().to_string()).map(|boot| boot.as_str().len()), Ok(16));
         assert!(Boot::try_from("../../etc/passwd".to_owned()).is_err());
     }

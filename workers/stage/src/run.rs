@@ -165,7 +165,10 @@ async fn attempt(
     let (waited, cause) = wait(&child, &work, stop, first, begun).await;
     let mut ended = match waited {
         Ok(ended) => verdict::of(&ended, cause, [killed_before, work.oom.read()]),
-        Err(error) => Ended::without_command(Reason::MachineError, format!("cannot wait for the command: {error}")),
+        Err(error) => {
+            let step = if error.kind() == io::ErrorKind::NotFound { "; a container must have /proc" } else { "" };
+            Ended::without_command(Reason::MachineError, format!("cannot see the command's end: {error}{step}"))
+        }
     };
     ended.started_at = Some(started_at);
     if ended.reason == Reason::Completed {
