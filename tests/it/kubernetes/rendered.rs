@@ -4,8 +4,9 @@ mod needs_kubernetes {
     use std::fs;
     use std::process::Command;
 
+    use longshore_tests::images::{image, reference};
     use longshore_tests::programs::program;
-    use test_servers::Cluster;
+    use test_servers::{Cluster, JobEnd, base_image};
 
     const FACES: &str = include_str!("../../../workers/multi/src/render/golden/faces.yaml");
 
@@ -81,5 +82,56 @@ pod:
         let head = "apiVersion: longshore.dev/v1\nkind: Pipeline\nname: many\nstages:\n";
         let manifest = rendered(&format!("{head}{}", stages(17)), &["--layout", "B"]);
         assert_eq!(Cluster::shared().validate(&manifest), Ok(()));
+    }
+
+    /// Three stages of an image that knows nothing of us: one after the other, and one that needs both. Words that the kubelet would
+    /// take for its own are among them.
+    const SHOUT: &str = r#"
+apiVersion: longshore.dev/v1
+kind: Pipeline
+name: shout
+stages:
+- name: upper
+  image: localhost/longshore-base/busybox:1
+  command: [sh, -c, 'tr a-z A-Z <"$1" >"$2/text"', '--', $(INPUT_FILE), $(OUTPUT_DIR)]
+  container: &beside {imagePullPolicy: Never, volumeMounts: [{name: videos, mountPath: /videos, readOnly: true}]}
+- name: mark
+  image: localhost/longshore-base/busybox:1
+  command: [sh, -c, 'echo "$(cat "$INPUT_FILE")! \$\$(MARK) $MARK" >$OUTPUT_DIR/text']
+  env: {MARK: '$(HOME) $$'}
+  needs: [upper]
+  container: *beside
+- name: both
+  image: localhost/longshore-base/busybox:1
+  command: [sh, -c, 'id -u >$OUTPUT_DIR/user; cat $INPUT_DIR/upper/text $INPUT_DIR/mark/text "$ITEM_INPUT_FILE" >$OUTPUT_DIR/all']
+  needs: [upper, mark]
+  container: {imagePullPolicy: Never, volumeMounts: [{name: videos, mountPath: /videos}], securityContext: {runAsUser: 1000}}
+adapter:
+  env: {LONGSHORE_OUTPUT: '/results/{key}/', LONGSHORE_ALLOW_INPUT: /videos/}
+  container:
+    imagePullPolicy: Never
+    volumeMounts: [{name: videos, mountPath: /videos, readOnly: true}, {name: results, mountPath: /results}]
+pod:
+  volumes:
+  - {name: videos, hostPath: {path: VIDEOS, type: Directory}}
+  - {name: results, hostPath: {path: RESULTS, type: Directory}}
+"#;
+
+    #[test]
+    fn a_rendered_pipeline_runs_and_publishes() {
+        let cluster = Cluster::shared();
+        cluster.import(&base_image("busybox"));
+        cluster.import(&image("multi-worker"));
+        let space = cluster.namespace("shout");
+        let (videos, results) = (cluster.node_path("shout-videos"), cluster.node_path("shout-results"));
+        fs::write(videos.join("a.txt"), "hello\n").expect("written");
+        let text = SHOUT.replace("VIDEOS", &videos.display().to_string());
+        let text = text.replace("RESULTS", &results.display().to_string());
+        let item = r#"{"uri": "file:///videos/a.txt", "key": "a.txt"}"#;
+        space.apply(&rendered(&text, &["--image", &reference("multi-worker"), "--item", item]));
+        assert_eq!(space.job_end("shout"), JobEnd::Complete, "{}", space.story());
+        let read = |name: &str| fs::read_to_string(results.join("a.txt").join(name)).expect("it is published");
+        assert_eq!(read("all"), "HELLO\nHELLO! $$(MARK) $(HOME) $$\nhello\n");
+        assert_eq!(read("user"), "1000\n");
     }
 }
