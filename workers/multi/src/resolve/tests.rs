@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -223,4 +224,20 @@ fn names_longer_than_a_header_do_not_fill_the_memory() {
     tar.append(&header(EntryType::GNULongName, "././@LongLink", size), long.as_slice()).expect("appended");
     let said = of_archive(&tar.into_inner().expect("whole"), "a", "linux/amd64").expect_err("too long");
     assert!(said.contains("longer names"), "{said}");
+}
+
+proptest! {
+    #[test]
+    fn no_damage_to_an_archive_is_a_panic_or_another_entry_point(at in 0_usize..16_384, byte: u8, cut in 0_usize..16_384) {
+        for mut bytes in [archive(&oci()), archive(&docker())] {
+            let at = at % bytes.len();
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            bytes.truncate(bytes.len() - cut % 1024);
+            if let Ok(words) = of_archive(&bytes, "registry.example/detect:1", "linux/amd64") {
+                prop_assert_eq!(words.first().map(String::as_str), Some("/entry"));
+            }
+        }
+    }
 }
