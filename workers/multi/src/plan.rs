@@ -1,7 +1,7 @@
 //! Which stage begins when, which is tried again, and what becomes of the item: events in, actions out. It knows no clock, no file
 //! and no process, so that all of it can be tested by itself.
 //!
-//! A stage is [`State::Waiting`] until what it needs is over, then runs, one attempt at a time, and ends in exactly one [`Outcome`].
+//! A stage is `State::Waiting` until what it needs is over, then runs, one attempt at a time, and ends in exactly one [`Outcome`].
 
 use std::time::Duration;
 
