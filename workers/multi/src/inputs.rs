@@ -70,7 +70,9 @@ impl Inputs {
                 fs::set_permissions(&copy, Permissions::from_mode(0o644))?;
                 *value = copy.into();
             } else if value.to_str().is_none() {
-                let link = self.room.join(name.to_lowercase().replace('_', "-"));
+                // Programs go by it.
+                let extension = Path::new(value).extension().and_then(|extension| extension.to_str());
+                let link = self.room.join(name.to_lowercase()).with_extension(extension.unwrap_or_default());
                 symlink(&*value, &link)?;
                 *value = link.into();
             }

@@ -1,8 +1,10 @@
 //! Real pipelines of real commands, by the programs themselves.
 
+mod chain;
 mod cli;
 mod ending;
 mod kills;
+mod needs_mount;
 mod pod;
 mod stages;
 mod trouble;

@@ -1,6 +1,8 @@
 //! What only containers can do: die, come back, never come, and lie.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use multi_worker::pipeline::Stage;
@@ -116,6 +118,22 @@ fn what_is_no_file_is_not_published_nor_followed() {
     assert!(ended.report().message.contains("link"), "{}", ended.report().message);
     assert_eq!(world.names(), Vec::<String>::new());
     drop(shims);
+}
+
+#[test]
+fn stages_by_name_alone_are_a_chain() {
+    let stages = "  - {name: one, command: [cp, $(INPUT_FILE), $(OUTPUT_DIR)/y.txt]}\n  - {name: two, needs: [one], command: [cp, $(INPUT_FILE), $(OUTPUT_DIR)/z]}\n";
+    let (world, stages) = world(stages);
+    let shims: Vec<_> = stages.iter().map(|stage| world.shim(stage, &[]).start()).collect();
+    // A name that is no text cannot be told in JSON, and programs go by what it ends with.
+    let input = world.path("in").join(OsStr::from_bytes(b"caf\xe9.txt"));
+    fs::write(input, "bytes\n").expect("written");
+    let item = format!(r#"{{"uri":"file://{}/caf%E9.txt","key":"a.txt"}}"#, world.path("in").display());
+    fs::write(world.path("item.json"), item).expect("written");
+    let ended = world.bare(&["run", "--stages", "one,two"]).run();
+    assert_eq!(ended.code, 0, "{}", ended.log);
+    assert_eq!(world.published("z"), "bytes\n");
+    shims.into_iter().for_each(|shim| assert_eq!(shim.wait().code, 0));
 }
 
 #[test]

@@ -95,14 +95,34 @@ impl World {
 
     /// The multi-worker, over the pipeline that was written last.
     pub(crate) fn worker(&self) -> Program {
+        let pipeline = self.path("pipeline.yaml");
+        match self.layout {
+            Layout::Local => self.bare(&["local"]).arg(pipeline),
+            Layout::Pod => self.bare(&["run", "--pipeline"]).arg(pipeline),
+        }
+    }
+
+    /// The multi-worker, with these words first.
+    pub(crate) fn bare(&self, words: &[&str]) -> Program {
         let worker = self.program(Path::new(env!("CARGO_BIN_EXE_multi-worker")), "worker");
-        let worker = match self.layout {
-            Layout::Local => worker.arg("local").arg(self.path("pipeline.yaml")),
-            Layout::Pod => {
-                worker.args(["run", "--pipeline"]).arg(self.path("pipeline.yaml")).arg("--root").arg(self.path("pod"))
-            }
-        };
-        worker.arg("--allow-input").arg(self.path("in")).arg("--output").arg(self.path("out/{key}/"))
+        let worker = worker.env("LONGSHORE_ROOT", self.path("pod")).env("LONGSHORE_ALLOW_INPUT", self.path("in"));
+        worker.env("LONGSHORE_OUTPUT", self.path("out/{key}/")).args(words)
+    }
+
+    /// A program in mount and pid namespaces of its own, in which of all of the pod's tree only `own` can be written to, and whose end
+    /// is that of all that it has started: as near to a container as it gets without one.
+    pub(crate) fn contained(&self, own: &Path, program: Program) -> Program {
+        const SCRIPT: &str = r#"mount --bind "$0" "$0" && mount --bind "$1" "$1" && mount -o remount,bind,ro "$0" &&
+            mount -t proc proc /proc && shift && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", SCRIPT]);
+        command.arg(self.path("pod")).arg(own).arg(program.command.get_program()).args(program.command.get_args());
+        command.env_clear();
+        for (name, value) in program.command.get_envs() {
+            command.env(name, value.expect("is set"));
+        }
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        Program { command, report: program.report }
     }
 
     pub(crate) fn program(&self, path: &Path, name: &str) -> Program {
