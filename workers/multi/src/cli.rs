@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use worker_kit::{Asked, Context, Job, JobError, WorkerArgs};
+use worker_kit::{Asked, Context, Job, JobError, Relay, WorkerArgs};
 
+use crate::commit::{self, Commit, CommitArgs};
+use crate::fetch::{self, FetchArgs};
 use crate::local::{self, Local, LocalArgs};
 use crate::render::{self, RenderArgs};
 use crate::run::{self, Presence, Run, RunArgs};
@@ -37,6 +39,12 @@ enum Verb {
     /// Run the stages of a pipeline as this machine's own processes, over one work item.
     #[command(after_help = local::EXAMPLES)]
     Local(Box<LocalArgs>),
+    /// Get one work item's input for stages that are the init containers after this one.
+    #[command(after_help = fetch::EXAMPLES)]
+    Fetch(Box<FetchArgs>),
+    /// Publish what stages wrote that were the init containers before this one.
+    #[command(after_help = commit::EXAMPLES)]
+    Commit(Box<CommitArgs>),
     /// Print a pipeline as a Job or a pod.
     #[command(after_help = render::EXAMPLES)]
     Render(Box<RenderArgs>),
@@ -49,6 +57,7 @@ enum Verb {
 enum Chosen {
     Run(Run),
     Local(Local),
+    Commit(Commit),
 }
 
 impl Job for Chosen {
@@ -56,6 +65,14 @@ impl Job for Chosen {
         match self {
             Self::Run(job) => job.programs(),
             Self::Local(job) => job.programs(),
+            Self::Commit(job) => job.programs(),
+        }
+    }
+
+    fn relay(&self) -> Option<&Relay> {
+        match self {
+            Self::Run(_) | Self::Local(_) => None,
+            Self::Commit(job) => job.relay(),
         }
     }
 
@@ -63,6 +80,7 @@ impl Job for Chosen {
         match self {
             Self::Run(job) => job.run(context).await,
             Self::Local(job) => job.run(context).await,
+            Self::Commit(job) => job.run(context).await,
         }
     }
 }
@@ -79,6 +97,14 @@ pub fn main() -> ExitCode {
         Verb::Local(args) => {
             let (worker, job) = args.split();
             item((worker, Chosen::Local(job)))
+        }
+        Verb::Fetch(args) => {
+            let (worker, relay) = args.split();
+            Asked::Fetch(Box::new(worker), relay)
+        }
+        Verb::Commit(args) => {
+            let (worker, job) = args.split();
+            item((worker, Chosen::Commit(job)))
         }
         Verb::Render(args) => Asked::Errand(Box::new(move || args.main())),
         Verb::Schema => Asked::Errand(Box::new(schema::main)),

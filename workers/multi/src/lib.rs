@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod cli;
+mod commit;
 mod crew;
 mod engine;
+mod fetch;
 mod inputs;
 mod local;
 pub mod pipeline;
@@ -13,5 +15,6 @@ pub mod render;
 pub mod resolve;
 mod run;
 pub mod schema;
+mod settings;
 
 pub use cli::main;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stage::{Root, StageName};
+use worker_kit::Relay;
 
 use super::Stage;
 
@@ -19,19 +20,9 @@ impl Fixed {
         Self(root)
     }
 
-    /// `WORK_ITEM_FILE` of a stage: the item, readable for every user.
-    pub(crate) fn item_file(&self) -> PathBuf {
-        self.0.adapter().path().join("item.json")
-    }
-
-    /// `ITEM_INPUT_FILE`: a link to the item's first input. Its name is fixed, so it has no extension. Not there for an item without.
-    pub(crate) fn input_file(&self) -> PathBuf {
-        self.0.adapter().path().join("input")
-    }
-
-    /// `ITEM_INPUT_DIR`: a directory with a link to each input by its own name.
-    pub(crate) fn input_dir(&self) -> PathBuf {
-        self.0.adapter().path().join("inputs")
+    /// The item and its inputs, at paths that hold before there is one.
+    pub(crate) fn relay(&self) -> Relay {
+        Relay::new(self.0.adapter().path())
     }
 
     /// `OUTPUT_DIR` of a stage.
@@ -46,23 +37,24 @@ impl Fixed {
 
     /// The variables that a stage is given.
     pub(crate) fn variables(&self, stage: &Stage) -> BTreeMap<String, String> {
+        let relay = self.relay();
         let text = |path: &Path| path.display().to_string();
         let needs = stage.needs.iter().map(|need| (need.variable(), text(&self.output(need))));
         let mut variables: BTreeMap<String, String> = needs.collect();
         let mut tell = |name: &str, value: String| variables.insert(name.to_owned(), value);
         match stage.needs.as_slice() {
             [] => {
-                tell("INPUT_FILE", text(&self.input_file()));
-                tell("INPUT_DIR", text(&self.input_dir()));
+                tell("INPUT_FILE", text(&relay.input_file()));
+                tell("INPUT_DIR", text(&relay.input_dir()));
             }
             [one] => _ = tell("INPUT_DIR", text(&self.output(one))),
             _ => _ = tell("INPUT_DIR", text(&self.needed(&stage.name))),
         }
-        tell("ITEM_INPUT_FILE", text(&self.input_file()));
-        tell("ITEM_INPUT_DIR", text(&self.input_dir()));
+        tell("ITEM_INPUT_FILE", text(&relay.input_file()));
+        tell("ITEM_INPUT_DIR", text(&relay.input_dir()));
         tell("OUTPUT_DIR", text(&self.output(&stage.name)));
         tell("TMPDIR", "/tmp".to_owned());
-        tell("WORK_ITEM_FILE", text(&self.item_file()));
+        tell("WORK_ITEM_FILE", text(&relay.item_file()));
         tell("STAGE_ATTEMPT", "1".to_owned());
         variables
     }
