@@ -97,7 +97,7 @@ stages:
   container: &beside {imagePullPolicy: Never, volumeMounts: [{name: videos, mountPath: /videos, readOnly: true}]}
 - name: mark
   image: localhost/longshore-base/busybox:1
-  command: [sh, -c, 'echo "$(cat "$INPUT_FILE")! \$\$(MARK) $MARK" >$OUTPUT_DIR/text']
+  command: [sh, -c, 'echo "$(cat "$INPUT_DIR/text")! \$\$(MARK) $MARK" >$OUTPUT_DIR/text']
   env: {MARK: '$(HOME) $$'}
   needs: [upper]
   container: *beside
@@ -117,21 +117,34 @@ pod:
   - {name: results, hostPath: {path: RESULTS, type: Directory}}
 "#;
 
-    #[test]
-    fn a_rendered_pipeline_runs_and_publishes() {
+    /// Runs it in a layout, and gives what is published.
+    fn run(layout: &str, pipeline: &str) -> [String; 2] {
         let cluster = Cluster::shared();
         cluster.import(&base_image("busybox"));
         cluster.import(&image("multi-worker"));
         let space = cluster.namespace("shout");
-        let (videos, results) = (cluster.node_path("shout-videos"), cluster.node_path("shout-results"));
+        let of = |what: &str| cluster.node_path(&format!("{}-{what}", space.name()));
+        let (videos, results) = (of("videos"), of("results"));
         fs::write(videos.join("a.txt"), "hello\n").expect("written");
-        let text = SHOUT.replace("VIDEOS", &videos.display().to_string());
+        let text = pipeline.replace("VIDEOS", &videos.display().to_string());
         let text = text.replace("RESULTS", &results.display().to_string());
         let item = r#"{"uri": "file:///videos/a.txt", "key": "a.txt"}"#;
-        space.apply(&rendered(&text, &["--image", &reference("multi-worker"), "--item", item]));
+        let image = reference("multi-worker");
+        space.apply(&rendered(&text, &["--layout", layout, "--image", &image, "--item", item]));
         assert_eq!(space.job_end("shout"), JobEnd::Complete, "{}", space.story());
         let read = |name: &str| fs::read_to_string(results.join("a.txt").join(name)).expect("it is published");
-        assert_eq!(read("all"), "HELLO\nHELLO! $$(MARK) $(HOME) $$\nhello\n");
-        assert_eq!(read("user"), "1000\n");
+        [read("all"), read("user")]
+    }
+
+    const SHOUTED: &str = "HELLO\nHELLO! $$(MARK) $(HOME) $$\nhello\n";
+
+    #[test]
+    fn sidecars_run_a_pipeline_each_as_who_it_likes() {
+        assert_eq!(run("A", SHOUT), [SHOUTED, "1000\n"]);
+    }
+
+    #[test]
+    fn a_chain_publishes_the_same() {
+        assert_eq!(run("B", &SHOUT.replace(", securityContext: {runAsUser: 1000}", "")), [SHOUTED, "65532\n"]);
     }
 }
