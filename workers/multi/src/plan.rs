@@ -154,7 +154,7 @@ impl Plan {
 
     /// What became of the item; `None` until every stage is over.
     pub fn verdict(&self) -> Option<Verdict> {
-        let is_over = self.stages.iter().all(|planned| matches!(planned.state, State::Over(_)));
+        let is_over = self.stages.iter().all(Planned::is_over);
         is_over.then(|| self.decided.unwrap_or(Verdict::Succeeded))
     }
 
@@ -169,7 +169,7 @@ impl Plan {
     fn over(&mut self, stage: usize, attempt: u32, reason: Reason, exit_code: Option<u8>) -> Vec<Action> {
         let (decided, cancelled) = (self.decided.is_some(), self.cancelled);
         let Some(planned) = self.stages.get_mut(stage) else { return Vec::new() };
-        let State::Running { attempt: running, stopping } = planned.state else { return Vec::new() };
+        let State::Running { attempt: running, .. } = planned.state else { return Vec::new() };
         if running != attempt {
             return Vec::new();
         }
@@ -177,7 +177,7 @@ impl Plan {
             planned.state = State::Over(Outcome::Succeeded);
             return self.begin_ready();
         }
-        let may_go_on = !stopping && !cancelled && (planned.always || !decided);
+        let may_go_on = !cancelled && (planned.always || !decided);
         if may_go_on && attempt <= planned.retries.limit && planned.is_tried_again(reason, exit_code) {
             let next = attempt + 1;
             planned.state = State::Pausing { next };
@@ -220,7 +220,8 @@ impl Plan {
         actions
     }
 
-    /// Begins what is ready, and skips what never will be. One pass is enough: a stage stands after those that it needs.
+    /// Begins what is ready, and skips what never will be: once a stage has failed whose failure matters, nothing begins but what
+    /// always does. One pass is enough, since a stage stands after those that it needs.
     fn begin_ready(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         for stage in 0..self.stages.len() {
@@ -231,7 +232,7 @@ impl Plan {
             let needed = || planned.needs.iter().filter_map(|need| self.stages.get(*need));
             let state = if self.cancelled || (self.decided.is_some() && !planned.always) {
                 State::Over(Outcome::Skipped)
-            } else if needed().all(|needed| needed.lets_begin(planned.always)) {
+            } else if needed().all(Planned::is_over) {
                 actions.push(Action::Start { stage, attempt: 1 });
                 State::Running { attempt: 1, stopping: false }
             } else {
@@ -246,13 +247,8 @@ impl Plan {
 }
 
 impl Planned {
-    /// Whether a stage that needs this one may begin; `always`: whatever became of it.
-    fn lets_begin(&self, always: bool) -> bool {
-        match self.state {
-            State::Over(Outcome::Succeeded) => true,
-            State::Over(_) => always || !self.fatal,
-            State::Waiting | State::Running { .. } | State::Pausing { .. } => false,
-        }
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
     }
 
     fn is_tried_again(&self, reason: Reason, exit_code: Option<u8>) -> bool {
