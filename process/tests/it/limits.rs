@@ -31,3 +31,17 @@ async fn memory_ends_at_its_limit_also_for_what_the_child_starts() {
     let (_, counted) = limited("-d", limits, "head -c 2000000 /dev/zero | tail -n 1 | wc -c").await;
     assert_eq!(counted.trim(), "2000000");
 }
+
+#[tokio::test]
+async fn what_a_child_held_at_most_is_told_also_of_those_it_waited_for() {
+    let peak = async |script: &str| {
+        let (spec, _) = shell(script);
+        let ended = spec.spawn().expect("starts").wait().await.expect("ends");
+        ended.peak_memory.expect("this kernel counts")
+    };
+    // A line has no end here, so that tail holds all of it.
+    let large = peak("head -c 150m /dev/zero | tail -n 1 >/dev/null").await;
+    let small = peak("true").await;
+    assert!(large > 150 << 20 && large < 1 << 30, "{large}");
+    assert!(small > 0 && small < large, "{small}");
+}
