@@ -36,6 +36,11 @@ servers: ## Make the servers and clients that the tests start, once (tests/run d
 	@tests/servers/s3/setup
 	@tests/servers/kubernetes/setup
 	@tests/servers/podman/images
+	@tests/servers/podman/foreign
+
+.PHONY: images
+images: ## An image of every program, with docker, podman or buildah (images/README.md: IMAGES, REGISTRY, VERSION, BUILDER)
+	@images/build $(IMAGES)
 
 .PHONY: bench
 bench: ## Speed and memory beside find, Node, xargs and others (docs/performance.md; about ten minutes)
