@@ -4,6 +4,7 @@ mod architecture;
 mod contract_check;
 mod edges;
 mod get_only;
+mod images;
 mod kill_matrix;
 mod kubernetes;
 mod nfs;
