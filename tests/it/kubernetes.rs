@@ -1,4 +1,8 @@
 //! Pods on a real Kubernetes node.
 
+mod faults;
+mod manifests;
 mod node;
+mod ours;
 mod rendered;
+mod uses;
