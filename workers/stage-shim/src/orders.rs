@@ -48,6 +48,11 @@ impl Orders {
         None
     }
 
+    /// Whether any attempt was taken.
+    pub(crate) fn were_taken(&self) -> bool {
+        self.taken > 0
+    }
+
     /// Whether attempt n shall stop, and within which grace.
     pub(crate) fn cancelled(&mut self, attempt: u32) -> Option<Cancel> {
         let cancel = files::read::<Cancel>(&self.dir.cancel(&self.stage, attempt));

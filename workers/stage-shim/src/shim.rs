@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -17,6 +18,7 @@ use crate::orders::Orders;
 
 /// Its directory, its volume or its machine failed.
 pub(crate) const IO: u8 = 74;
+const TEMPORARY: u8 = 75;
 const CONFIG: u8 = 78;
 const TERMINATED: u8 = 128 + 15;
 
@@ -43,6 +45,22 @@ pub(crate) enum Over {
     Terminated,
 }
 
+/// An adapter that was served.
+#[derive(Debug)]
+struct Gone {
+    boot: Boot,
+    /// What its heart wrote last, where it is dead for its silence only: it may have been stopped, and go on.
+    silent: Option<Vec<u8>>,
+}
+
+impl Gone {
+    /// Whether whoever says `hello` in `dir` is to be served: another, or the same that lives after all.
+    fn is_over(&self, hello: &Hello, dir: &Path) -> bool {
+        let lives = || self.silent.is_some() && stage::heartbeat(dir).is_some_and(|now| self.silent != Some(now));
+        self.boot != hello.boot || lives()
+    }
+}
+
 /// Lives until there is no more work, or until it is told to end.
 pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitCode, Failure> {
     let life = begin(&settings).await?;
@@ -58,8 +76,9 @@ pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitC
             hello = meet(&settings, &mut watch, gone.as_ref()) => hello?,
         };
         info!(adapter = %hello.boot, program = hello.program, "met the multi-worker");
+        let peer = Peer::watch(settings.adapter.path(), &hello).or_exit(IO, "start a thread")?;
         let server = Server {
-            peer: Peer::watch(settings.adapter.path(), &hello).or_exit(IO, "start a thread")?,
+            peer: peer.clone(),
             orders: Orders::new(
                 settings.adapter.clone(),
                 settings.stage.clone(),
@@ -79,7 +98,8 @@ pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitC
             Over::Terminated => return Ok(ExitCode::from(TERMINATED)),
             Over::Fallen => warn!(adapter = %hello.boot, "the multi-worker is dead; waiting for another"),
         }
-        gone = Some(hello.boot);
+        let silent = peer.fell_silent().then(|| stage::heartbeat(settings.adapter.path())).flatten();
+        gone = Some(Gone { boot: hello.boot, silent });
     }
 }
 
@@ -108,11 +128,13 @@ async fn begin(settings: &Settings) -> Result<Life, Failure> {
 }
 
 /// Waits for an adapter that is not the one which is `gone`.
-async fn meet(settings: &Settings, watch: &mut Watch, gone: Option<&Boot>) -> Result<Hello, Failure> {
+async fn meet(settings: &Settings, watch: &mut Watch, gone: Option<&Gone>) -> Result<Hello, Failure> {
     let mut complained = false;
     loop {
         match stage::hello(settings.adapter.path()) {
-            Ok(Some(hello)) if gone != Some(&hello.boot) => return Ok(hello),
+            Ok(Some(hello)) if gone.is_none_or(|gone| gone.is_over(&hello, settings.adapter.path())) => {
+                return Ok(hello);
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(Failure::config(error)),
             Err(error) if !complained => {
@@ -146,22 +168,31 @@ impl Server<'_> {
                     Attempt { go, settings: self.settings, life: self.life, shutdown: self.shutdown, peer: &self.peer };
                 match attempt.run(self.watch, &mut self.orders).await? {
                     None => continue,
-                    Some(Over::Fallen) => return Ok(self.fallen()),
+                    Some(Over::Fallen) => return self.fallen(),
                     Some(over) => return Ok(over),
                 }
             }
             tokio::select! {
                 biased;
                 () = self.shutdown.draining() => return Ok(Over::Terminated),
-                () = self.peer.fallen() => return Ok(self.fallen()),
+                () = self.peer.fallen() => return self.fallen(),
                 () = self.watch.changed() => if self.is_succeeded() { return Ok(Over::Fallen) },
             }
         }
     }
 
     /// What the adapter's death means: it may have said before that there is no more work.
-    fn fallen(&mut self) -> Over {
-        if self.orders.are_done() { Over::Done } else { Over::Fallen }
+    /// One that was only stopped must not wait for ever for what was asked of this life: so this life ends.
+    fn fallen(&mut self) -> Result<Over, Failure> {
+        if self.orders.are_done() {
+            return Ok(Over::Done);
+        }
+        if self.peer.fell_silent() && self.orders.were_taken() {
+            let message =
+                "the multi-worker is dead, or was stopped: its heartbeat stands still; ending, so that it knows";
+            return Err(Failure::new(TEMPORARY, anyhow!(message)));
+        }
+        Ok(Over::Fallen)
     }
 
     /// Whether another adapter lives where this one did.

@@ -11,6 +11,6 @@ pub mod watch;
 
 pub use life::Life;
 pub use name::{Boot, StageName};
-pub use peer::{Peer, Sign, hello};
+pub use peer::{Peer, Sign, heartbeat, hello};
 pub use root::{AdapterDir, Root, StageDir};
 pub use watch::Watch;

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +47,11 @@ pub fn hello(dir: &Path) -> io::Result<Option<Hello>> {
     files::read(&path)
 }
 
+/// What the heart of the side in `dir` has written last; `None` where that cannot be seen.
+pub fn heartbeat(dir: &Path) -> Option<Vec<u8>> {
+    files::bytes(&root::heartbeat(dir)).ok().flatten()
+}
+
 /// By what it is known that somebody lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
@@ -63,6 +70,7 @@ pub enum Sign {
 pub struct Peer {
     boot: Boot,
     sign: watch::Receiver<Sign>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Peer {
@@ -75,10 +83,11 @@ impl Peer {
         let (to, sign) = watch::channel(Sign::None);
         let [quickest, slowest] = INTERVALS;
         let said = Some(hello.heartbeat_ms).filter(|millis| *millis > 0).map_or(HEARTBEAT, Duration::from_millis);
-        let watcher =
-            Watcher { dir: dir.to_owned(), boot: hello.boot.clone(), interval: said.clamp(quickest, slowest), to };
+        let silent = Arc::<AtomicBool>::default();
+        let (boot, interval) = (hello.boot.clone(), said.clamp(quickest, slowest));
+        let watcher = Watcher { dir: dir.to_owned(), boot, interval, to, silent: Arc::clone(&silent) };
         thread::Builder::new().name("peer".into()).stack_size(STACK).spawn(move || watcher.run())?;
-        Ok(Self { boot: hello.boot.clone(), sign })
+        Ok(Self { boot: hello.boot.clone(), sign, silent })
     }
 
     /// Which life it is.
@@ -101,6 +110,12 @@ impl Peer {
         self.once(|sign| sign == Sign::Fallen).await;
     }
 
+    /// Whether its death is no more than a silence: no lock fell, its heart stood still, and nobody has come after it. It may have
+    /// been stopped, and go on as if nothing had happened.
+    pub fn fell_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+
     async fn once(&self, holds: fn(Sign) -> bool) -> Sign {
         let mut sign = self.sign.clone();
         let known = sign.wait_for(|sign| holds(*sign)).await.map(|sign| *sign);
@@ -117,6 +132,7 @@ struct Watcher {
     boot: Boot,
     interval: Duration,
     to: watch::Sender<Sign>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Watcher {
@@ -159,6 +175,7 @@ impl Watcher {
                 }
             }
         }
+        self.silent.store(silent >= SILENT_LOOKS, Ordering::Release);
     }
 
     fn sign(&self) -> Sign {
