@@ -135,6 +135,6 @@ pod:
 
     fn uid(team: &Team) -> String {
         let job = team.space.get("job/two").expect("it is there");
-        job["metadata"]["uid"].as_str().expect("it has one").to_owned()
+        job.pointer("/metadata/uid").and_then(Value::as_str).expect("it has one").to_owned()
     }
 }

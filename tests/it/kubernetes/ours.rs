@@ -72,14 +72,6 @@ impl Team {
     }
 }
 
-/// Whether a condition of an object is said to hold.
-pub(super) fn holds(object: &Value, condition: &str) -> bool {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let says =
-        |found: &Value| (found.get("type") == Some(&condition.into())) && found.get("status") == Some(&"True".into());
-    conditions.into_iter().flatten().any(says)
-}
-
 /// What `kubectl kustomize` makes of a folder, with the images of others that the node has in place of those it would pull.
 /// Our own are called there as they are in k8s/.
 pub(super) fn kustomized(folder: &Path) -> String {

@@ -4,10 +4,11 @@ mod needs_kubernetes {
     use std::fs;
     use std::process::Command;
 
+    use serde_json::Value;
     use sha2::{Digest, Sha256};
     use test_servers::JobEnd;
 
-    use crate::kubernetes::ours::{Team, foreign_images, holds};
+    use crate::kubernetes::ours::{Team, foreign_images};
 
     #[test]
     fn a_manager_that_only_gets_has_our_ambassador_beside_it() {
@@ -51,49 +52,39 @@ mod needs_kubernetes {
 
     /// The folder goes: the ambassador says so, and the pod is as Ready as it was. It comes back: the manager goes on.
     fn a_source_that_is_away_is_no_matter_of_the_pod(team: &Team) {
-        let (name, address, since) = team.space.until("pods", |pods| {
-            let pod = &pods["items"][0];
-            let condition =
-                pod["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")?;
-            let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-            let known = (
-                text(&pod["metadata"]["name"])?,
-                text(&pod["status"]["podIP"])?,
-                text(&condition["lastTransitionTime"])?,
-            );
-            holds(pod, "Ready").then_some(known)
-        });
-        let readiness = || {
-            let url = format!("http://{address}:9090/readyz");
-            let answer = team
-                .space
-                .cluster()
-                .command("curl")
-                .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url])
-                .output();
-            String::from_utf8_lossy(&answer.expect("curl runs").stdout).into_owned()
+        let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let ready_since = |pod: &Value| {
+            let conditions = pod.pointer("/status/conditions")?.as_array()?;
+            let ready = conditions.iter().find(|condition| text(condition, "/type").as_deref() == Some("Ready"))?;
+            (text(ready, "/status")? == "True").then(|| text(ready, "/lastTransitionTime"))?
         };
-        let is_ready = |wanted: &str| team.space.until("pods", |_| (readiness() == wanted).then_some(()));
+        let (name, address, since) = team.space.until("pods", |pods| {
+            let pod = pods.pointer("/items/0")?;
+            Some((text(pod, "/metadata/name")?, text(pod, "/status/podIP")?, ready_since(pod)?))
+        });
+        let said = |words: &str| {
+            team.space.until("pods", |_| team.space.logs(&name, "manager").contains(words).then_some(()));
+        };
+        let is_ready = |wanted: &str| {
+            let url = format!("http://{address}:9090/readyz");
+            let words = ["-s", "-o", "/dev/null", "-w", "%{http_code}", &url];
+            let asked = || team.space.cluster().command("curl").args(words).output().expect("curl runs").stdout;
+            team.space.until("pods", |_| (asked() == wanted.as_bytes()).then_some(()));
+        };
         is_ready("200");
         fs::rename(team.data.join("in"), team.data.join("away")).expect("renamed");
         is_ready("503");
-        team.space.until("pods", |_| {
-            team.space.logs(&name, "manager").contains("the source does not answer; asking again").then_some(())
-        });
+        said("the source does not answer; asking again");
         fs::rename(team.data.join("away"), team.data.join("in")).expect("renamed");
         team.add("in/four.txt", b"four");
         is_ready("200");
-        team.space.until("pods", |_| team.space.logs(&name, "manager").contains("worked on four-txt-").then_some(()));
+        said("worked on four-txt-");
         let pod = team.space.get(&format!("pod/{name}")).expect("the same pod");
-        let ready = pod["status"]["conditions"]
-            .as_array()
-            .expect("it has")
-            .iter()
-            .find(|condition| condition["type"] == "Ready");
-        assert_eq!(ready.expect("it has")["lastTransitionTime"], since, "it was Ready all the time");
-        let statuses =
-            ["containerStatuses", "initContainerStatuses"].map(|kind| pod["status"][kind].as_array().expect("listed"));
-        assert!(statuses.into_iter().flatten().all(|status| status["restartCount"] == 0), "{pod}");
+        assert_eq!(ready_since(&pod), Some(since), "it was Ready all the time\n{pod}");
+        let lists = ["/status/containerStatuses", "/status/initContainerStatuses"].map(|list| pod.pointer(list));
+        let restarts = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
+        let restarts: Vec<_> = restarts.filter_map(|status| status.get("restartCount")?.as_u64()).collect();
+        assert_eq!(restarts, [0, 0], "{pod}");
     }
 
     #[test]
