@@ -10,4 +10,5 @@ mod kubernetes;
 mod nfs;
 mod operations;
 mod s3;
+mod stages;
 mod watching;

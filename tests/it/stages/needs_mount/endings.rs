@@ -1,0 +1,93 @@
+//! SIGTERM, whatever is just being done.
+
+use longshore_tests::{Ended, wait_until};
+use rustix::process::Signal;
+
+use crate::stages::pod::{Pod, each};
+
+fn two() -> Pod {
+    let detect = "trap 'exit 9' TERM; until [ -e $IN/open ]; do sleep 0.01; done; echo whole >$OUTPUT_DIR/x";
+    Pod::chain(&[("detect", detect, ""), ("blur", "cp $INPUT_FILE $OUTPUT_DIR/y", "")])
+}
+
+#[test]
+fn the_adapter_ends_what_it_began_and_begins_nothing() {
+    let held =
+        ["stage.go.after", "stage.spawn.after", "stage.started.after", "stage.handover.before", "stage.result.before"];
+    each(held.map(Some).into_iter().chain([None]), |point| {
+        let pod = two();
+        let mut sidecars = match point {
+            Some(point) => pod.sidecars_but("detect", |shim| shim.fault(&format!("{point}=stop"))),
+            None => pod.sidecars(),
+        };
+        let adapter = pod.adapter().start();
+        match point {
+            Some(point) => {
+                if point.contains("handover") || point.contains("result") {
+                    pod.open();
+                }
+                sidecars.of("detect").stopped();
+            }
+            None => pod.started("detect", 1),
+        }
+        adapter.signal(Signal::TERM);
+        wait_until("the adapter to tell the stage", || pod.said("adapter/stages/detect/1.cancel.json"));
+        sidecars.of("detect").signal(Signal::CONT);
+        let outcome = sidecars.finish(adapter).assert(&pod, point.unwrap_or("running"), 143, "Cancelled");
+        assert_eq!(outcome.stage("blur"), "Skipped", "{point:?}");
+        assert_eq!(sidecars.of("detect").wait(), Ended::Code(0), "{point:?}: there is no more work");
+        assert!(!pod.stage("blur").join("1.started.json").exists(), "{point:?}");
+        pod.assert_clean();
+        pod.again_with(sidecars);
+    });
+}
+
+#[test]
+fn told_to_stop_while_it_waits_it_ends_at_once_and_while_it_publishes_it_finishes() {
+    each(["waiting", "publishing"], |what| {
+        let pod = two();
+        pod.open();
+        if what == "waiting" {
+            let mut adapter = pod.adapter().start();
+            wait_until("the adapter lives", || pod.said("adapter/hello.json"));
+            adapter.signal(Signal::TERM);
+            let outcome = crate::stages::pod::Outcome::new(&pod, adapter.wait());
+            outcome.assert(&pod, what, 143, "Cancelled");
+            pod.assert_clean();
+            pod.again();
+        } else {
+            let mut sidecars = pod.sidecars();
+            let adapter = pod.adapter().fault("worker.rename.before=stop").start();
+            adapter.stopped();
+            adapter.signal(Signal::TERM);
+            adapter.signal(Signal::CONT);
+            sidecars.finish(adapter).assert(&pod, what, 0, "Published");
+            pod.assert_clean();
+            pod.again_with(sidecars);
+        }
+    });
+}
+
+/// As a node that shuts down may do, in whatever order it likes.
+#[test]
+fn a_shim_that_is_told_to_end_ends_its_command_and_says_so() {
+    each(["running", "waiting"], |what| {
+        let pod = two();
+        let mut sidecars = pod.sidecars();
+        let adapter = pod.adapter().start();
+        pod.started("detect", 1);
+        if what == "running" {
+            sidecars.of("detect").signal(Signal::TERM);
+            assert_eq!(sidecars.of("detect").wait(), Ended::Code(143));
+            let outcome = sidecars.finish(adapter).assert(&pod, what, 143, "Cancelled");
+            assert_eq!((outcome.stage("detect"), outcome.stage("blur")), ("Cancelled", "Skipped"));
+        } else {
+            sidecars.of("blur").signal(Signal::TERM);
+            assert_eq!(sidecars.of("blur").wait(), Ended::Code(143));
+            pod.open();
+            sidecars.finish(adapter).assert(&pod, what, 0, "Published");
+        }
+        pod.assert_clean();
+        pod.again_with(sidecars);
+    });
+}
