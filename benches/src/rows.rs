@@ -6,6 +6,7 @@ mod first_list;
 mod footprint;
 mod idle;
 mod overhead;
+mod pipelines;
 mod s3;
 mod s3_catalog;
 mod started;
@@ -37,6 +38,8 @@ pub(crate) enum Name {
     Started,
     /// A worker around a small script, beside the script alone.
     Overhead,
+    /// Chains of stages as one worker, beside the same one after another; from the death of a stage to the adapter's exit.
+    Pipelines,
     /// `true` for thousands of items, beside xargs and GNU parallel.
     Dispatch,
     /// Listing, fetching and putting objects, beside s5cmd, aws-cli and rclone.
@@ -74,6 +77,7 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Idle => idle::measure(bench),
         Name::Started => started::measure(bench),
         Name::Overhead => overhead::measure(bench),
+        Name::Pipelines => pipelines::measure(bench),
         Name::Dispatch => dispatch::measure(bench),
         Name::S3 => s3::measure(bench),
         Name::S3Catalog => s3_catalog::measure(bench),
