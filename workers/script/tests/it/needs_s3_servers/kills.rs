@@ -125,7 +125,6 @@ fn survive_all(server: &S3Server, right: Right, request: Request, step: usize) {
         }
     });
     let kills = kills.into_inner();
-    println!("{right:?}: killed at each of {kills} requests, {request:?}");
     assert!((10 / step..60).contains(&kills), "{right:?}: {kills} kills");
 }
 
