@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use longshore_tests::images::{image, reference};
+use longshore_tests::wait_until;
 use serde_json::Value;
 
 use super::podman::{Run, podman, said};
@@ -121,10 +122,12 @@ fn the_ambassador_of_a_folder_needs_variables_alone() {
     let asked = beside("contract-check").well(&["--only", "about,list,etag", "http://127.0.0.1:8080"]);
     assert!(asked.contains("pass"), "{asked}");
     let state = folder(&place.path().join("state"));
-    let manager =
-        beside("queue-manager").env("LONGSHORE_SOURCE", "http://127.0.0.1:8080").env("LONGSHORE_STATE", "/state");
-    let planned = manager.volume(&state, "/state").well(&["plan"]);
-    assert!(planned.contains("a-mp4-"), "{planned}");
+    // A file that is new rests for a while before it is listed.
+    wait_until("the manager in the same network plans the file", || {
+        let manager = beside("queue-manager").env("LONGSHORE_SOURCE", "http://127.0.0.1:8080");
+        let planned = manager.env("LONGSHORE_STATE", "/state").volume(&state, "/state").well(&["plan"]);
+        planned.contains("a-mp4-").then_some(())
+    });
 }
 
 #[test]
