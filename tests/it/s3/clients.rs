@@ -36,6 +36,8 @@ impl Client {
         command.envs(server.env()).stdin(Stdio::null());
         // Of this machine's own; rclone fails where it finds it.
         command.env_remove("AWS_CA_BUNDLE");
+        // Beside everything else that the tests do to this machine's disk a store may ask to be asked again, for longer than usual.
+        command.env("AWS_RETRY_MODE", "standard").env("AWS_MAX_ATTEMPTS", "10");
         // s5cmd has a variable of its own, and rclone's S3 is made of variables.
         command.env("S3_ENDPOINT_URL", server.url());
         command.env("RCLONE_CONFIG", "/dev/null").env("RCLONE_S3_PROVIDER", "Other").env("RCLONE_S3_ENV_AUTH", "true");
@@ -48,7 +50,7 @@ impl Client {
         let mut command = self.command(server);
         let there = format!("{bucket}/{prefix}");
         match self {
-            Self::Aws => command.args(["s3", "sync", "--quiet"]).arg(folder).arg(format!("s3://{there}")),
+            Self::Aws => command.args(["s3", "sync", "--only-show-errors"]).arg(folder).arg(format!("s3://{there}")),
             Self::S5cmd => {
                 let all = format!("{}/", folder.display());
                 command.args(["--log", "error", "cp", "--part-size", "5", &all, &format!("s3://{there}")])
@@ -66,7 +68,7 @@ impl Client {
         let mut command = self.command(server);
         let there = format!("{bucket}/{prefix}");
         match self {
-            Self::Aws => command.args(["s3", "sync", "--quiet", &format!("s3://{there}")]).arg(folder),
+            Self::Aws => command.args(["s3", "sync", "--only-show-errors", &format!("s3://{there}")]).arg(folder),
             Self::S5cmd => {
                 command.args(["--log", "error", "cp", &format!("s3://{there}*"), &format!("{}/", folder.display())])
             }
