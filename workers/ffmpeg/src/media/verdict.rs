@@ -86,6 +86,12 @@ impl Judge<'_> {
                 None => self.killed(signal),
             };
         }
+        if let Some(code @ (exit::NOT_EXECUTABLE | exit::NOT_FOUND)) = exit.code.and_then(|code| u8::try_from(code).ok()) {
+            // Of a launcher or a loader (ld.so, a script's shell): the tool itself never ran, whatever was said of missing files.
+            let why = said.lines().last().map(|line| format!(": {}", plain(line))).unwrap_or_default();
+            return JobError::new(code, "UnsuitableFfmpeg", format!("{tool} could not be started{why}"))
+                .with_hint("install it with the libraries that it needs, or name another with --ffmpeg and --ffprobe");
+        }
         if let Some(line) = said.lines().find(|line| UNSUITABLE.iter().any(|words| line.contains(words))) {
             let advice = "ffmpeg 5.1 or newer with what the output needs is wanted; see --ffmpeg and --ffprobe";
             let message = format!("this {tool} cannot be used: {}: {advice}", plain(line));
@@ -263,6 +269,9 @@ mod tests {
         assert!(verdict("[error] av_interleaved_write_frame(): No space left on device\n").contains("code: 74"));
         assert!(verdict("[error] file:/v/a.mp4: No such file or directory\n").contains("code: 66"));
         assert!(verdict("Unrecognized option 'fps_mode'.\n").contains("code: 78"));
+        let loader = "ffmpeg: error while loading shared libraries: libx264.so.164: cannot open shared object file: No such file or directory\n";
+        let missing = failed(Some(127), None, loader);
+        assert!(missing.contains("code: 127") && missing.contains("libx264.so.164"), "{missing}");
     }
 
     #[test]
