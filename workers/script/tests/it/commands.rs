@@ -109,14 +109,18 @@ fn a_timeout_is_124_whatever_the_script_thinks_of_it() {
 
 #[test]
 fn told_to_stop_a_worker_stops_its_script_first() {
-    for (signal, trap) in [(Signal::TERM, "trap 'echo bye > said; exit 0' TERM"), (Signal::INT, "trap '' TERM INT")] {
+    // Who obeys has an hour for it, of which nobody waits out the rest; who does not is killed.
+    for (signal, trap, grace) in [
+        (Signal::TERM, "trap 'echo bye > said; exit 0' TERM", "1h"),
+        (Signal::INT, "trap '' TERM INT", "300ms"),
+    ] {
         let world = World::new();
         let item = world.item("a", "x");
         let body = format!(
             "cd {}; {trap}; {WRITE}; setsid sleep 300 & touch started; while :; do sleep 0.1; done",
             world.root().display()
         );
-        let running = world.worker(&item, &body).args(["--grace", "300ms"]).start();
+        let running = world.worker(&item, &body).args(["--grace", grace]).start();
         until("the script runs", || world.path("started").exists());
         running.signal(signal);
         let ended = running.wait();
