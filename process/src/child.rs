@@ -15,6 +15,7 @@ use crate::leader::{Leader, Reaped};
 use crate::limits::Limits;
 use crate::mark::Mark;
 use crate::nursery::{Nursery, nursery, nursery_at_once};
+use crate::orphans;
 use crate::output::{Kept, Pump, Source};
 
 /// How long the pipes may stay open once every process that is known to hold them has ended.
@@ -189,6 +190,7 @@ async fn supervise(
 ) -> io::Result<Ended> {
     let mut asked = false;
     let mut killed = false;
+    let mut reaping = Box::pin(orphans::reap());
     loop {
         let kill_at = *stop.borrow_and_update();
         if kill_at.is_some() && !asked {
@@ -218,8 +220,10 @@ async fn supervise(
             }
             // Without a handle there is nobody left to ask for anything: wait for the end alone.
             Ok(()) = stop.changed() => {}
+            never = &mut reaping => match never {},
         }
     }
+    drop(reaping);
     let mut alone = None;
     for pause in ENTERED {
         if !pause.is_zero() {

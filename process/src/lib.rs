@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod mark;
 mod nursery;
+mod orphans;
 mod output;
 mod program;
 mod spec;

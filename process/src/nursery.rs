@@ -133,6 +133,12 @@ impl Nursery {
         threads.iter().all(own) && self.knows_all(main, false)
     }
 
+    /// Children that are not waited for, where an orphan would be among them; nobody where that cannot be known.
+    pub(crate) fn others(&self) -> Vec<i32> {
+        let all = self.lists.as_ref().and_then(|lists| children(&lists.main).ok()).unwrap_or_default();
+        all.into_iter().filter(|pid| !self.leaders.contains(pid)).collect()
+    }
+
     /// Whether nobody is in a thread's list but who is entered and, where that thread `spawns`, the one it is making. In
     /// the main thread's list orphans appear at any time, and no exception is made.
     fn knows_all(&self, list: &File, spawns: bool) -> bool {

@@ -42,6 +42,24 @@ async fn a_grandchild_that_left_the_session_and_holds_the_pipe_is_ended() {
 }
 
 #[tokio::test]
+async fn an_orphan_is_reaped_as_it_ends_and_not_when_the_child_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("pid");
+    // The middle one of the three ends at once, and so this process becomes the parent of the last.
+    for (n, orphan) in ["echo $$ >$FILE.0", "setsid sh -c 'echo $$ >$FILE.1'"].into_iter().enumerate() {
+        let script = format!("(sh -c \"{orphan}\" &) ; exec sleep 1000", orphan = orphan.replace('$', "\\$"));
+        let (spec, _) = shell(&script);
+        let child = spec.env("FILE", &file).spawn().expect("starts");
+        let path = dir.path().join(format!("pid.{n}"));
+        let pid = || std::fs::read_to_string(&path).unwrap_or_default().trim().parse::<u32>().ok();
+        until("it has said its pid", || pid().is_some()).await;
+        until("it is reaped", || pid().is_some_and(|pid| !exists(pid))).await;
+        assert!(exists(child.id()));
+        assert_eq!(child.stop(PATIENCE).await.expect("ends").exit, Exit::Signal(15));
+    }
+}
+
+#[tokio::test]
 async fn without_a_mark_descendants_are_known_by_group_and_descent() {
     let dir = tempfile::tempdir().expect("a directory");
     for (name, script) in [
