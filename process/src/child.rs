@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::claim::Claim;
 use crate::hunt::{Found, Purged, purge};
-use crate::leader::{Leader, Reaped};
+use crate::leader::Leader;
 use crate::limits::Limits;
 use crate::mark::Mark;
 use crate::nursery::{Nursery, nursery, nursery_at_once};
@@ -58,8 +58,8 @@ pub struct Ended {
     pub stdout: Kept,
     /// What was kept of its stderr.
     pub stderr: Kept,
-    /// The most memory that it, or one of the descendants it waited for, held at once, in bytes (`ru_maxrss`); where Linux
-    /// execs in place, at least what this process held when it started it.
+    /// The most memory that it, or one of the descendants it waited for, held at once, in bytes (`ru_maxrss`). `None` where
+    /// that is no more than this process itself has held: Linux tells the larger of the two.
     pub peak_memory: Option<u64>,
     /// How many descendants it had left behind, which were ended.
     pub leftovers: usize,
@@ -244,13 +244,14 @@ async fn supervise(
         }
     }
     if let Some(reaped) = alone {
-        let (Reaped { exit, peak_memory }, (stdout, stderr)) = (reaped?, pumps.finish().await);
+        let (reaped, (stdout, stderr)) = (reaped?, pumps.finish().await);
+        let (exit, peak_memory) = (reaped.exit, reaped.peak_memory());
         return Ok(Ended { exit, stdout, stderr, peak_memory, leftovers: 0, survivors: Vec::new(), alone: true });
     }
     let kill_at = stop.borrow().unwrap_or_else(|| Instant::now() + leftover_grace);
     let purged = purge(move || claim.find(), stop, kill_at).await;
     let (leader, reaped) = blocking(leader, Leader::reap).await?;
-    let Reaped { exit, peak_memory } = reaped?;
+    let (exit, peak_memory) = reaped.map(|reaped| (reaped.exit, reaped.peak_memory()))?;
     let (stdout, stderr) = pumps.finish().await;
     let purged = purged?;
     if purged.ended > 0 {

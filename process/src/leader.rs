@@ -1,5 +1,6 @@
 //! The child itself: spawned, signalled and reaped.
 
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::process::Command;
@@ -26,7 +27,28 @@ pub(crate) struct Leader {
 #[derive(Debug)]
 pub(crate) struct Reaped {
     pub(crate) exit: Exit,
-    pub(crate) peak_memory: Option<u64>,
+    /// The kernel's `ru_maxrss`, in bytes.
+    resident: u64,
+}
+
+/// The kernel counts by CPU, and does not add up exactly each time it looks.
+const INEXACT: u64 = 1 << 20;
+
+impl Reaped {
+    /// The most memory that it, or a descendant that it waited for, has held; `None` where that cannot be told.
+    ///
+    /// A child that was not forked begins in our memory, and at its exec Linux enters into its account what **we** had held by
+    /// then (`setmax_mm_hiwater_rss` in `exec_mmap`, `fs/exec.c`): only what is more than that is its own.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        (self.resident > own_peak()? + INEXACT).then_some(self.resident)
+    }
+}
+
+/// The most memory that this program has held so far, in bytes; without what was entered at its own exec.
+fn own_peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(most.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 impl Leader {
@@ -89,8 +111,7 @@ fn reap(pid: Pid) -> io::Result<Reaped> {
     } else {
         return Err(io::Error::other("a child ended neither by itself nor by a signal"));
     };
-    let kibibytes = u64::try_from(usage.ru_maxrss).ok().filter(|most| *most > 0);
-    Ok(Reaped { exit, peak_memory: kibibytes.map(|most| most * 1024) })
+    Ok(Reaped { exit, resident: u64::try_from(usage.ru_maxrss).unwrap_or_default() * 1024 })
 }
 
 impl Drop for Leader {
