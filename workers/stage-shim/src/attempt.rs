@@ -20,6 +20,8 @@ use crate::shim::{IO, Over, Settings};
 
 /// What a result has beside the ends of its outputs, generously.
 const BESIDE_TAILS: u64 = 8 << 10;
+/// More than it takes to say that the command runs.
+const STARTED: u64 = 512;
 /// How long a result that cannot be written is tried again. Then this process ends: its lock falls, and the adapter knows that
 /// the attempt is lost, instead of waiting for a word that never comes.
 const UNTOLD: Duration = Duration::from_secs(10);
@@ -39,21 +41,21 @@ impl Attempt<'_> {
     pub(crate) async fn run(self, watch: &mut Watch, orders: &mut Orders) -> Result<Option<Over>, Failure> {
         let number = self.go.attempt;
         fault::point("stage.go.after")?;
-        // A command that fills its volume must not keep us from saying so.
+        // A command that fills its volume must not keep us from saying so, nor that it runs.
         let room = self.go.tail_bytes.saturating_mul(2).saturating_add(BESIDE_TAILS).min(stage::protocol::LONGEST);
         let reserved = Reserved::new(&self.settings.dir.result(number), room);
+        let started = Reserved::new(&self.settings.dir.started(number), STARTED);
         info!(attempt = number, "starting the command");
         let (stopper, stop) = run::stop();
         let (ended, over) = {
-            let running = pin!(run::run(self.work(), stop, |pid, at| self.started(pid, at)));
+            let running = pin!(run::run(self.work(), stop, |pid, at| self.started(pid, at, started)));
             self.attend(running, &stopper, watch, orders).await
         };
         info!(attempt = number, reason = ?ended.reason, code = ended.exit_code, signal = ended.signal, "the command is over");
         if over != Some(Over::Fallen) {
             self.tell(ended, reserved).await?;
         }
-        let dir = self.settings.dir.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || run::clear(&dir)).await {
+        if let Err(error) = run::clear(&self.settings.dir).await {
             warn!(%error, "what the attempt has left could not be removed");
         }
         Ok(over)
@@ -76,10 +78,13 @@ impl Attempt<'_> {
         }
     }
 
-    fn started(&self, pid: u32, at: contract::Timestamp) -> io::Result<()> {
+    fn started(&self, pid: u32, at: contract::Timestamp, reserved: io::Result<Reserved>) -> io::Result<()> {
         let attempt = self.go.attempt;
         let (boot, adapter) = (self.life.boot().clone(), self.go.adapter.clone());
-        files::write(&self.settings.dir.started(attempt), &Started { boot, adapter, attempt, pid, at })?;
+        let started = Started { boot, adapter, attempt, pid, at };
+        if reserved.and_then(|mut reserved| reserved.write(&started)).is_err() {
+            files::write(&self.settings.dir.started(attempt), &started)?;
+        }
         fault::point("stage.started.after")
     }
 
@@ -144,8 +149,7 @@ impl Attempt<'_> {
             }
             warn!(%error, "cannot say how the attempt ended; trying again");
             // What the command has left beside its output is of no use to anybody, and may be what fills the volume.
-            let dir = self.settings.dir.clone();
-            let _ = tokio::task::spawn_blocking(move || run::clear(&dir)).await;
+            let _ = run::clear(&self.settings.dir).await;
             reserved = None;
             tokio::select! {
                 () = sleep(AGAIN) => {}

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
@@ -29,17 +29,24 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 /// # Errors
 /// When it is no regular file, longer than [`LONGEST`], or not what is expected there; the error names the file.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let Some(bytes) = bytes(path)? else { return Ok(None) };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
+    bytes(path)?.map(|bytes| parse(&bytes, path)).transpose()
 }
 
-/// Room for a file that must be written later, when the disk may be full.
+/// What the bytes of the file at `path` say.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> io::Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
+}
+
+/// Room for a file that must be written later, when the disk may be full. Dropped before that, it is given back.
 #[derive(Debug)]
 pub struct Reserved {
     path: PathBuf,
     temporary: PathBuf,
     file: File,
+    /// The most bytes that may be in the file.
+    length: u64,
+    is_shown: bool,
 }
 
 impl Reserved {
@@ -49,12 +56,15 @@ impl Reserved {
     /// When there is no room, or the directory cannot be written to.
     pub fn new(path: &Path, bytes: u64) -> io::Result<Self> {
         let temporary = temporary(path);
+        let create = || OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary);
         let make = || {
-            match fs::remove_file(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary)?;
+            let file = match create() {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    fs::remove_file(&temporary)?;
+                    create()
+                }
+                created => created,
+            }?;
             file.set_permissions(Permissions::from_mode(MODE))?;
             if bytes > 0 {
                 match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
@@ -65,7 +75,7 @@ impl Reserved {
             Ok(file)
         };
         let file = make().map_err(|error| about(&error, "write", path))?;
-        Ok(Self { path: path.to_owned(), temporary, file })
+        Ok(Self { path: path.to_owned(), temporary, file, length: bytes, is_shown: false })
     }
 
     /// Writes `value` into that room, and shows it.
@@ -79,13 +89,29 @@ impl Reserved {
                 format!("{}: {} bytes are more than the {LONGEST} of a message", self.path.display(), json.len());
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        let mut show = || {
-            rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0))?;
-            self.file.write_all(&json)?;
-            self.file.set_len(json.len() as u64)?;
+        let length = json.len() as u64;
+        // What was reserved, and what an attempt that failed has written, may be more than this.
+        let is_longer = self.length > length;
+        self.length = self.length.max(length);
+        let show = || {
+            self.file.write_all_at(&json, 0)?;
+            if is_longer {
+                self.file.set_len(length)?;
+            }
             fs::rename(&self.temporary, &self.path)
         };
-        show().map_err(|error| about(&error, "write", &self.path))
+        show().map_err(|error| about(&error, "write", &self.path))?;
+        self.is_shown = true;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.is_shown {
+            // Whoever writes there next writes over it.
+            let _ = fs::remove_file(&self.temporary);
+        }
     }
 }
 
@@ -102,8 +128,8 @@ pub fn next_step(error: &io::Error) -> &'static str {
 
 /// What a file holds; `None` where there is none.
 pub(crate) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let Some(file) = open_regular(path)? else { return Ok(None) };
-    let mut bytes = Vec::new();
+    let Some((file, length)) = open_regular(path)? else { return Ok(None) };
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(LONGEST)).unwrap_or_default());
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| about(&error, "read", path))?;
     if bytes.len() as u64 > LONGEST {
         let message = format!("{} is longer than the {LONGEST} bytes of a message", path.display());
@@ -112,8 +138,9 @@ pub(crate) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Opens a regular file for reading, and nothing that would make the opener wait or lead it elsewhere.
-pub(crate) fn open_regular(path: &Path) -> io::Result<Option<File>> {
+/// Opens a regular file for reading, and nothing that would make the opener wait or lead it elsewhere; with how many bytes are
+/// in it.
+pub(crate) fn open_regular(path: &Path) -> io::Result<Option<(File, u64)>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let file = match opened {
@@ -121,11 +148,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(about(&error, "read", path)),
     };
-    if !file.metadata().map_err(|error| about(&error, "read", path))?.is_file() {
+    let found = file.metadata().map_err(|error| about(&error, "read", path))?;
+    if !found.is_file() {
         let message = format!("{} is not a regular file", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    Ok(Some(file))
+    Ok(Some((file, found.len())))
 }
 
 /// An error with the path that it is about; its kind stays.
@@ -206,6 +234,21 @@ mod tests {
         let held = dir.path().join(".1.result.json.tmp").metadata().expect("is there");
         assert!(held.len() == 100_000 && !path.exists());
         reserved.write(&"short").expect("written");
+        drop(reserved);
         assert_eq!(path.metadata().expect("is there").len(), "\"short\"".len() as u64);
+        drop(Reserved::new(&dir.path().join("2.result.json"), 100_000).expect("reserved"));
+        assert_eq!(dir.path().read_dir().expect("lists").count(), 1, "what is not needed is given back");
+    }
+
+    #[test]
+    fn what_could_not_be_shown_is_written_over_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("1.result.json");
+        fs::create_dir_all(path.join("x")).expect("in the way");
+        let mut reserved = Reserved::new(&path, 0).expect("reserved");
+        reserved.write(&"a long text").expect_err("something stands there");
+        fs::remove_dir_all(&path).expect("removed");
+        reserved.write(&"short").expect("written");
+        assert_eq!(read::<String>(&path).expect("reads").as_deref(), Some("short"));
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -31,7 +31,8 @@ pub(crate) const STACK: usize = 256 << 10;
 /// One life of an adapter or a shim, as long as this value lives. The kernel ends it with the process, whatever kills that.
 #[derive(Debug)]
 pub struct Life {
-    boot: Boot,
+    dir: PathBuf,
+    hello: Hello,
     /// The lock is ours as long as this is open; `None` where locks are not used.
     _lock: Option<File>,
     /// Hanging up ends the heartbeat.
@@ -48,6 +49,16 @@ impl Life {
     /// When the directory cannot be written to, or somebody lives there already ([`io::ErrorKind::ResourceBusy`]); the error
     /// names it.
     pub fn begin(dir: &Path, program: &str, locks: bool) -> io::Result<Self> {
+        let life = Self::begin_quietly(dir, program, locks)?;
+        life.greet()?;
+        Ok(life)
+    }
+
+    /// The same, without a word: for who has more to prepare before others come. [`greet`](Self::greet) says it then.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_quietly(dir: &Path, program: &str, locks: bool) -> io::Result<Self> {
         Self::begin_with(dir, program, locks, HEARTBEAT)
     }
 
@@ -65,19 +76,26 @@ impl Life {
         }
         let hello = Hello {
             protocol: VERSION,
-            boot: boot.clone(),
+            boot,
             program: program.to_owned(),
             heartbeat_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
         };
+        Ok(Self { dir: dir.to_owned(), hello, _lock: lock, _heartbeat: heartbeat })
+    }
+
+    /// Says that this life has begun.
+    ///
+    /// # Errors
+    /// When the directory cannot be written to.
+    pub fn greet(&self) -> io::Result<()> {
         fault::point("stage.hello.before")?;
-        files::write(&root::hello(dir), &hello)?;
-        fault::point("stage.hello.after")?;
-        Ok(Self { boot, _lock: lock, _heartbeat: heartbeat })
+        files::write(&root::hello(&self.dir), &self.hello)?;
+        fault::point("stage.hello.after")
     }
 
     /// Which life this is.
     pub fn boot(&self) -> &Boot {
-        &self.boot
+        &self.hello.boot
     }
 }
 
@@ -104,7 +122,7 @@ pub fn predecessors(dir: &Path) -> io::Result<Vec<Boot>> {
 
 /// Two that write the same directory would undo each other's work.
 fn refuse_living(dir: &Path, other: &Boot) -> io::Result<()> {
-    let Ok(Some(file)) = open_regular(&root::lock(dir, other)) else { return Ok(()) };
+    let Ok(Some((file, _))) = open_regular(&root::lock(dir, other)) else { return Ok(()) };
     let mut waited = Duration::ZERO;
     while flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) {
         if waited >= DYING {

@@ -35,7 +35,8 @@ pub fn hello(dir: &Path) -> io::Result<Option<Hello>> {
         protocol: u32,
     }
     let path = root::hello(dir);
-    let Some(Spoken { protocol }) = files::read(&path)? else { return Ok(None) };
+    let Some(bytes) = files::bytes(&path)? else { return Ok(None) };
+    let Spoken { protocol } = files::parse(&bytes, &path)?;
     if protocol != VERSION {
         let message = format!(
             "{} speaks version {protocol} of the protocol, and this program version {VERSION}: take multi-worker and stage-shim \
@@ -44,7 +45,7 @@ pub fn hello(dir: &Path) -> io::Result<Option<Hello>> {
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
     }
-    files::read(&path)
+    files::parse(&bytes, &path).map(Some)
 }
 
 /// What the heart of the side in `dir` has written last; `None` where that cannot be seen.
@@ -70,12 +71,20 @@ pub enum Sign {
 pub struct Peer {
     boot: Boot,
     sign: watch::Receiver<Sign>,
-    silent: Arc<AtomicBool>,
+    traits: Arc<Traits>,
+}
+
+/// What remains true of somebody after his death.
+#[derive(Debug, Default)]
+struct Traits {
+    lived: AtomicBool,
+    fell_silent: AtomicBool,
 }
 
 impl Peer {
-    /// Begins to watch who has said `hello` in `dir`. When every clone of this is dropped, the thread ends; one that waits for
-    /// a lock stays until that falls, and keeps no process from ending.
+    /// Begins to watch who has said `hello` in `dir`. A lock that is held is seen at once, and for its fall alone there is a
+    /// thread. When every clone of this is dropped, the thread ends; one that waits for a lock stays until that falls, and keeps
+    /// no process from ending.
     ///
     /// # Errors
     /// When no thread can be had.
@@ -83,11 +92,15 @@ impl Peer {
         let (to, sign) = watch::channel(Sign::None);
         let [quickest, slowest] = INTERVALS;
         let said = Some(hello.heartbeat_ms).filter(|millis| *millis > 0).map_or(HEARTBEAT, Duration::from_millis);
-        let silent = Arc::<AtomicBool>::default();
+        let traits = Arc::<Traits>::default();
         let (boot, interval) = (hello.boot.clone(), said.clamp(quickest, slowest));
-        let watcher = Watcher { dir: dir.to_owned(), boot, interval, to, silent: Arc::clone(&silent) };
-        thread::Builder::new().name("peer".into()).stack_size(STACK).spawn(move || watcher.run())?;
-        Ok(Self { boot: hello.boot.clone(), sign, silent })
+        let watcher = Watcher { dir: dir.to_owned(), boot, interval, to, traits: Arc::clone(&traits) };
+        let lock = watcher.held_lock();
+        if lock.is_some() {
+            watcher.lives_by(Sign::Lock);
+        }
+        thread::Builder::new().name("peer".into()).stack_size(STACK).spawn(move || watcher.run(lock))?;
+        Ok(Self { boot: hello.boot.clone(), sign, traits })
     }
 
     /// Which life it is.
@@ -110,10 +123,15 @@ impl Peer {
         self.once(|sign| sign == Sign::Fallen).await;
     }
 
+    /// Whether it was ever seen to live, dead or not by now.
+    pub fn lived(&self) -> bool {
+        self.traits.lived.load(Ordering::Acquire)
+    }
+
     /// Whether its death is no more than a silence: no lock fell, its heart stood still, and nobody has come after it. It may have
     /// been stopped, and go on as if nothing had happened.
     pub fn fell_silent(&self) -> bool {
-        self.silent.load(Ordering::Acquire)
+        self.traits.fell_silent.load(Ordering::Acquire)
     }
 
     async fn once(&self, holds: fn(Sign) -> bool) -> Sign {
@@ -132,14 +150,14 @@ struct Watcher {
     boot: Boot,
     interval: Duration,
     to: watch::Sender<Sign>,
-    silent: Arc<AtomicBool>,
+    traits: Arc<Traits>,
 }
 
 impl Watcher {
-    fn run(self) {
-        match self.held_lock() {
+    /// Returns once it is dead, which everybody knows then. `lock` is its own, if it is held.
+    fn run(self, lock: Option<File>) {
+        match lock {
             Some(lock) => {
-                self.to.send_replace(Sign::Lock);
                 let fell = retry_on_intr(|| flock(&lock, FlockOperation::LockShared));
                 if let Err(error) = fell {
                     tracing::warn!(boot = %self.boot, %error, "cannot wait for a lock: its holder's heartbeat has to do");
@@ -151,10 +169,15 @@ impl Watcher {
         self.to.send_replace(Sign::Fallen);
     }
 
+    fn lives_by(&self, sign: Sign) {
+        self.traits.lived.store(true, Ordering::Release);
+        self.to.send_replace(sign);
+    }
+
     /// Its lock, if it can be seen from here that somebody holds it. One that seems free proves nothing yet: locks need not
     /// cross containers.
     fn held_lock(&self) -> Option<File> {
-        let file = open_regular(&root::lock(&self.dir, &self.boot)).ok()??;
+        let (file, _) = open_regular(&root::lock(&self.dir, &self.boot)).ok()??;
         (flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)).then_some(file)
     }
 
@@ -169,13 +192,13 @@ impl Watcher {
                 Ok(now) if matches!(&seen, Ok(before) if *before == now) => silent += 1,
                 now => {
                     if seen.is_ok() && !self.is_succeeded(&now) && self.sign() == Sign::None {
-                        self.to.send_replace(Sign::Heartbeat);
+                        self.lives_by(Sign::Heartbeat);
                     }
                     (seen, silent) = (now, 0);
                 }
             }
         }
-        self.silent.store(silent >= SILENT_LOOKS, Ordering::Release);
+        self.traits.fell_silent.store(silent >= SILENT_LOOKS, Ordering::Release);
     }
 
     fn sign(&self) -> Sign {

@@ -125,7 +125,9 @@ pub struct Ended {
     pub ended_at: Timestamp,
     /// What it took of time, in seconds by a clock that does not jump.
     pub seconds: f64,
-    /// The most memory that one of its processes held, in bytes, as the kernel counts (`ru_maxrss`).
+    /// The most memory that one of its processes held, in bytes, as the kernel counts (`ru_maxrss`); absent where it was no more
+    /// than whoever started it has held itself (a shim: a few MiB; `multi-worker local`: some 30 MiB), since the kernel then
+    /// tells that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
     /// What it hands over.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::files::next_step;
-use crate::protocol::{Ended, Reason};
+use crate::protocol::{Ended, Outputs, Reason};
 use crate::{Boot, StageDir};
 
 mod handover;
@@ -22,8 +22,9 @@ mod room;
 mod verdict;
 mod words;
 
+use self::handover::Refusal;
+
 pub use memory::OomCounter;
-pub use room::clear;
 pub use words::expand;
 
 /// By which every descendant of a command is known.
@@ -149,8 +150,7 @@ async fn attempt(
         )));
     }
     fault::point("stage.room.before").map_err(machine)?;
-    let (dir, number) = (work.stage.clone(), work.attempt);
-    blocking(move || room::make(&dir, number)).await.map_err(|error| {
+    make_room(&work.stage, work.attempt).await.map_err(|error| {
         Box::new(Ended::without_command(Reason::MachineError, format!("{error}{}", next_step(&error))))
     })?;
     fault::point("stage.room.after").map_err(machine)?;
@@ -172,9 +172,7 @@ async fn attempt(
     };
     ended.started_at = Some(started_at);
     if ended.reason == Reason::Completed {
-        let (dir, number) = (work.stage.clone(), work.attempt);
-        let handed_over = blocking(move || Ok(handover::hand_over(&dir, number))).await;
-        match handed_over {
+        match hand_over(&work.stage, work.attempt).await {
             Ok(Ok(outputs)) => ended.outputs = outputs,
             Ok(Err(refusal)) => verdict::refuse(&mut ended, &refusal),
             Err(error) => return Err(machine(error)),
@@ -243,6 +241,36 @@ async fn wait(
         give_up = Some(give_up.map_or(due, |already: Instant| already.min(due)));
         cause = cause.or(Some(why));
     }
+}
+
+/// Removes what attempts that are over have left beside their output: unfinished output and temporary files.
+///
+/// # Errors
+/// What could not be removed; it is named.
+pub async fn clear(dir: &StageDir) -> io::Result<()> {
+    if room::clear_at_once(dir)? {
+        return Ok(());
+    }
+    let dir = dir.clone();
+    blocking(move || room::clear(&dir)).await
+}
+
+/// Empty directories for an attempt. Another thread costs more than most attempts give it to do; the others would hold up whoever
+/// waits, and get one.
+async fn make_room(dir: &StageDir, attempt: u32) -> io::Result<()> {
+    if room::make_at_once(dir, attempt)? {
+        return Ok(());
+    }
+    let dir = dir.clone();
+    blocking(move || room::make(&dir, attempt)).await
+}
+
+async fn hand_over(dir: &StageDir, attempt: u32) -> io::Result<Result<Outputs, Refusal>> {
+    if handover::is_little(dir, attempt) {
+        return Ok(handover::hand_over(dir, attempt));
+    }
+    let dir = dir.clone();
+    blocking(move || Ok(handover::hand_over(&dir, attempt))).await
 }
 
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
 use stage::protocol::Reason;
 
-use crate::tools::{Pod, Shim};
+use crate::tools::{Pod, Shim, until};
 
 /// The stage's program in mount and pid namespaces of its own, after `prepare` has mounted what it likes.
 fn within(pod: &Pod, prepare: &str, script: &str) -> Shim {
@@ -44,6 +45,24 @@ fn a_full_volume_keeps_no_result_from_being_told() {
     assert!(ended.stderr_tail.contains("No space left"), "{ended:?}");
     // And what it left is out of the way of the next attempt.
     assert_eq!(adapter.run(2).reason, Reason::Error);
+}
+
+#[test]
+fn who_fills_it_at_once_is_said_to_have_run() {
+    let pod = Pod::new();
+    let _volume = Volume::mount(pod.dir.path(), "size=2m,mode=777");
+    let full = pod.top.path().join("full");
+    let script = format!("cat /dev/zero >$OUTPUT_DIR/x; touch {}; exit 3", full.display());
+    let mut command = pod.command(&["/bin/sh", "-c", &script]);
+    command.env("LONGSHORE_FAULT", "stage.spawn.after=stop");
+    let shim = Shim::start(command);
+    let adapter = pod.adapter();
+    adapter.go(1);
+    until("the volume is full", || full.exists().then_some(()));
+    shim.signal(Signal::CONT);
+    let ended = adapter.result(1);
+    assert_eq!((ended.reason, ended.exit_code), (Reason::Error, Some(3)), "{ended:?}");
+    adapter.started(1);
 }
 
 #[test]

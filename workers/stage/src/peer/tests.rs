@@ -15,6 +15,7 @@ async fn in_time<T>(wait: impl Future<Output = T> + Send) -> T {
 
 fn life(dir: &Path, locks: bool) -> (Life, Hello) {
     let life = Life::begin_with(dir, "a test", locks, QUICK).expect("begins");
+    life.greet().expect("says so");
     let hello = hello(dir).expect("reads").expect("is there");
     assert_eq!((&hello.boot, hello.heartbeat_ms), (life.boot(), 30));
     (life, hello)
@@ -26,11 +27,12 @@ async fn a_lock_that_falls_is_known_by_all_who_wait_for_it() {
     let (life, hello) = life(dir.path(), true);
     let peers = [(); 3].map(|()| Peer::watch(dir.path(), &hello).expect("watches"));
     for peer in &peers {
-        assert_eq!(in_time(peer.known()).await, Sign::Lock);
+        assert_eq!(peer.sign(), Sign::Lock, "at once");
     }
     drop(life);
     for peer in &peers {
         in_time(peer.fallen()).await;
+        assert!(peer.lived());
         // Whoever asks later knows it too.
         in_time(peer.clone().fallen()).await;
         assert_eq!(peer.sign(), Sign::Fallen);
@@ -66,6 +68,7 @@ async fn who_was_dead_before_one_looked_is_dead() {
     drop(first);
     let peer = Peer::watch(dir.path(), &hello).expect("watches");
     assert_eq!(in_time(peer.known()).await, Sign::Fallen);
+    assert!(!peer.lived(), "nobody saw it");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What a command wrote becomes what others read: looked through, made readable for every user, and shown by one rename.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, DirEntry, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -26,6 +26,18 @@ pub(super) enum Refusal {
     /// The machine failed.
     #[error("cannot hand over {}: {source}", .path.display())]
     Machine { path: PathBuf, source: io::Error },
+}
+
+/// The most files that are looked through where somebody waits.
+const FEW: usize = 64;
+
+/// Whether there is so little to hand over that it takes no time to speak of: a few files, and nothing to be removed before.
+pub(super) fn is_little(dir: &StageDir, attempt: u32) -> bool {
+    let Ok(entries) = dir.partial(attempt).read_dir() else { return false };
+    let is_file =
+        |entry: io::Result<DirEntry>| entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| kind.is_file());
+    entries.take(FEW + 1).map(is_file).enumerate().all(|(n, is_file)| is_file && n < FEW)
+        && dir.out().symlink_metadata().is_err()
 }
 
 /// Hands over what attempt `attempt` wrote. Nothing of the command may run any more.

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sidecar::tree;
 
@@ -15,6 +15,18 @@ use crate::files::about;
 pub(super) fn make(dir: &StageDir, attempt: u32) -> io::Result<()> {
     clear(dir)?;
     remove(&dir.out())?;
+    make_empty(dir, attempt)
+}
+
+/// The same, if nothing is to be cleared away before; false if something is, which may take its time.
+pub(super) fn make_at_once(dir: &StageDir, attempt: u32) -> io::Result<bool> {
+    if dir.out().symlink_metadata().is_ok() || !leavings(dir)?.is_empty() {
+        return Ok(false);
+    }
+    make_empty(dir, attempt).map(|()| true)
+}
+
+fn make_empty(dir: &StageDir, attempt: u32) -> io::Result<()> {
     for (path, mode) in [(dir.partial(attempt), 0o755), (dir.temporary(), 0o700)] {
         let made = DirBuilder::new().mode(mode).create(&path);
         // The umask has had a word.
@@ -24,20 +36,30 @@ pub(super) fn make(dir: &StageDir, attempt: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what attempts that are over have left beside their output: unfinished output and temporary files.
-///
-/// # Errors
-/// What could not be removed; it is named.
-pub fn clear(dir: &StageDir) -> io::Result<()> {
+/// Removes what attempts that are over have left beside their output.
+pub(super) fn clear(dir: &StageDir) -> io::Result<()> {
+    leavings(dir)?.iter().try_for_each(|path| remove(path))
+}
+
+/// The same, if that is no more than an empty directory; false if there is more, which may take its time.
+pub(super) fn clear_at_once(dir: &StageDir) -> io::Result<bool> {
+    let left = leavings(dir)?;
+    // Who is not empty stays.
+    Ok(left.len() < 2 && left.iter().all(|path| fs::remove_dir(path).is_ok()))
+}
+
+/// What attempts leave beside their output: unfinished output and temporary files.
+fn leavings(dir: &StageDir) -> io::Result<Vec<PathBuf>> {
     let failed = |error: &io::Error| about(error, "read", dir.path());
+    let mut found = Vec::new();
     for entry in dir.path().read_dir().map_err(|error| failed(&error))? {
-        let entry = entry.map_err(|error| failed(&error))?;
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with("out.") && name.ends_with(".partial")) {
-            remove(&entry.path())?;
+        let path = entry.map_err(|error| failed(&error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path == dir.temporary() || (name.starts_with("out.") && name.ends_with(".partial")) {
+            found.push(path);
         }
     }
-    remove(&dir.temporary())
+    Ok(found)
 }
 
 /// Removes whatever stands at `path`, be it a directory or what a command has put in its place.

@@ -67,7 +67,7 @@ async fn asked_again_the_shorter_grace_counts() {
     let ended = running.await.expect("no panic");
     assert_eq!((ended.reason, ended.signal), (Reason::Cancelled, Some(9)), "{ended:?}");
     assert!(up.exists(), "what it left lies there until it is cleared away");
-    clear(&Root::new(top.path()).stage(&"detect".parse().expect("a name"))).expect("cleared");
+    clear(&Root::new(top.path()).stage(&"detect".parse().expect("a name"))).await.expect("cleared");
     assert!(!up.exists());
 }
 

@@ -55,6 +55,37 @@ async fn a_directory_that_is_replaced_is_watched_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_no_message_wakes_nobody() {
+    let top = tempfile::tempdir().expect("a directory");
+    let (here, later) = (top.path().join("adapter"), top.path().join("adapter/stages/detect"));
+    fs::create_dir(&here).expect("made");
+    let mut watch = Watch::new();
+    watch.add(&here);
+    watch.add(&later);
+    let begun = Instant::now();
+    let wakes = async {
+        tokio::select! {
+            biased;
+            () = watch.changed() => true,
+            () = sleep(Duration::from_millis(1)) => false,
+        }
+    };
+    for name in [".hello.json.tmp", "heartbeat", "lock.a"] {
+        fs::write(here.join(".tmp"), "").expect("written");
+        fs::rename(here.join(".tmp"), here.join(name)).expect("renamed");
+    }
+    for name in ["scratch", "inputs", "stages"] {
+        fs::create_dir(here.join(name)).expect("made");
+    }
+    assert!(!wakes.await, "neither is a message, nor a directory that one waits for");
+    fs::create_dir(&later).expect("made");
+    watch.changed().await;
+    files::write(&later.join("1.go.json"), &1).expect("written");
+    watch.changed().await;
+    assert!(begun.elapsed() < FAST, "by the clock of this test, which moves when nobody has anything to do");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_kernel_does_not_tell_is_found_and_then_looked_for_more_often() {
     let top = tempfile::tempdir().expect("a directory");
     let mut watch = Watch::new();
