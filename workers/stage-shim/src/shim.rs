@@ -67,7 +67,6 @@ pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitC
     info!(stage = %settings.stage, boot = %life.boot(), "waiting for the multi-worker");
     let mut watch = Watch::new();
     watch.add(settings.adapter.path());
-    watch.add(&settings.adapter.orders(&settings.stage));
     let mut gone = None;
     loop {
         let hello = tokio::select! {
@@ -76,6 +75,7 @@ pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitC
             hello = meet(&settings, &mut watch, gone.as_ref()) => hello?,
         };
         info!(adapter = %hello.boot, program = hello.program, "met the multi-worker");
+        watch.add(&settings.adapter.orders(&settings.stage));
         let peer = Peer::watch(settings.adapter.path(), &hello).or_exit(IO, "start a thread")?;
         let server = Server {
             peer: peer.clone(),
@@ -160,7 +160,7 @@ struct Server<'a> {
 impl Server<'_> {
     async fn serve(mut self) -> Result<Over, Failure> {
         loop {
-            if self.orders.are_done() {
+            if self.is_done() {
                 return Ok(Over::Done);
             }
             if let Some(go) = self.orders.next() {
@@ -176,15 +176,22 @@ impl Server<'_> {
                 biased;
                 () = self.shutdown.draining() => return Ok(Over::Terminated),
                 () = self.peer.fallen() => return self.fallen(),
+                _ = self.peer.known(), if !self.peer.lived() => {}
                 () = self.watch.changed() => if self.is_succeeded() { return Ok(Over::Fallen) },
             }
         }
     }
 
+    /// Whether there will be no more work. Only from who was seen to live: what a dead adapter has said concerned those who lived
+    /// with it, and whoever comes after it, as where its container is started again, needs this life.
+    fn is_done(&mut self) -> bool {
+        (self.peer.lived() || self.orders.were_taken()) && self.orders.are_done()
+    }
+
     /// What the adapter's death means: it may have said before that there is no more work.
     /// One that was only stopped must not wait for ever for what was asked of this life: so this life ends.
     fn fallen(&mut self) -> Result<Over, Failure> {
-        if self.orders.are_done() {
+        if self.is_done() {
             return Ok(Over::Done);
         }
         if self.peer.fell_silent() && self.orders.were_taken() {

@@ -92,12 +92,28 @@ fn an_adapter_that_was_done_when_it_ended_needs_no_successor() {
             adapter.go(1);
             adapter.started(1);
         }
+        shim.says("met the multi-worker");
         shim.signal(Signal::STOP);
         adapter.done();
         drop(adapter);
         shim.signal(Signal::CONT);
         assert_eq!(shim.code(), 0);
     }
+}
+
+/// As where a kubelet starts both again: what the dead adapter has said is not for those who come after it.
+#[test]
+fn a_done_from_before_its_time_ends_no_shim() {
+    let pod = Pod::new();
+    let first = pod.adapter();
+    first.done();
+    drop(first);
+    let shim = pod.script("touch $OUTPUT_DIR/x");
+    shim.says("met the multi-worker");
+    let second = pod.adapter();
+    assert_eq!(second.run(1).reason, Reason::Completed);
+    second.done();
+    assert_eq!(shim.code(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -171,6 +171,17 @@ impl Shim {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it is there");
+    }
+
+    /// Waits until it has said something.
+    pub(crate) fn says(&self, text: &str) {
+        until(text, || {
+            let mut said = vec![0; 64 << 10];
+            // Its own place in the file is where it writes.
+            let read = self.said.read_at(&mut said, 0).expect("reads");
+            said.truncate(read);
+            String::from_utf8_lossy(&said).contains(text).then_some(())
+        });
     }
 
     /// Whether it has ended.
