@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use sidecar::{Failure, Shutdown};
+use sidecar::{Failure, ProcessArgs, Shutdown};
 
 use crate::args::{Command, ManagerArgs, PlaceArgs};
 use crate::ledger::{LedgerError, SqliteLedger, StateDir};
@@ -20,11 +20,16 @@ pub fn run(args: ManagerArgs) -> ExitCode {
     match command {
         // On one thread, since deciding is little work and waking others is more; what blocks is done on others.
         Command::Local(args) => process.run_single(|shutdown| local::run(*args, shutdown)),
-        Command::Plan(args) => process.run_single(|shutdown| unless_aborted(plan::run(*args), shutdown)),
-        Command::Pause(place) => process.run_single(|shutdown| unless_aborted(pause(place, true), shutdown)),
-        Command::Resume(place) => process.run_single(|shutdown| unless_aborted(pause(place, false), shutdown)),
-        Command::Ledger(args) => process.run_single(|shutdown| unless_aborted(ledger::run(args.command), shutdown)),
+        Command::Plan(args) => look(process, plan::run(*args)),
+        Command::Pause(place) => look(process, pause(place, true)),
+        Command::Resume(place) => look(process, pause(place, false)),
+        Command::Ledger(args) => look(process, ledger::run(args.command)),
     }
+}
+
+/// Runs a command whose user waits for what it prints.
+fn look(process: ProcessArgs, command: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
+    process.unannounced().run_single(|shutdown| unless_aborted(command, shutdown))
 }
 
 /// What a shell says of a program that SIGPIPE has ended, as it ends others whose reader has gone.

@@ -3,6 +3,7 @@
 //! copies the program there, `completion SHELL` and `man` print what shells and readers want.
 
 mod chore;
+mod said;
 pub mod value;
 
 use std::ffi::OsString;
@@ -12,6 +13,8 @@ use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, Parser};
 
 pub use self::chore::Chore;
+pub use self::said::Said;
+use crate::settings::Settings;
 
 /// Parses the process's arguments and hands them to `run`; `--help`, wrong usage (64) and chores end here.
 pub fn main<A: Parser>(run: impl FnOnce(A) -> ExitCode) -> ExitCode {
@@ -19,21 +22,20 @@ pub fn main<A: Parser>(run: impl FnOnce(A) -> ExitCode) -> ExitCode {
 }
 
 /// As [`main`], for programs that owe somebody an account of wrong usage too: `misused` gets the error, which has been
-/// printed, and whatever could be made of the arguments all the same.
-pub fn main_or<A: Parser>(
-    run: impl FnOnce(A) -> ExitCode,
-    misused: impl FnOnce(&clap::Error, Option<&ArgMatches>),
-) -> ExitCode {
-    match parse::<A>(std::env::args_os()) {
-        Ok(Parsed::Run(args)) => run(args),
-        Ok(Parsed::Chore(chore)) => chore.main(command::<A>()),
+/// printed, and what the command line says all the same.
+pub fn main_or<A: Parser>(run: impl FnOnce(A) -> ExitCode, misused: impl FnOnce(&clap::Error, &Said)) -> ExitCode {
+    match parse_all::<A>(std::env::args_os()) {
+        Ok((Parsed::Run(args), settings)) => {
+            settings.own();
+            run(args)
+        }
+        Ok((Parsed::Chore(chore), _)) => chore.main(command::<A>()),
         Err(error) => {
             let printed = error.print();
             if !error.use_stderr() {
                 return ExitCode::from(if printed.is_err() { 64 } else { 0 });
             }
-            let lenient = without_empty(command::<A>()).ignore_errors(true).try_get_matches_from(std::env::args_os());
-            misused(&error, lenient.ok().as_ref());
+            misused(&error, &Said::new(command::<A>(), std::env::args_os()));
             ExitCode::from(64)
         }
     }
@@ -53,11 +55,18 @@ pub enum Parsed<A> {
 /// # Errors
 /// clap's own, ready to be printed.
 pub fn parse<A: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed<A>, clap::Error> {
-    let mut matches = without_empty(command::<A>()).try_get_matches_from(argv)?;
-    if let Some(chore) = Chore::of(&matches) {
-        return Ok(Parsed::Chore(chore));
-    }
-    from_matches::<A>(&mut matches).map(Parsed::Run)
+    parse_all(argv).map(|(parsed, _)| parsed)
+}
+
+fn parse_all<A: Parser>(argv: impl IntoIterator<Item = OsString>) -> Result<(Parsed<A>, Settings), clap::Error> {
+    let mut command = without_empty(command::<A>());
+    let mut matches = command.try_get_matches_from_mut(argv)?;
+    let settings = Settings::of(&command, &matches);
+    let parsed = match Chore::of(&matches) {
+        Some(chore) => Parsed::Chore(chore),
+        None => Parsed::Run(from_matches(&mut matches)?),
+    };
+    Ok((parsed, settings))
 }
 
 fn from_matches<A: Parser>(matches: &mut ArgMatches) -> Result<A, clap::Error> {

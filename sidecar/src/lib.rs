@@ -7,6 +7,7 @@ pub mod install;
 pub mod probes;
 pub mod run;
 pub mod secret;
+mod settings;
 pub mod tree;
 
 pub use failure::{Failure, FailureExt, chain};

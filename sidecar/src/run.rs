@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::Failure;
+use crate::{Failure, FailureExt, settings};
 
 /// Flags every program has.
 #[derive(Clone, Debug, Args)]
@@ -26,6 +26,8 @@ pub struct ProcessArgs {
     /// How long draining may take after the first SIGTERM or SIGINT before everything still under way is aborted.
     #[arg(long, value_parser = crate::cli::value::duration, default_value = "25s", value_name = "DURATION", global = true)]
     pub grace: Duration,
+    #[arg(skip)]
+    unannounced: bool,
 }
 
 /// How log lines look.
@@ -89,13 +91,21 @@ impl Shutdown {
 }
 
 impl ProcessArgs {
-    /// Sets logging up and runs `main` on a multi-threaded runtime until it returns. The first SIGTERM or SIGINT starts
-    /// draining; the second, or the end of the grace period, aborts. An error is logged whatever the filter says.
+    /// Does not say in the log with what settings it runs: for commands whose user waits for what they print.
+    #[must_use]
+    pub fn unannounced(mut self) -> Self {
+        self.unannounced = true;
+        self
+    }
+
+    /// Sets logging up, says with what settings this process runs, and runs `main` on a multi-threaded runtime until it
+    /// returns. The first SIGTERM or SIGINT starts draining; the second, or the end of the grace period, aborts. An error is
+    /// logged whatever the filter says.
     pub fn run<F>(self, main: impl FnOnce(Shutdown) -> F) -> ExitCode
     where
         F: Future<Output = Result<ExitCode, Failure>>,
     {
-        self.run_on(tokio::runtime::Builder::new_multi_thread(), main)
+        ended(self.run_on(tokio::runtime::Builder::new_multi_thread(), main).flatten())
     }
 
     /// As [`run`](Self::run), on the calling thread: for programs that do one thing and end.
@@ -103,28 +113,38 @@ impl ProcessArgs {
     where
         F: Future<Output = Result<ExitCode, Failure>>,
     {
-        self.run_on(tokio::runtime::Builder::new_current_thread(), main)
+        self.run_single_or(main, |_| ())
     }
 
-    fn run_on<F>(self, mut runtime: tokio::runtime::Builder, main: impl FnOnce(Shutdown) -> F) -> ExitCode
+    /// As [`run_single`](Self::run_single), for programs that owe somebody an account: `unbegun` hears what kept `main` from
+    /// beginning, as a log filter that is none.
+    pub fn run_single_or<F>(self, main: impl FnOnce(Shutdown) -> F, unbegun: impl FnOnce(&Failure)) -> ExitCode
     where
         F: Future<Output = Result<ExitCode, Failure>>,
     {
-        if let Err(failure) = self.init_logging() {
-            return fatal(&failure);
+        let result = self.run_on(tokio::runtime::Builder::new_current_thread(), main);
+        ended(result.inspect_err(unbegun).flatten())
+    }
+
+    /// What `main` returned; or why it was not called.
+    fn run_on<F: Future>(
+        self,
+        mut runtime: tokio::runtime::Builder,
+        main: impl FnOnce(Shutdown) -> F,
+    ) -> Result<F::Output, Failure> {
+        self.init_logging()?;
+        if !self.unannounced {
+            settings::log();
         }
-        let runtime = match runtime.enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return fatal(&Failure::new(71, anyhow::Error::from(error).context("start the runtime"))),
-        };
+        let runtime = runtime.enable_all().build().or_exit(71, "start the runtime")?;
         let result = runtime.block_on(async {
             let shutdown = Shutdown::new(self.grace);
             listen(shutdown.clone())?;
-            main(shutdown).await
+            Ok(main(shutdown).await)
         });
         // Blocking calls that hang (a dead NFS server) must not keep the process from ending.
         runtime.shutdown_background();
-        result.unwrap_or_else(|failure| fatal(&failure))
+        result
     }
 
     fn init_logging(&self) -> Result<(), Failure> {
@@ -171,6 +191,10 @@ impl Write for LogWriter {
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+fn ended(result: Result<ExitCode, Failure>) -> ExitCode {
+    result.unwrap_or_else(|failure| fatal(&failure))
 }
 
 /// The last line a failing program writes. Not a log event, since no filter may hide it.

@@ -71,7 +71,7 @@ fn patience(text: &str) -> Result<Duration, String> {
 
 /// Runs the program to its end.
 pub fn run(args: Args) -> ExitCode {
-    let process = args.process.clone();
+    let process = args.process.clone().unannounced();
     process.run_single(async |shutdown: Shutdown| {
         let ended = tokio::select! {
             ended = check(args) => ended,

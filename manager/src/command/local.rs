@@ -27,8 +27,7 @@ pub(super) async fn run(args: LocalArgs, shutdown: Shutdown) -> Result<ExitCode,
     let _lock = state.lock().map_err(failed)?;
     let ledger = SqliteLedger::open(&state, args.place.queue.as_str(), args.source.revision).map_err(failed)?;
     let probes = args.probes.bind().await?;
-    info!(state = %state.path().display(), queue = args.place.queue.as_str(), source = %args.source.source,
-          revision = args.source.revision, ?settings, "settings");
+    info!(state = %state.path().display(), queue = args.place.queue.as_str(), "ledger open");
 
     let executor = LocalExecutor::open(LocalConfig {
         state: state.path().to_owned(),

@@ -14,6 +14,9 @@ use storage::Uri;
 
 use crate::template::Template;
 
+/// Where Kubernetes reads a container's last words.
+pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
+
 /// Flags that every worker has; flatten it into the worker's own.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Worker")]
@@ -56,7 +59,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     /// Where to write a line of JSON on how it ended; nowhere when the file does not exist.
-    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
     pub(crate) termination_log: PathBuf,
     /// Directory for scratch files; TMPDIR without it, else /tmp.
     #[arg(long, value_name = "DIR")]
@@ -91,7 +94,7 @@ impl WorkerArgs {
 }
 
 /// A nonce becomes part of a file name.
-fn nonce(text: &str) -> Result<String, &'static str> {
+pub(crate) fn nonce(text: &str) -> Result<String, &'static str> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if (1..=128).contains(&text.len()) && text.bytes().all(legal) && !text.starts_with('.') {
         Ok(text.to_owned())

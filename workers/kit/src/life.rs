@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Parser};
+use clap::Parser;
 use contract::{Report, exit};
+use sidecar::cli::Said;
 use sidecar::{Failure, Shutdown};
 use tracing::info;
 
 use crate::account::{Account, End, deliver};
+use crate::args::{self, TERMINATION_LOG};
 use crate::environment::Environment;
 use crate::leavings::Leavings;
 use crate::record::record;
@@ -55,9 +57,15 @@ pub fn main_or_errand<A: Parser, J: Job>(asked: impl FnOnce(A) -> Asked<J>) -> E
         };
         let ours = sidecar::cli::variables::<A>();
         let environment = Environment::new(std::env::vars_os(), &ours, &args.env_deny);
+        let (attempt, revision) = (args.attempt_id.clone(), args.revision);
         let (report, termination_log) = (args.report.clone(), args.termination_log.clone());
-        let live = || args.process.clone().run_single(|shutdown| live(args, what, environment, shutdown));
-        guarded(live, report.as_deref(), &termination_log)
+        let tell = |error| {
+            let account = Account::new(attempt.clone().unwrap_or_else(nonce), revision);
+            deliver(&account.close(&Err(error)), report.as_deref(), &termination_log);
+        };
+        let unbegun = |failure: &Failure| tell(JobError::new(failure.code(), "Unbegun", failure.to_string()));
+        let live = || args.process.clone().run_single_or(|shutdown| live(args, what, environment, shutdown), unbegun);
+        guarded(live, tell)
     };
     sidecar::cli::main_or(run, misused)
 }
@@ -68,13 +76,12 @@ enum What<J> {
     Fetch(Relay),
 }
 
-/// A defect of ours is an account and an exit code too. The panic's own message has been printed by then.
-fn guarded(live: impl FnOnce() -> ExitCode, report: Option<&Path>, termination_log: &Path) -> ExitCode {
+/// A defect of ours is to be told of too, and has an exit code. The panic's own message has been printed by then.
+fn guarded(live: impl FnOnce() -> ExitCode, tell: impl FnOnce(JobError)) -> ExitCode {
     catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(ToString::to_string);
         let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        let error = JobError::new(exit::BUG, "Bug", format!("a defect of this worker, please report it: {what}"));
-        deliver(&Account::new(nonce(), 0).close(&Err(error)), report, termination_log);
+        tell(JobError::new(exit::BUG, "Bug", format!("a defect of this worker, please report it: {what}")));
         ExitCode::from(exit::BUG)
     })
 }
@@ -113,7 +120,7 @@ async fn live<J: Job>(
         }
     };
     // What lies below another item's place is none of our business.
-    let claim = account.claim.take().filter(|_| matches!(&end, Err(error) if error.reason != verdict::OUTPUT_TAKEN));
+    let claim = account.claim.take().filter(|_| matches!(&end, Err(error) if !matches!(error.reason, verdict::OUTPUT_TAKEN | verdict::MARKER_UNREADABLE)));
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
     if let Some(outputs) = outputs {
@@ -174,21 +181,19 @@ fn failure(error: JobError) -> Failure {
 
 /// An account also of a command line that could not be used: what it says of whose attempt this is and where accounts go
 /// is believed, since whoever started it reads no other's.
-fn misused(why: &clap::Error, matches: Option<&ArgMatches>) {
-    let of = |name| matches.and_then(|matches| find::<PathBuf>(matches, name));
-    let attempt = matches.and_then(|matches| find::<String>(matches, "attempt_id"));
-    let message = why.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let error = JobError::new(exit::USAGE, "Usage", message);
-    let report = Account::new(attempt.unwrap_or_else(nonce), 0).close(&Err(error));
-    let termination_log = of("termination_log").unwrap_or_else(|| Path::new("/dev/termination-log").to_owned());
-    deliver(&report, of("report").as_deref(), &termination_log);
-}
-
-fn find<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
-    match matches.try_get_one::<T>(name) {
-        Ok(Some(value)) => Some(value.clone()),
-        Ok(None) | Err(_) => matches.subcommand().and_then(|(_, matches)| find(matches, name)),
-    }
+fn misused(why: &clap::Error, said: &Said) {
+    let text = |long| said.value(long).and_then(|value| value.into_string().ok());
+    let why = why.to_string();
+    let message = why.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let message = message.trim_start_matches("error: ");
+    let revision = text("revision").and_then(|revision| revision.parse().ok()).unwrap_or_default();
+    let attempt = text("attempt-id").and_then(|id| args::nonce(&id).ok());
+    let mut account = Account::new(attempt.unwrap_or_else(nonce), revision);
+    account.item = text("work-item-name").and_then(|name| name.parse().ok());
+    let report = account.close(&Err(JobError::new(exit::USAGE, "Usage", message)));
+    let path = |long| said.value(long).map(PathBuf::from);
+    let termination_log = path("termination-log").unwrap_or_else(|| TERMINATION_LOG.into());
+    deliver(&report, path("report").as_deref(), &termination_log);
 }
 
 fn nonce() -> String {
@@ -200,13 +205,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_defect_is_70_and_leaves_a_report() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (report, log) = (dir.path().join("report"), dir.path().join("log"));
-        let code = guarded(|| panic!("an index {}", 7), Some(&report), &log);
+    fn a_defect_is_70_and_is_told_of() {
+        let mut told = None;
+        let code = guarded(|| panic!("an index {}", 7), |error| told = Some(error));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(exit::BUG)));
-        let told: Report = serde_json::from_slice(&std::fs::read(report).expect("a report")).expect("whole");
-        assert_eq!((told.exit_code, told.permanent), (exit::BUG, false));
-        assert!(told.message.contains("an index 7"), "{}", told.message);
+        let told = told.expect("told");
+        assert!(told.code == exit::BUG && told.message.contains("an index 7"), "{told:?}");
     }
 }
