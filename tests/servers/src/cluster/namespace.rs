@@ -10,6 +10,9 @@ use super::Cluster;
 /// Longest that anything is waited for.
 const DEADLINE: Duration = Duration::from_secs(240);
 
+/// Between two looks: each is a kubectl, which takes a processor for as long as many a pod does.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
+
 /// A namespace of a [`Cluster`]; dropped, it is deleted with all that is in it, which takes its time in the background.
 #[derive(Debug)]
 pub struct Namespace<'a> {
@@ -95,7 +98,7 @@ impl<'a> Namespace<'a> {
                 return found;
             }
             assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what} in vain\n{}", self.story());
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(BETWEEN_LOOKS);
         }
     }
 
