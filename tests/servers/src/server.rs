@@ -1,28 +1,17 @@
 //! S3 stores as processes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+
+use crate::kept::{Kept, free_port, made_by};
 
 /// Longest that a server may take to answer: seconds on a quiet machine, many on one that compiles beside it.
 const READY: Duration = Duration::from_secs(120);
-
-/// Runs a server in `$1` as its only child and removes that folder when its own input ends, unless it was told `keep`.
-/// The server gets SIGKILL if this shell is killed itself.
-const KEEPER: &str = r#"dir=$1; shift
-setpriv --pdeathsig KILL -- "$@" >>"$dir/log" 2>&1 </dev/null &
-echo $!
-read -r word
-kill -9 $!
-wait
-[ "$word" = keep ] || rm -rf "$dir""#;
 
 /// An S3 store of its own, ready when it is returned. Dropped, it is killed and its data removed; so too when this process ends.
 #[derive(Debug)]
@@ -32,20 +21,13 @@ pub struct S3Server {
     port: u16,
     secret_key: String,
     dir: PathBuf,
-    running: Option<Running>,
+    running: Option<Kept>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Minio,
     Versity,
-}
-
-/// A server and the shell that keeps it.
-#[derive(Debug)]
-struct Running {
-    keeper: Child,
-    pid: Pid,
 }
 
 impl S3Server {
@@ -164,7 +146,7 @@ impl S3Server {
     /// Kills it with SIGKILL; its data stay until it is dropped. From now on connections are refused.
     pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            running.end("keep\n");
+            running.kill();
         }
     }
 
@@ -204,16 +186,7 @@ impl S3Server {
     /// Starts the program and waits until it answers; false if it ended instead.
     fn launch(&mut self) -> bool {
         std::fs::create_dir_all(self.dir.join("data")).expect("the folder of the server");
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(&self.dir);
-        self.program(&mut keeper);
-        // In a group of its own, so that what ends the tests from a terminal leaves it the time to clean up.
-        keeper.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut keeper = keeper.spawn().expect("sh runs");
-        let mut line = String::new();
-        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line).expect("the shell tells the pid");
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a pid");
-        let running = Running { keeper, pid };
+        let running = Kept::start(&self.program(), &self.dir, &self.dir.join("log"));
         let begun = Instant::now();
         while begun.elapsed() < READY {
             if self.answers() {
@@ -226,15 +199,18 @@ impl S3Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        running.end("keep\n");
+        running.kill();
         false
     }
 
-    fn program(&self, command: &mut Command) {
+    fn program(&self) -> Command {
         let (dir, address) = (&self.dir, format!("127.0.0.1:{}", self.port));
+        let mut command = Command::new(made_by("s3/setup").join(match self.kind {
+            Kind::Minio => "minio",
+            Kind::Versity => "versitygw",
+        }));
         match self.kind {
             Kind::Minio => command
-                .arg(programs().join("minio"))
                 .args(["server", "--quiet", "--address", &address, "--certs-dir"])
                 .arg(dir.join("certs"))
                 .arg(dir.join("data"))
@@ -248,7 +224,6 @@ impl S3Server {
                     std::fs::create_dir_all(dir.join(made)).expect("a folder of the server");
                 }
                 command
-                    .arg(programs().join("versitygw"))
                     .args(["--port", &address, "--quiet", "--keep-alive"])
                     .args(["--access", self.access_key(), "--secret", self.secret_key(), "--iam-dir"])
                     .arg(dir.join("iam"))
@@ -258,6 +233,7 @@ impl S3Server {
             }
         };
         command.envs(self.env.iter().cloned());
+        command
     }
 
     /// Whether this very server, which alone knows the secret, answers.
@@ -277,8 +253,7 @@ impl S3Server {
     }
 
     fn signal(&self, signal: Signal) {
-        let running = self.running.as_ref().expect("the server runs");
-        kill_process(running.pid, signal).expect("the server can be signalled");
+        self.running.as_ref().expect("the server runs").signal(signal);
     }
 
     fn log(&self) -> String {
@@ -288,47 +263,7 @@ impl S3Server {
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        match self.running.take() {
-            Some(running) => running.end(""),
-            None => drop(std::fs::remove_dir_all(&self.dir)),
-        }
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
-}
-
-impl Running {
-    /// Whether the server has ended by itself. Its keeper has not reaped it, so the pid is still its own.
-    fn over(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-    }
-
-    fn end(mut self, word: &str) {
-        let mut stdin = self.keeper.stdin.take().expect("piped");
-        // The keeper is gone if somebody killed it, and so is the server then.
-        let _ = stdin.write_all(word.as_bytes());
-        drop(stdin);
-        let _ = self.keeper.wait();
-    }
-}
-
-/// A port of 127.0.0.1 that nobody listens on. Below those that connections get by themselves, so that a server that was killed
-/// finds its own again.
-fn free_port() -> u16 {
-    loop {
-        let port = fastrand::u16(10_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// The folder with the servers' programs, built now if they were not.
-fn programs() -> &'static Path {
-    static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
-        let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("s3/setup");
-        let made = Command::new(&setup).stderr(Stdio::inherit()).output().expect("tests/servers/s3/setup runs");
-        assert!(made.status.success(), "{} failed", setup.display());
-        PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
-    });
-    &PROGRAMS
 }

@@ -1,5 +1,22 @@
 //! The servers of the tests, tested.
 
+mod victim;
+
+#[path = "."]
+mod needs_kafka {
+    mod kafka;
+}
+
+#[path = "."]
+mod needs_rabbitmq {
+    mod rabbitmq;
+}
+
+#[path = "."]
+mod needs_redis {
+    mod redis;
+}
+
 #[path = "."]
 mod needs_kubernetes {
     mod cluster;

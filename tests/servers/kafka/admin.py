@@ -1,0 +1,184 @@
+"""Does with a Kafka what a test asks for: one JSON object a line in, one out (`ok` or `error`). Ends with its input.
+
+Long-lived, for a start of Python and of its client costs more than most of what is asked. It is Confluent's client: no code of ours
+says what is in the broker.
+"""
+import json
+import os
+import queue
+import sys
+import threading
+import time
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+PATIENCE = 60
+ADMIN = AdminClient(
+    {
+        "bootstrap.servers": sys.argv[1],
+        "reconnect.backoff.max.ms": 200,
+        "socket.timeout.ms": 10_000,
+        "topic.metadata.refresh.sparse": False,
+        "log_level": 0,
+    }
+)
+
+
+def until(condition):
+    """Looks until there is what `condition` gives."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            found = condition()
+            if found is not None:
+                return found
+            last = "it is not so"
+        except KafkaException as error:
+            last = str(error)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {PATIENCE} s: {last}")
+        time.sleep(0.02)
+
+
+def all_of(futures):
+    return {key: future.result(PATIENCE) for key, future in futures.items()}
+
+
+def ready(cluster, brokers):
+    """Whether these brokers are of this cluster, and every partition that one of them has is led."""
+    try:
+        seen = ADMIN.list_topics(timeout=2)
+    except KafkaException:
+        return False
+    if seen.cluster_id != cluster or not set(brokers) <= set(seen.brokers):
+        return False
+    partitions = [part for topic in seen.topics.values() for part in topic.partitions.values()]
+    return all(part.leader in seen.brokers for part in partitions if set(part.replicas) & set(brokers))
+
+
+def create_topic(name, partitions, replicas, config):
+    all_of(ADMIN.create_topics([NewTopic(name, partitions, replicas, config=config)], operation_timeout=PATIENCE))
+
+    def led():
+        topic = ADMIN.list_topics(name, timeout=5).topics[name]
+        whole = topic.error is None and len(topic.partitions) == partitions
+        return True if whole and all(part.leader >= 0 for part in topic.partitions.values()) else None
+
+    until(led)
+
+
+def delete_topic(name):
+    all_of(ADMIN.delete_topics([name], operation_timeout=PATIENCE))
+    until(lambda: None if name in ADMIN.list_topics(timeout=5).topics else True)
+
+
+def configure_topic(name, config):
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+    ]
+    all_of(ADMIN.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)]))
+
+
+def allow(user, kind, name, operations):
+    binding = [
+        AclBinding(
+            ResourceType[kind], name, ResourcePatternType.LITERAL, f"User:{user}", "*",
+            AclOperation[operation], AclPermissionType.ALLOW,
+        )
+        for operation in operations
+    ]
+    all_of(ADMIN.create_acls(binding))
+
+
+def revoke(user):
+    every = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY
+    )
+    all_of(ADMIN.delete_acls([every]))
+
+
+def add_user(name, password):
+    upsertions = [
+        UserScramCredentialUpsertion(name, ScramCredentialInfo(mechanism, 4096), password.encode())
+        for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
+    ]
+    for upsertion in upsertions:
+        all_of(ADMIN.alter_user_scram_credentials([upsertion]))
+
+
+def leader(topic, partition):
+    def led():
+        found = ADMIN.list_topics(topic, timeout=5).topics[topic].partitions[partition].leader
+        return found if found >= 0 else None
+
+    return until(led)
+
+
+def offsets(topic, which):
+    """The first or last offset of every partition."""
+    count = len(ADMIN.list_topics(topic, timeout=10).topics[topic].partitions)
+    spec = OffsetSpec.earliest() if which == "first" else OffsetSpec.latest()
+    found = all_of(ADMIN.list_offsets({TopicPartition(topic, part): spec for part in range(count)}))
+    by_partition = {part.partition: result.offset for part, result in found.items()}
+    return [by_partition[part] for part in range(count)]
+
+
+def committed(group, topic):
+    """What a group has committed of every partition; null where it has not."""
+    count = len(ADMIN.list_topics(topic, timeout=10).topics[topic].partitions)
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, part) for part in range(count)])
+    (found,) = all_of(ADMIN.list_consumer_group_offsets([asked])).values()
+    by_partition = {part.partition: part.offset for part in found.topic_partitions}
+    return [by_partition[part] if by_partition.get(part, -1) >= 0 else None for part in range(count)]
+
+
+def trim(topic, partition, before):
+    """Deletes the records before an offset."""
+    all_of(ADMIN.delete_records([TopicPartition(topic, partition, before)]))
+
+
+DOES = {
+    f.__name__: f
+    for f in (
+        ready, create_topic, delete_topic, configure_topic, allow, revoke, add_user, leader, offsets, committed, trim,
+    )
+}
+
+
+def read(asked):
+    for line in sys.stdin:
+        asked.put(json.loads(line))
+    # Whoever asked is gone, perhaps in the middle of something.
+    os._exit(0)
+
+
+def main():
+    asked = queue.Queue()
+    threading.Thread(target=read, args=(asked,), daemon=True).start()
+    while True:
+        request = asked.get()
+        try:
+            answer = {"ok": DOES[request.pop("do")](**request)}
+        except Exception as error:  # whatever it is, the test is told
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+main()

@@ -1,0 +1,64 @@
+//! What does to a Kafka what a test asks for: `kafka/admin.py`, over a client that others wrote.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::kept::made_by;
+
+/// Ends with its input, and so with this process.
+#[derive(Debug)]
+pub(super) struct Admin {
+    process: Child,
+    wires: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Admin {
+    pub(super) fn start(bootstrap: &str, log: &Path) -> Self {
+        let mut process = Command::new(made_by("queue-clients/setup").join("python"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/admin.py"))
+            .arg(bootstrap)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log).expect("a log"))
+            .spawn()
+            .expect("Python runs");
+        let wires = (process.stdin.take().expect("piped"), BufReader::new(process.stdout.take().expect("piped")));
+        Self { process, wires: Mutex::new(wires) }
+    }
+
+    /// Asks for something, and gives what comes of it or why nothing does.
+    pub(super) fn ask(&self, what: &str, mut request: Value) -> Result<Value, String> {
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("do".to_owned(), json!(what));
+        }
+        let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        let (input, output) = &mut *wires;
+        let mut line = format!("{request}\n");
+        input.write_all(line.as_bytes()).expect("kafka/admin.py listens");
+        line.clear();
+        output.read_line(&mut line).expect("kafka/admin.py answers");
+        let mut answer: Value = serde_json::from_str(&line).expect("its answer is JSON");
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default()),
+        }
+    }
+
+    /// As [`ask`](Self::ask), where it must not fail.
+    pub(super) fn must(&self, what: &str, request: Value) -> Value {
+        let shown = request.to_string();
+        self.ask(what, request).unwrap_or_else(|error| panic!("{what} {shown}: {error}"))
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

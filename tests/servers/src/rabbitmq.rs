@@ -1,0 +1,321 @@
+//! RabbitMQ as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::certificates::Certificates;
+use crate::kept::{Kept, end_of, free_port, made_by};
+
+/// Longest that it may take to be up: 7 s on a quiet machine, many on one that compiles beside it.
+const READY: Duration = Duration::from_secs(180);
+
+/// Longest that it may take to stop in an orderly way.
+const STOP: Duration = Duration::from_secs(60);
+
+/// The node's name, which has to resolve; who asks for it asks a port mapper that only this one has.
+const NODE: &str = "rabbit@localhost";
+
+/// What the node says when all its listeners are open.
+const STARTED: &str = "Server startup complete";
+
+/// A RabbitMQ of one node, ready when it is returned, with the management plugin and quorum queues. Dropped, it is killed and its data
+/// removed; so too when this process ends, however it ends.
+#[derive(Debug)]
+pub struct RabbitMq {
+    folder: PathBuf,
+    ports: Ports,
+    password: String,
+    certificates: Certificates,
+    configuration: Vec<(String, String)>,
+    port_mapper: Option<Kept>,
+    running: Option<Kept>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    amqp: u16,
+    amqps: u16,
+    management: u16,
+    distribution: u16,
+    mapper: u16,
+}
+
+impl RabbitMq {
+    /// A user beside the one that may do everything: for PLAIN with [`PASSWORD`](Self::PASSWORD), and over TLS with a certificate of
+    /// this common name for EXTERNAL. It may do everything in the virtual host `/`.
+    pub const USER: &str = "alice";
+    /// That user's password.
+    pub const PASSWORD: &str = "alice-secret";
+
+    /// The RabbitMQ of this process, for tests that only need queues of their own.
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start(&[]));
+        &SHARED
+    }
+
+    /// With more lines in its `rabbitmq.conf`: `[("consumer_timeout", "5000")]`, which is in milliseconds and looked at each second.
+    ///
+    /// # Panics
+    /// If it does not come up, with the end of its log.
+    pub fn start(configuration: &[(&str, &str)]) -> Self {
+        let prefix = "longshore-rabbitmq-";
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir().expect("a folder for RabbitMQ").keep();
+        let mut rabbitmq = Self {
+            certificates: Certificates::make(folder.join("certificates")),
+            folder,
+            ports: Ports::free(),
+            password: format!("rabbitmq-{:016x}", fastrand::u64(..)),
+            configuration: configuration.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            port_mapper: None,
+            running: None,
+        };
+        loop {
+            match rabbitmq.launch() {
+                Ok(()) => break,
+                // Somebody else has taken a port that was free when it was looked at.
+                Err(log) if taken(&log) => {
+                    rabbitmq.port_mapper = None;
+                    std::fs::remove_dir_all(rabbitmq.folder.join("mnesia")).expect("what a failed start has left");
+                    rabbitmq.ports = Ports::free();
+                }
+                Err(log) => panic!("RabbitMQ does not start; its log ends:\n{log}"),
+            }
+        }
+        let (user, password) = (format!("name={}", Self::USER), format!("password={}", Self::PASSWORD));
+        rabbitmq.ask(&["declare", "user", &user, &password, "tags="]);
+        let user = format!("user={}", Self::USER);
+        rabbitmq.ask(&["declare", "permission", "vhost=/", &user, "configure=.*", "write=.*", "read=.*"]);
+        rabbitmq
+    }
+
+    /// How the user who may do everything reaches it: `amqp://longshore:PASSWORD@127.0.0.1:PORT/%2f`.
+    pub fn url(&self) -> String {
+        format!("amqp://longshore:{}@{}/%2f", self.password, self.address())
+    }
+
+    /// The same over TLS. It shows a certificate of [`certificates`](Self::certificates), and a client may show one too.
+    pub fn tls_url(&self) -> String {
+        format!("amqps://longshore:{}@{}/%2f", self.password, self.tls_address())
+    }
+
+    /// `127.0.0.1:PORT`, without TLS.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.amqp)
+    }
+
+    /// `127.0.0.1:PORT`, with TLS. Users: by PLAIN, or by a certificate (EXTERNAL).
+    pub fn tls_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.amqps)
+    }
+
+    /// Where the management plugin answers: `http://127.0.0.1:PORT`.
+    pub fn management_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.management)
+    }
+
+    /// The password of the user `longshore`, who may do everything.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// What signed its certificate, and signs clients'.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// `rabbitmqadmin`, the management plugin's own client, which is to be told what to do: `["list", "queues"]`.
+    pub fn admin(&self) -> Command {
+        let mut command = Command::new(made_by("rabbitmq/setup").join("rabbitmqadmin"));
+        let port = self.ports.management.to_string();
+        command.args(["--host", "127.0.0.1", "--port", &port, "--username", "longshore", "--password", &self.password]);
+        command
+    }
+
+    /// What `rabbitmqadmin` says.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn ask(&self, words: &[&str]) -> String {
+        let asked = self.admin().args(words).output().expect("rabbitmqadmin runs");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\n').to_owned();
+        assert!(asked.status.success(), "{words:?}: {}{}", said(&asked.stdout), said(&asked.stderr));
+        said(&asked.stdout)
+    }
+
+    /// `rabbitmqctl`, for what the management plugin cannot do, such as `["set_disk_free_limit", "100TB"]`. It takes 4 s.
+    pub fn ctl(&self) -> Command {
+        let mut command = Command::new(made_by("rabbitmq/setup").join("rabbitmqctl"));
+        command.envs(self.environment());
+        command
+    }
+
+    /// Stops it as it stands (SIGSTOP): connections stay open and nobody answers.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills it with SIGKILL; its data stay. From now on connections are refused.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+
+    /// Stops it in an orderly way (SIGTERM); its data stay.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        if let Some(running) = self.running.take() {
+            running.wait(STOP);
+        }
+    }
+
+    /// Starts it again where it was, with the data it had; kills it first if it runs.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart(&mut self) {
+        let begun = Instant::now();
+        loop {
+            self.kill();
+            match self.launch() {
+                Ok(()) => return,
+                // What took a port in between, if anything did, holds it for no longer than a connection.
+                Err(log) if taken(&log) && begun.elapsed() < READY => {}
+                Err(log) => panic!("RabbitMQ does not start again; its log ends:\n{log}"),
+            }
+        }
+    }
+
+    fn launch(&mut self) -> Result<(), String> {
+        let (log, programs) = (self.folder.join("log"), made_by("rabbitmq/setup"));
+        let _ = std::fs::rename(&log, self.folder.join("log.before"));
+        if self.port_mapper.as_ref().is_none_or(Kept::over) {
+            let mut mapper = Command::new(programs.join("epmd"));
+            mapper.args(["-address", "127.0.0.1", "-port", &self.ports.mapper.to_string()]);
+            self.port_mapper = Some(Kept::start(&mapper, &self.folder, &self.folder.join("epmd.log")));
+        }
+        std::fs::create_dir_all(self.folder.join("home")).expect("a home for its cookie");
+        let write =
+            |name: &str, text: &str| std::fs::write(self.folder.join(name), text).expect("its files are written");
+        write("rabbitmq.conf", &self.configuration());
+        write("advanced.config", "[{rabbit, [{channel_tick_interval, 1000}]}].\n");
+        write("enabled_plugins", "[rabbitmq_management,rabbitmq_auth_mechanism_ssl].\n");
+        let mut program = Command::new(programs.join("rabbitmq-server"));
+        program.envs(self.environment());
+        let running = Kept::start(&program, &self.folder, &log);
+        let begun = Instant::now();
+        loop {
+            if std::fs::read(&log).is_ok_and(|said| String::from_utf8_lossy(&said).contains(STARTED)) {
+                self.running = Some(running);
+                return Ok(());
+            }
+            if running.over() || begun.elapsed() > READY {
+                running.kill();
+                return Err(end_of(&log));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Everything of it lies in its folder, and its name and its ports are its own.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let path = |name: &str| self.folder.join(name).display().to_string();
+        vec![
+            ("HOME", path("home")),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+            ("ERL_EPMD_PORT", self.ports.mapper.to_string()),
+            ("RABBITMQ_NODENAME", NODE.to_owned()),
+            ("RABBITMQ_DIST_PORT", self.ports.distribution.to_string()),
+            ("RABBITMQ_MNESIA_BASE", path("mnesia")),
+            ("RABBITMQ_LOG_BASE", path("logs")),
+            ("RABBITMQ_LOGS", "-".to_owned()),
+            ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+            ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
+            ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
+            ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
+            ("RABBITMQ_FEATURE_FLAGS_FILE", path("feature_flags")),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
+            // Its script becomes Erlang then, and is not a process in between.
+            ("RUNNING_UNDER_SYSTEMD", "true".to_owned()),
+        ]
+    }
+
+    fn configuration(&self) -> String {
+        let path = |path: &Path| path.display().to_string();
+        let local = |port: u16| format!("127.0.0.1:{port}");
+        let identity = self.certificates.server();
+        let own = [
+            ("listeners.tcp.1", local(self.ports.amqp)),
+            ("listeners.ssl.1", local(self.ports.amqps)),
+            ("ssl_options.cacertfile", path(&self.certificates.authority())),
+            ("ssl_options.certfile", path(&identity.certificate)),
+            ("ssl_options.keyfile", path(&identity.key)),
+            ("ssl_options.verify", "verify_peer".to_owned()),
+            ("ssl_options.fail_if_no_peer_cert", "false".to_owned()),
+            ("ssl_cert_login_from", "common_name".to_owned()),
+            ("auth_mechanisms.1", "PLAIN".to_owned()),
+            ("auth_mechanisms.2", "AMQPLAIN".to_owned()),
+            ("auth_mechanisms.3", "EXTERNAL".to_owned()),
+            ("management.tcp.ip", "127.0.0.1".to_owned()),
+            ("management.tcp.port", self.ports.management.to_string()),
+            ("default_user", "longshore".to_owned()),
+            ("default_pass", self.password.clone()),
+            ("collect_statistics_interval", "1000".to_owned()),
+            ("disk_free_limit.absolute", "50MB".to_owned()),
+            ("log.console.level", "info".to_owned()),
+        ];
+        let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+        let given: Vec<_> = self.configuration.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let kept = own.filter(|(name, _)| !given.iter().any(|(over, _)| over == name));
+        kept.chain(given.iter().copied()).map(|(name, value)| format!("{name} = {value}\n")).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.running.as_ref().expect("the server runs").signal(signal);
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(mapper) = self.port_mapper.take() {
+            mapper.kill();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self {
+            amqp: free_port(),
+            amqps: free_port(),
+            management: free_port(),
+            distribution: free_port(),
+            mapper: free_port(),
+        }
+    }
+}
+
+fn taken(log: &str) -> bool {
+    log.contains("eaddrinuse") || log.contains("address in use")
+}
