@@ -2,24 +2,26 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::kept::made_by;
+use crate::kept::{end_of, made_by};
 
 /// Ends with its input, and so with this process.
 #[derive(Debug)]
 pub(super) struct Admin {
     process: Child,
+    log: PathBuf,
     wires: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
 }
 
 impl Admin {
     pub(super) fn start(bootstrap: &str, log: &Path) -> Self {
         let mut process = Command::new(made_by("queue-clients/setup").join("python"))
+            .args(["-X", "faulthandler"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/admin.py"))
             .arg(bootstrap)
             .stdin(Stdio::piped())
@@ -28,7 +30,7 @@ impl Admin {
             .spawn()
             .expect("Python runs");
         let wires = (process.stdin.take().expect("piped"), BufReader::new(process.stdout.take().expect("piped")));
-        Self { process, wires: Mutex::new(wires) }
+        Self { process, log: log.to_owned(), wires: Mutex::new(wires) }
     }
 
     /// Asks for something, and gives what comes of it or why nothing does.
@@ -38,14 +40,14 @@ impl Admin {
         }
         let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
         let (input, output) = &mut *wires;
-        let mut line = format!("{request}\n");
-        input.write_all(line.as_bytes()).expect("kafka/admin.py listens");
-        line.clear();
-        output.read_line(&mut line).expect("kafka/admin.py answers");
-        let mut answer: Value = serde_json::from_str(&line).expect("its answer is JSON");
+        let mut line = String::new();
+        let asked = writeln!(input, "{request}").and_then(|()| output.read_line(&mut line));
+        let Some(answer) = asked.ok().and_then(|_| serde_json::from_str::<Value>(&line).ok()) else {
+            panic!("kafka/admin.py does not answer to {request}; it said:\n{}", end_of(&self.log));
+        };
         match answer.get("error").and_then(Value::as_str) {
             Some(error) => Err(error.to_owned()),
-            None => Ok(answer.get_mut("ok").map(Value::take).unwrap_or_default()),
+            None => Ok(answer.get("ok").cloned().unwrap_or_default()),
         }
     }
 
