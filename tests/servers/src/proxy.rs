@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub enum Spoil {
     Delay(Duration),
     /// The server is asked when this turns true, or when its sender is gone.
     Hold(watch::Receiver<bool>),
+    /// The server is asked and does it; its answer passes when this turns true, or when its sender is gone.
+    HoldReply(watch::Receiver<bool>),
 }
 
 type Rule = Arc<dyn Fn(&Seen) -> Option<Spoil> + Send + Sync>;
@@ -70,6 +73,8 @@ struct Shared {
     server: String,
     rule: Mutex<Rule>,
     seen: Mutex<Vec<Seen>>,
+    /// Answers that are held back.
+    held: AtomicUsize,
 }
 
 impl Proxy {
@@ -84,6 +89,7 @@ impl Proxy {
             server: server_url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
             rule: Mutex::new(Arc::new(|_| None)),
             seen: Mutex::default(),
+            held: AtomicUsize::new(0),
         });
         let bound = runtime.spawn(TcpListener::bind(("127.0.0.1", 0))).await;
         let listener = bound.expect("no panic").expect("a port for the proxy");
@@ -105,6 +111,11 @@ impl Proxy {
     /// Every request so far, in the order in which they came.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many answers are there by now and held back ([`Spoil::HoldReply`]).
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::SeqCst)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One client's connection: a request, what is done with it, its answer, and the next.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -66,7 +67,14 @@ async fn one(
         Some(Spoil::Hold(open)) => {
             let _ = open.clone().wait_for(|open| *open).await;
         }
-        Some(Spoil::ResetAfterBytes(_) | Spoil::TruncateAfter(_) | Spoil::LoseReply | Spoil::SetHeader(..)) | None => {}
+        Some(
+            Spoil::ResetAfterBytes(_)
+            | Spoil::TruncateAfter(_)
+            | Spoil::LoseReply
+            | Spoil::SetHeader(..)
+            | Spoil::HoldReply(_),
+        )
+        | None => {}
     }
     forward(&head, spoil.as_ref(), reading, writing, shared).await
 }
@@ -124,7 +132,7 @@ async fn forward(
         head.write(&mut to_server).await.or(Err(Broken::Writing))?;
         pass(reading, &mut to_server, head.request_framing(), u64::MAX).await
     };
-    let down = reply(method, spoil, &mut from_server, writing);
+    let down = reply(method, spoil, &mut from_server, writing, shared);
     tokio::pin!(up, down);
     let mut sent = None;
     loop {
@@ -148,6 +156,7 @@ async fn reply(
     spoil: Option<&Spoil>,
     from_server: &mut Reading<'_>,
     writing: &mut WriteHalf<'_>,
+    shared: &Shared,
 ) -> io::Result<End> {
     let mut head = loop {
         let head = Head::read(from_server).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -166,6 +175,11 @@ async fn reply(
         Some(Spoil::TruncateAfter(most)) => (*most, End::Closed),
         _ => (u64::MAX, End::Open),
     };
+    if let Some(Spoil::HoldReply(open)) = spoil {
+        shared.held.fetch_add(1, Ordering::SeqCst);
+        let _ = open.clone().wait_for(|open| *open).await;
+        shared.held.fetch_sub(1, Ordering::SeqCst);
+    }
     if let Some(Spoil::SetHeader(name, value)) = spoil {
         head.set(name, value.clone());
     }
