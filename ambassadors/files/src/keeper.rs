@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use ambassador_kit::{Catalog, Remembered};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use crate::args::Settings;
@@ -79,7 +78,7 @@ pub(crate) struct Shared {
     pub(crate) root: Arc<Root>,
     pub(crate) catalog: Arc<Catalog<Stamp>>,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) remembered: Arc<Remembered<Stamp>>,
+    pub(crate) remembered: Remembered<Stamp>,
     pub(crate) metrics: Metrics,
 }
 
@@ -104,8 +103,6 @@ pub(crate) struct Keeper {
     locality: HashMap<(u32, u32), bool>,
     /// Inode, device and mount of the root that all of this is about.
     anchor: Option<(u64, (u32, u32), Option<u64>)>,
-    /// Items that turned up after they were settled.
-    late: UnboundedSender<contract::ItemName>,
     next_scan: Instant,
     /// Until when a folder is left alone that took as long to read, whatever hints say.
     rested: Instant,
@@ -120,7 +117,7 @@ pub(crate) struct Keeper {
 ///
 /// # Errors
 /// When the system has no thread or descriptor left.
-pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -> std::io::Result<Door> {
+pub(crate) fn start(shared: Shared) -> std::io::Result<Door> {
     let (asks, receiver) = mpsc::channel();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let door = Door { asks, wake: Arc::clone(&wake) };
@@ -138,7 +135,6 @@ pub(crate) fn start(shared: Shared, late: UnboundedSender<contract::ItemName>) -
         mounts: HashMap::new(),
         locality: HashMap::new(),
         anchor: None,
-        late,
         next_scan: Instant::now(),
         rested: Instant::now(),
         write_batches: 0,

@@ -1,14 +1,13 @@
 //! The folder as a [`Source`]: lists come from the catalog, and what touches the file system runs off the runtime, with a
 //! deadline.
 
-use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ambassador_kit::Catalog;
 use ambassador_kit::catalog::{Entry, Known, Why};
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
+use ambassador_kit::{Catalog, Remembered, Turns};
 use contract::item::encode_path;
 use contract::wire::{Item, Settle, Withheld};
 use contract::{ItemName, Key, ObjectData, Timestamp};
@@ -16,7 +15,7 @@ use futures_util::stream::BoxStream;
 use rustix::io::Errno;
 use sidecar::metrics::registry::Registry;
 use sidecar::{Failure, FailureExt};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::args::{Identity, OnSettle, Settings};
@@ -48,8 +47,7 @@ struct Inner {
     door: Door,
     asking: Arc<Semaphore>,
     lanes: Lanes,
-    /// Items being settled right now.
-    settling: Mutex<HashSet<ItemName>>,
+    turns: Turns,
 }
 
 impl FilesSource {
@@ -72,30 +70,20 @@ impl FilesSource {
             settings: Arc::new(settings),
             catalog: Arc::new(Catalog::new()),
             vitals: Arc::new(Vitals::new(when.max_stale)),
-            remembered: Arc::default(),
+            remembered: Remembered::default(),
             metrics: Metrics::new(registry),
         };
         tokio::spawn(Arc::clone(&shared.vitals).watch_for_stalls(when.stall_after));
-        let (late, mut lates) = mpsc::unbounded_channel();
-        let door = keeper::start(shared.clone(), late).or_exit(71, "start the thread that reads the folder")?;
+        let door = keeper::start(shared.clone()).or_exit(71, "start the thread that reads the folder")?;
         let inner = Arc::new(Inner {
             shared,
             door,
             asking: Arc::new(Semaphore::new(AT_ONCE)),
             lanes: Lanes::default(),
-            settling: Mutex::default(),
+            turns: Turns::default(),
         });
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(async move {
-            while let Some(name) = lates.recv().await {
-                let Some(inner) = weak.upgrade() else { return };
-                if let Some(outcome) = inner.shared.remembered.take(&name)
-                    && let Err(error) = inner.settle(&name, &outcome).await
-                {
-                    warn!(%name, %error, "an item that was settled before it turned up could not be settled");
-                }
-            }
-        });
+        let remembered = &inner.shared.remembered;
+        remembered.settle_late(&inner, async |inner, name, outcome| inner.settle(&name, &outcome).await);
         Ok(Self { inner })
     }
 }
@@ -182,18 +170,8 @@ impl Inner {
     }
 
     async fn settle(self: &Arc<Self>, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
-        let entry = match self.shared.catalog.find(name) {
-            Ok(entry) => entry,
-            Err(SourceError::Gone(_) | SourceError::NotFound(_)) => {
-                self.shared.remembered.settle(name, outcome);
-                // A scan that was about to list it may have looked at what is remembered just before.
-                match self.shared.catalog.find(name) {
-                    Ok(entry) if self.shared.remembered.take(name).is_some() => entry,
-                    _ => return Ok(()),
-                }
-            }
-            Err(error) => return Err(error),
-        };
+        let (remembered, catalog) = (&self.shared.remembered, &self.shared.catalog);
+        let Some(entry) = remembered.find_or_remember(name, outcome, || catalog.find(name))? else { return Ok(()) };
         let settings = &self.shared.settings;
         let action = match (outcome, &settings.on_settle, &settings.dead_letter) {
             (Outcome::Done, OnSettle::Delete, _) => Action::Delete,
@@ -206,10 +184,7 @@ impl Inner {
             }
             (_, OnSettle::None, _) => return Err(NOT_OFFERED),
         };
-        let Some(turn) = Turn::take(self, name) else {
-            let why = "this item is being settled already".into();
-            return Err(SourceError::Unavailable { why, retry: Duration::from_secs(1) });
-        };
+        let turn = self.turns.take(name)?;
         self.ask(name, move |inner, jail| {
             // Ends with the work, not with the request.
             let _turn = turn;
@@ -259,25 +234,6 @@ const NOT_OFFERED: SourceError =
 fn cannot(act: &str, error: io::Error) -> SourceError {
     // The kind, not the error: it may name paths.
     SourceError::Unavailable { why: format!("cannot {act} the item's file now: {}", error.kind()), retry: RETRY }
-}
-
-/// The right to settle an item, of which there is one.
-struct Turn {
-    inner: Arc<Inner>,
-    name: ItemName,
-}
-
-impl Turn {
-    fn take(inner: &Arc<Inner>, name: &ItemName) -> Option<Self> {
-        let free = inner.settling.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        free.then(|| Self { inner: Arc::clone(inner), name: name.clone() })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.inner.settling.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-    }
 }
 
 impl Source for FilesSource {

@@ -1,7 +1,7 @@
 //! How the folder is, as the contract sees it: and whether the one thread that reads it still gets answers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ambassador_kit::source::Health;
@@ -10,20 +10,12 @@ use tokio::sync::{Notify, watch};
 /// Shared by the thread that reads the folder, its watchdog, and whoever asks.
 #[derive(Debug)]
 pub(crate) struct Vitals {
-    health: watch::Sender<Health>,
-    max_stale: Duration,
-    history: Mutex<History>,
+    folder: Arc<ambassador_kit::Vitals>,
     born: Instant,
     /// Milliseconds since `born` at which the thread last got an answer; 0 while it asks for none.
     beat: AtomicU64,
     working: Notify,
     stalled: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct History {
-    seen: bool,
-    lost_since: Option<Instant>,
 }
 
 /// While the outermost of these lives, answers are expected.
@@ -32,11 +24,12 @@ pub(crate) struct Working<'a>(Option<&'a Vitals>);
 
 impl Vitals {
     /// Nothing is known yet. Once lost, the last list stands for `max_stale`.
+    ///
+    /// # Panics
+    /// Outside a runtime.
     pub(crate) fn new(max_stale: Duration) -> Self {
         Self {
-            health: watch::Sender::new(Health::Starting),
-            max_stale,
-            history: Mutex::default(),
+            folder: ambassador_kit::Vitals::start(max_stale),
             born: Instant::now(),
             beat: AtomicU64::new(0),
             working: Notify::new(),
@@ -46,28 +39,22 @@ impl Vitals {
 
     /// Hears of every change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
+        self.folder.subscribe()
     }
 
     /// The whole folder was seen.
     pub(crate) fn live(&self) {
-        *self.history() = History { seen: true, lost_since: None };
-        self.say(Health::Live);
+        self.folder.live();
     }
 
     /// It cannot be seen.
     pub(crate) fn lost(&self, why: String) {
-        let stale = {
-            let mut history = self.history();
-            let since = *history.lost_since.get_or_insert_with(Instant::now);
-            history.seen && since.elapsed() < self.max_stale
-        };
-        self.say(if stale { Health::Stale { why } } else { Health::Lost { why } });
+        self.folder.lost(why);
     }
 
     /// Whether it was lost and has not come back.
     pub(crate) fn is_lost(&self) -> bool {
-        self.history().lost_since.is_some()
+        self.folder.is_lost()
     }
 
     /// The thread begins to ask the file system, or goes on to.
@@ -113,18 +100,6 @@ impl Vitals {
             }
         }
     }
-
-    fn say(&self, health: Health) {
-        self.health.send_if_modified(|now| {
-            let changed = *now != health;
-            *now = health;
-            changed
-        });
-    }
-
-    fn history(&self) -> std::sync::MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Working<'_> {
@@ -152,20 +127,5 @@ mod tests {
         vitals.live();
         assert_eq!(*health.borrow(), Health::Live);
         dog.abort();
-    }
-
-    #[test]
-    fn stale_is_for_what_was_seen_and_only_so_long() {
-        let vitals = Vitals::new(Duration::from_secs(3600));
-        let health = vitals.subscribe();
-        vitals.lost("gone".into());
-        assert_eq!(*health.borrow(), Health::Lost { why: "gone".into() }, "never seen: nothing to answer from");
-        vitals.live();
-        vitals.lost("gone".into());
-        assert_eq!(*health.borrow(), Health::Stale { why: "gone".into() });
-        let vitals = Vitals::new(Duration::ZERO);
-        vitals.live();
-        vitals.lost("gone".into());
-        assert_eq!(*vitals.subscribe().borrow(), Health::Lost { why: "gone".into() });
     }
 }

@@ -10,6 +10,8 @@ mod remembered;
 pub mod router;
 pub mod serve;
 pub mod source;
+mod turns;
+mod vitals;
 
 pub use catalog::Catalog;
 pub use guard::{Guard, GuardError};
@@ -19,3 +21,5 @@ pub use remembered::Remembered;
 pub use router::router;
 pub use serve::{ServeArgs, serve};
 pub use source::Source;
+pub use turns::{Turn, Turns};
+pub use vitals::Vitals;

@@ -12,9 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ambassador_kit::Catalog;
-use ambassador_kit::source::SourceError;
-use contract::ItemName;
+use ambassador_kit::{Catalog, Vitals};
 use futures_util::FutureExt;
 use storage::Error;
 use storage_s3::Listed;
@@ -31,7 +29,6 @@ use crate::args::Settings;
 use crate::metrics::Metrics;
 use crate::settle::Settler;
 use crate::trouble;
-use crate::vitals::Vitals;
 
 /// What the keeper shares with those who answer requests.
 #[derive(Clone, Debug)]
@@ -62,8 +59,6 @@ impl Door {
 struct Keeper {
     shared: Shared,
     asks: mpsc::UnboundedReceiver<String>,
-    /// Items that turned up after they were settled.
-    late: mpsc::UnboundedSender<ItemName>,
     backoff: Backoff,
     /// Objects that are withheld for their youth, by when they are old enough.
     young: BTreeMap<Instant, Vec<Listed>>,
@@ -83,13 +78,12 @@ struct Keeper {
 }
 
 /// Starts to read the bucket, on the runtime this is called on, until the door and its clones are dropped.
-pub(crate) fn start(shared: Shared, late: mpsc::UnboundedSender<ItemName>) -> Door {
+pub(crate) fn start(shared: Shared) -> Door {
     let (door, asks) = mpsc::unbounded_channel();
     let prefix = shared.settings.filter.listed_prefix();
     let keeper = Keeper {
         shared,
         asks,
-        late,
         backoff: Backoff::default(),
         young: BTreeMap::new(),
         held: 0,
@@ -151,14 +145,9 @@ impl Keeper {
     async fn rest(&mut self, next: Instant) -> bool {
         loop {
             self.grow_up().await;
-            let stale = self.shared.vitals.stale_until();
-            let young = self.young.keys().next().copied();
-            let wake = [stale, young].into_iter().flatten().fold(next, Instant::min);
+            let wake = self.young.keys().next().map_or(next, |young| next.min(*young));
             tokio::select! {
                 () = tokio::time::sleep_until(wake.into()) => {
-                    if stale == Some(wake) {
-                        self.shared.vitals.stale_no_more();
-                    }
                     if Instant::now() >= next {
                         return false;
                     }
@@ -170,9 +159,4 @@ impl Keeper {
             }
         }
     }
-}
-
-/// That an item is not there, as far as a page or a look says.
-pub(crate) fn is_absent(error: &SourceError) -> bool {
-    matches!(error, SourceError::Gone(_) | SourceError::NotFound(_))
 }

@@ -12,7 +12,6 @@ mod preflight;
 mod settle;
 mod source;
 mod trouble;
-mod vitals;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ambassador_kit::Vitals;
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::wire::{Item, Withheld};
 use contract::{ItemName, Key};
@@ -19,7 +20,6 @@ use crate::metrics::Metrics;
 use crate::narrowed;
 use crate::settle::Settler;
 use crate::trouble::{self, unavailable};
-use crate::vitals::Vitals;
 
 /// How long to go on looking for something to show, where most of what is there is not shown.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ impl PagedSource {
             bucket = settings.bucket.name(), prefix = settings.prefix, naming = ?settings.naming,
             on_settle = ?settings.settle.on_settle, presign = ?settings.presign, "serving pages of the bucket; nothing is held"
         );
-        let vitals = Arc::new(Vitals::new(Duration::ZERO));
+        let vitals = Vitals::start(Duration::ZERO);
         tokio::spawn(probe(Arc::clone(&settings), Arc::downgrade(&vitals), Metrics::new(registry)));
         // Positions are keys, and mean the same to every replica and after a restart.
         let parts = [settings.bucket.name().as_bytes(), settings.prefix.as_bytes()];

@@ -6,13 +6,12 @@ mod policy;
 mod probe;
 mod tagged;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use ambassador_kit::Remembered;
 use ambassador_kit::catalog::Why;
 use ambassador_kit::source::{Outcome, SourceError};
+use ambassador_kit::{Remembered, Turns};
 use contract::ItemName;
 use contract::wire::Settle;
 use sidecar::fault;
@@ -63,8 +62,7 @@ struct Inner {
     /// the same name.
     finished: Remembered<()>,
     marks: Marks,
-    /// Items being settled right now.
-    settling: Mutex<HashSet<ItemName>>,
+    turns: Turns,
 }
 
 impl Settler {
@@ -78,7 +76,7 @@ impl Settler {
             remembered: Remembered::default(),
             finished: Remembered::default(),
             marks: Marks::default(),
-            settling: Mutex::default(),
+            turns: Turns::default(),
         }))
     }
 
@@ -95,10 +93,7 @@ impl Settler {
         let inner = &*self.0;
         let Settings { bucket, naming, settle, .. } = &*inner.settings;
         let action = settle.action(key, outcome).ok_or(NOT_OFFERED)?;
-        let Some(_turn) = Turn::take(inner, name) else {
-            let why = "this item is being settled already".into();
-            return Err(SourceError::Unavailable { why, retry: Duration::from_secs(1) });
-        };
+        let _turn = inner.turns.take(name)?;
         let Some(head) = find(&inner.settings, key).await.map_err(|error| unavailable(&error))? else {
             inner.finished.settle(name, outcome);
             return Ok(Settled::Over);
@@ -125,21 +120,37 @@ impl Settler {
         Ok(settled)
     }
 
-    /// An item that is not listed is settled: if it turns up, it is to be settled then, unless it was settled here before.
-    pub(crate) fn remember(&self, name: &ItemName, outcome: &Outcome) {
-        if !self.0.finished.was_settled(name) {
-            self.0.remembered.settle(name, outcome);
+    /// As [`Remembered::find_or_remember`], of an item that was not settled here before.
+    pub(crate) fn find_or_remember<E>(
+        &self,
+        name: &ItemName,
+        outcome: &Outcome,
+        find: impl Fn() -> Result<E, SourceError>,
+    ) -> Result<Option<E>, SourceError> {
+        if self.0.finished.was_settled(name) {
+            return match find() {
+                Err(SourceError::Gone(_) | SourceError::NotFound(_)) => Ok(None),
+                found => found.map(Some),
+            };
         }
+        self.0.remembered.find_or_remember(name, outcome, find)
     }
 
-    /// Whether an item was settled before it turned up.
-    pub(crate) fn remembers(&self, name: &ItemName) -> bool {
-        self.0.remembered.was_settled(name)
+    /// As [`Remembered::turned_up`].
+    pub(crate) fn turned_up(&self, name: &ItemName) {
+        self.0.remembered.turned_up(name);
     }
 
-    /// What was asked for an item before it turned up; forgotten thereby.
-    pub(crate) fn take_remembered(&self, name: &ItemName) -> Option<Outcome> {
-        self.0.remembered.take(name)
+    /// As [`Remembered::settle_late`].
+    pub(crate) fn settle_late<S, F>(
+        &self,
+        source: &Arc<S>,
+        settle: impl Fn(Arc<S>, ItemName, Outcome) -> F + Send + 'static,
+    ) where
+        S: Send + Sync + 'static,
+        F: Future<Output = Result<(), SourceError>> + Send,
+    {
+        self.0.remembered.settle_late(source, settle);
     }
 
     /// Why an object that could be listed is not: it was settled to where it lies, failed and stays, or was found to be output.
@@ -253,23 +264,4 @@ async fn move_to(bucket: &Bucket, key: &str, head: &Head, to: &str, notes: &str)
 
 fn pass(source: std::io::Error) -> Error {
     Error::Io { doing: "pass a fault point".to_owned(), source }
-}
-
-/// The right to settle an item, of which there is one.
-struct Turn<'a> {
-    inner: &'a Inner,
-    name: ItemName,
-}
-
-impl<'a> Turn<'a> {
-    fn take(inner: &'a Inner, name: &ItemName) -> Option<Self> {
-        let free = inner.settling.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        free.then(|| Self { inner, name: name.clone() })
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.inner.settling.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-    }
 }

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use ambassador_kit::Catalog;
 use ambassador_kit::catalog::Known;
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
+use ambassador_kit::{Catalog, Vitals};
 use contract::ItemName;
 use contract::wire::{Item, Withheld};
 use futures_util::stream::BoxStream;
 use sidecar::metrics::registry::Registry;
-use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tracing::info;
 
 use crate::args::Settings;
 use crate::item::Items;
 use crate::keeper::{self, Door, Shared};
 use crate::metrics::Metrics;
 use crate::settle::{Settled, Settler};
-use crate::vitals::Vitals;
 
 /// A bucket, served from memory.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl S3Source {
         let shared = Shared {
             catalog: Arc::new(Catalog::new()),
             stamps: Arc::default(),
-            vitals: Arc::new(Vitals::new(settings.when.max_stale)),
+            vitals: Vitals::start(settings.when.max_stale),
             settler: Settler::new(Arc::clone(&settings)),
             settled: Arc::default(),
             metrics: Metrics::new(registry),
@@ -55,21 +54,11 @@ impl S3Source {
         };
         // A page of a first look that is not over is no reason to take anything for gone.
         shared.catalog.set_complete(false);
-        let (late, mut lates) = mpsc::unbounded_channel();
-        let door = keeper::start(shared.clone(), late);
+        let door = keeper::start(shared.clone());
         let items = Items::new(settings, shared.settler.clone());
         let inner = Arc::new(Inner { shared, items, door });
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(async move {
-            while let Some(name) = lates.recv().await {
-                let Some(inner) = weak.upgrade() else { return };
-                if let Some(outcome) = inner.shared.settler.take_remembered(&name)
-                    && let Err(error) = inner.settle(&name, &outcome).await
-                {
-                    warn!(%name, %error, "an item that was settled before it turned up could not be settled");
-                }
-            }
-        });
+        let settler = &inner.shared.settler;
+        settler.settle_late(&inner, async |inner, name, outcome| inner.settle(&name, &outcome).await);
         Self { inner }
     }
 }
@@ -77,20 +66,10 @@ impl S3Source {
 impl Inner {
     async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
         let catalog = &self.shared.catalog;
-        let entry = match catalog.find(name) {
-            Ok(entry) => entry,
-            Err(error) if keeper::is_absent(&error) => {
-                self.shared.settler.remember(name, outcome);
-                // It may have been listed just before that was remembered.
-                match catalog.find(name) {
-                    Ok(entry) if self.shared.settler.take_remembered(name).is_some() => entry,
-                    _ => return Ok(()),
-                }
-            }
-            Err(error) => return Err(error),
-        };
+        let settler = &self.shared.settler;
+        let Some(entry) = settler.find_or_remember(name, outcome, || catalog.find(name))? else { return Ok(()) };
         let key = key_of(&entry.key)?;
-        let settled = self.shared.settler.settle(name, key, outcome).await;
+        let settled = settler.settle(name, key, outcome).await;
         match &settled {
             Ok(Settled::Over) => {
                 self.shared.settled.add(&entry.key, entry.payload);

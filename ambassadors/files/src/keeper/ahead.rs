@@ -76,7 +76,7 @@ impl Keeper {
     /// Takes what was found out: the plain at once, what is not by a look of our own.
     fn apply(&mut self, jail: &Jail, report: &Report) {
         let catalog = Arc::clone(&self.shared.catalog);
-        let remembered = Arc::clone(&self.shared.remembered);
+        let remembered = self.shared.remembered.clone();
         let mut odd = Vec::new();
         let mut at = 0;
         catalog.batch(|catalog| {
@@ -120,7 +120,7 @@ impl Keeper {
             } else if let Finding::Whole(name, _) = file.finding
                 && !nothing_settled
             {
-                self.take_up(name);
+                self.shared.remembered.turned_up(name);
             }
             at += 1;
         });

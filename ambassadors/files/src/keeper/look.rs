@@ -187,15 +187,7 @@ impl Keeper {
         }
         if self.shared.catalog.list(key, &name, version.into()) == Listing::Listed {
             debug!(%name, key = %String::from_utf8_lossy(key), "listed");
-            self.take_up(&name);
-        }
-    }
-
-    /// Has an item settled that turned up after it was.
-    pub(super) fn take_up(&self, name: &ItemName) {
-        if self.shared.remembered.was_settled(name) {
-            // Fails only when the process ends.
-            let _ = self.late.send(name.clone());
+            self.shared.remembered.turned_up(&name);
         }
     }
 

@@ -61,17 +61,7 @@ impl Keeper {
                 }
             }
         }
-        let mut stamps: Vec<_> = candidates.iter().map(|object| self.stamp(object)).collect();
-        let settled = Arc::clone(&self.shared.settled);
-        let mut stays =
-            candidates.iter().zip(&stamps).map(|(object, stamp)| !settled.has(object.key.as_bytes(), *stamp));
-        let stays: Vec<bool> = stays.by_ref().collect();
-        if stays.contains(&false) {
-            let mut keep = stays.iter();
-            candidates.retain(|_| keep.next() == Some(&true));
-            let mut keep = stays.iter();
-            stamps.retain(|_| keep.next() == Some(&true));
-        }
+        let stamps: Vec<_> = candidates.iter().map(|object| self.stamp(object)).collect();
         let known: Vec<bool> = catalog.batch(|batch| {
             let each = candidates.iter().zip(&stamps);
             each.map(|(object, stamp)| batch.confirm(object.key.as_bytes(), |kept| kept == stamp)).collect()
@@ -86,24 +76,19 @@ impl Keeper {
                 None => new.extend(self.name(object, stamp)),
             }
         }
+        // What is settled is said to be so before it is taken from the catalog: what is not confirmed for that reason is known here.
+        let settled = &self.shared.settled;
+        new.retain(|new| !settled.has(new.key.as_bytes(), new.stamp));
         let listings: Vec<Listing> =
             catalog.batch(|batch| new.iter().map(|new| batch.list(new.key.as_bytes(), &new.name, new.stamp)).collect());
         let mut count = 0;
         for (new, _) in new.iter().zip(listings).filter(|(_, listing)| *listing == Listing::Listed) {
-            if settled.has(new.key.as_bytes(), new.stamp) {
-                // It was settled between the two looks at that.
-                catalog.forget(new.key.as_bytes());
-                continue;
-            }
             count += 1;
             if self.seen.is_some() {
                 self.hot.learn(&new.key);
             }
             debug!(name = %new.name, key = new.key, "listed");
-            if self.shared.settler.remembers(&new.name) {
-                // Fails only when the source has ended.
-                let _ = self.late.send(new.name.clone());
-            }
+            self.shared.settler.turned_up(&new.name);
         }
         Ok(count)
     }

@@ -30,3 +30,21 @@ impl SettledNow {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Stamps;
+    use super::*;
+
+    #[test]
+    fn what_is_settled_is_one_version_of_one_key_until_the_next_look() {
+        let (settled, stamps) = (SettledNow::default(), Stamps::default());
+        let (old, new) = (stamps.of("old"), stamps.of("new"));
+        settled.add(b"a", old);
+        assert!(settled.has(b"a", old) && !settled.has(b"a", new) && !settled.has(b"b", old));
+        settled.add(b"a", new);
+        assert!(settled.has(b"a", new));
+        settled.clear();
+        assert!(!settled.has(b"a", new));
+    }
+}

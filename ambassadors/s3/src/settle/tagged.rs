@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use storage::Error;
 use storage_s3::Listed;
+use tokio::time::Instant;
 
 use super::mark::Mark;
 use super::policy::FAILED;
@@ -128,7 +129,33 @@ impl Marked {
 
 #[cfg(test)]
 mod tests {
+    use ambassador_kit::Names;
+    use contract::Timestamp;
+
     use super::*;
+    use crate::naming::Identity;
+
+    #[tokio::test(start_paused = true)]
+    async fn tags_are_believed_for_a_moment_where_they_are_young_and_for_good_where_they_are_not() {
+        let (marks, now) = (Marks::default(), SystemTime::now());
+        let naming = Naming { names: Names::Label, identity: Identity::Etag, source_id: String::new() };
+        let minute = Some(SETTLED_AGE);
+        let ages =
+            [("young", minute.map(|minute| minute - Duration::from_secs(1))), ("unknown", None), ("old", minute)];
+        for (key, age) in ages {
+            let last_modified = age.map(|age| Timestamp(now - age));
+            let (key, etag) = (key.to_owned(), "e".to_owned());
+            let object = Listed { key, size: 0, etag, version_id: None, last_modified, storage_class: None };
+            marks.learn(&naming, &object, now, Mark::Done);
+        }
+        let known = || ["young", "unknown", "old"].map(|key| marks.of(key, "e").is_some());
+        tokio::time::advance(YOUNG - Duration::from_millis(1)).await;
+        assert_eq!(known(), [true; 3], "each look would ask anew");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(known(), [false, false, true], "it may have had the tag for an instant only");
+        tokio::time::advance(Duration::from_secs(24 * 3_600)).await;
+        assert_eq!(known(), [false, false, true]);
+    }
 
     #[test]
     fn a_look_at_everything_forgets_what_it_has_not_met() {

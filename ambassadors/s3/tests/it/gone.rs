@@ -15,7 +15,7 @@ mod needs_s3_servers {
         for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
             let bucket = Bucket::new(server).await;
             bucket.put("a", "a").await;
-            let source = bucket.served_slowly(&["--on-settle", "delete"]).await;
+            let source = bucket.served_slowly(&["--on-settle", "delete", "--poll", "1h"]).await;
             let paged = bucket.paged(&["--on-settle", "delete"]).await;
             let (a, raw) = (item(&source, "a").await.name, item(&paged, "a").await.name);
             bucket.client.delete_object().bucket(&bucket.name).key("a").send().await.expect("deleted");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
+mod beliefs;
 mod cli;
 mod conformance;
 mod costs;

@@ -71,7 +71,8 @@ async fn survives(mut server: S3Server, go: impl FnOnce(&mut S3Server), come: im
     assert!(seen.iter().any(|(status, _)| *status == 503), "it was seen without the store");
 }
 
-fn http_date(ahead: i64) -> String {
+/// The time so many seconds from now, as a header has it.
+pub(crate) fn http_date(ahead: i64) -> String {
     let now = DateTime::from(SystemTime::now()).secs();
     DateTime::from_secs(now + ahead).fmt(DateTimeFormat::HttpDate).expect("a date")
 }
