@@ -1,0 +1,160 @@
+//! What a lane has read: neighbours, of which those that were asked for make room.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::naming::Position;
+use crate::record::Record;
+
+/// How far ahead a record may lie that is reached by reading on, instead of being sought.
+const NEAR: i64 = 512;
+
+/// Every record of a partition from one offset to another.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    incarnation: String,
+    partition: i32,
+    records: VecDeque<Arc<Record>>,
+    /// Where the neighbours begin, and the offset after them.
+    from: i64,
+    next: i64,
+    bytes: usize,
+    /// Those of records behind the one that was asked for last.
+    ahead: usize,
+    asked: i64,
+    /// How many were asked for one after another.
+    streak: u32,
+    filling: bool,
+}
+
+impl Shelf {
+    /// Empty, and about to be filled from `at` on.
+    pub(super) fn begin(&mut self, at: Position, incarnation: &str) {
+        *self = Self {
+            incarnation: incarnation.to_owned(),
+            partition: at.partition,
+            from: at.offset,
+            next: at.offset,
+            asked: at.offset - 1,
+            ..Self::default()
+        };
+    }
+
+    /// Puts what was read behind what is there, and throws out what more than `limit` bytes hold, of what was asked for already. What
+    /// does not belong there is not taken.
+    pub(super) fn push(&mut self, record: Record, limit: usize) {
+        if record.at.partition != self.partition || record.at.offset < self.next {
+            return;
+        }
+        let size = record.size();
+        self.next = record.at.offset + 1;
+        self.bytes += size;
+        self.ahead += size;
+        self.records.push_back(Arc::new(record));
+        while self.bytes > limit
+            && let Some(first) = self.records.front()
+            && first.at.offset <= self.asked
+        {
+            self.bytes -= first.size();
+            self.from = first.at.offset + 1;
+            self.records.pop_front();
+        }
+    }
+
+    /// The record, which is asked for now. `None` where it is not here: see [`covers`](Self::covers).
+    pub(super) fn take(&mut self, at: Position, incarnation: &str) -> Option<Arc<Record>> {
+        if !self.covers(at, incarnation) {
+            return None;
+        }
+        let place = self.records.binary_search_by_key(&at.offset, |record| record.at.offset).ok()?;
+        let record = Arc::clone(self.records.get(place)?);
+        if at.offset > self.asked {
+            self.streak = if at.offset - self.asked <= NEAR { self.streak.saturating_add(1) } else { 0 };
+            let passed = self.records.range(..=place).rev().take_while(|record| record.at.offset > self.asked);
+            self.ahead -= passed.map(|record| record.size()).sum::<usize>();
+            self.asked = at.offset;
+        }
+        Some(record)
+    }
+
+    /// Whether whatever there is at this position is here.
+    pub(super) fn covers(&self, at: Position, incarnation: &str) -> bool {
+        self.is_of(at, incarnation) && (self.from..self.next).contains(&at.offset)
+    }
+
+    /// Whether it is reached by reading on.
+    pub(super) fn leads_to(&self, at: Position, incarnation: &str) -> bool {
+        self.is_of(at, incarnation) && (self.next..self.next.saturating_add(NEAR)).contains(&at.offset)
+    }
+
+    /// Whether records are asked for one after another, so that more may be read ahead of whoever does; of `limit` bytes, half at most:
+    /// askers overtake one another. What is full is filled again when it is half empty.
+    pub(super) fn wants_more(&mut self, limit: usize) -> bool {
+        if self.ahead >= limit / 2 {
+            self.filling = false;
+        } else if self.ahead < limit / 4 {
+            self.filling = true;
+        }
+        self.filling && self.streak > 1
+    }
+
+    fn is_of(&self, at: Position, incarnation: &str) -> bool {
+        !self.incarnation.is_empty() && self.partition == at.partition && self.incarnation == incarnation
+    }
+}
+
+/// Whether two positions are so close that one reading reaches both.
+pub(super) fn is_close(a: Position, b: Position) -> bool {
+    a.partition == b.partition && a.offset.abs_diff(b.offset) < NEAR.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OF: &str = "incarnation";
+
+    fn at(offset: i64) -> Position {
+        Position { partition: 0, offset }
+    }
+
+    fn record(offset: i64) -> Record {
+        Record { at: at(offset), time: None, key: None, value: Some(vec![0; 872].into()), headers: Vec::new() }
+    }
+
+    #[test]
+    fn what_was_asked_for_makes_room_and_nothing_else_does() {
+        let mut shelf = Shelf::default();
+        shelf.begin(at(0), OF);
+        for offset in 0..20 {
+            shelf.push(record(offset), 10_000);
+        }
+        assert!((0..20).all(|offset| shelf.covers(at(offset), OF)), "nobody had any of it yet");
+        for offset in 0..15 {
+            assert_eq!(shelf.take(at(offset), OF).expect("is there").at, at(offset));
+        }
+        assert!(!shelf.wants_more(10_000), "five records of 1,000 bytes lie ahead");
+        assert!(
+            !shelf.wants_more(12_000) && shelf.wants_more(24_000) && shelf.wants_more(12_000),
+            "a quarter is little"
+        );
+        shelf.push(record(20), 10_000);
+        assert!(!shelf.covers(at(10), OF) && shelf.covers(at(11), OF));
+        assert!(shelf.take(at(12), OF).is_some(), "who was overtaken finds it still");
+    }
+
+    #[test]
+    fn a_gap_is_told_from_what_was_not_read() {
+        let mut shelf = Shelf::default();
+        shelf.begin(at(5), OF);
+        shelf.push(record(7), 10_000);
+        shelf.push(record(6), 10_000);
+        assert!(shelf.covers(at(5), OF) && shelf.take(at(5), OF).is_none());
+        assert!(shelf.covers(at(6), OF) && shelf.take(at(6), OF).is_none(), "out of order is of another reading");
+        assert!(!shelf.covers(at(8), OF) && shelf.leads_to(at(8), OF) && !shelf.leads_to(at(4), OF));
+        assert!(
+            !shelf.covers(at(7), "another topic of the name")
+                && !shelf.covers(Position { partition: 1, offset: 7 }, OF)
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! Topics of a real Kafka, filled by clients that others wrote, served in this process and by the real program.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
+
+mod conformance;
+mod outages;
+mod program;
+mod records;
+mod scale;
+mod topic;
+mod vanishing;

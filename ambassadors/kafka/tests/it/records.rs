@@ -1,0 +1,148 @@
+//! What is listed of what a topic holds, and what its items say.
+
+use std::time::SystemTime;
+
+use ambassador_kit::source::{Source, SourceError};
+use data_encoding::BASE64;
+use serde_json::json;
+use test_servers::Kafka;
+
+use crate::topic::{Topic, data, listed, names, record, until, values, withheld};
+
+mod needs_kafka {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_thousand_records_are_listed_read_and_named_the_same_by_whoever_reads_them() {
+        let topic = Topic::new(3);
+        for partition in 0..3 {
+            topic.kcat(partition, (0..334).map(|n| format!("{partition}/{n}")));
+        }
+        let source = topic.served(&[]).await;
+        let before = names(&source).await;
+        assert_eq!(before.len(), 1_002);
+        let expected: Vec<_> = (0..3).flat_map(|partition| (0..334).map(move |n| format!("{partition}/{n}"))).collect();
+        assert_eq!(values(&source).await, expected, "in the order of partitions and offsets");
+        let item = data(&source, &before[335]).await;
+        assert_eq!((&item["topic"], &item["partition"], &item["offset"]), (&json!(topic.name), &json!(1), &json!(1)));
+        assert_eq!(names(&topic.served(&[]).await).await, before);
+        // In no order, and by many at once.
+        let mut order: Vec<_> = (0..before.len()).collect();
+        fastrand::shuffle(&mut order);
+        let asks = order.iter().take(200).map(async |n| (*n, data(&source, &before[*n]).await));
+        for (n, item) in futures_util::future::join_all(asks).await {
+            assert_eq!(item["value"], expected[n]);
+        }
+        topic.kcat(2, ["late".to_owned()]);
+        let name = listed(&source, 1_003).await.pop().expect("the last");
+        assert_eq!(data(&source, &name).await["value"], "late");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_kind_of_record_is_told_as_it_is_or_withheld_with_the_reason() {
+        let kafka = Kafka::shared();
+        let name = format!("Every.Kind_of-{}", "x".repeat(235));
+        assert_eq!(name.len(), 249);
+        let topic = Topic::named(kafka, &name, &[("max.message.bytes", "10000000")]);
+        let large = vec![b'l'; 1 << 20];
+        let mut with_headers = record(0, Some(&[0xff, 0]), Some(b"binary key"));
+        let header = |text: &str| json!(BASE64.encode(text.as_bytes()));
+        with_headers["headers"] = json!([
+            ["traceparent", header("00-ab-cd-01")],
+            ["empty", null],
+            ["twice", header("a")],
+            ["twice", header("b")]
+        ]);
+        topic.write(&[
+            record(0, None, Some(b"plain")),
+            with_headers,
+            record(0, Some(b"k"), None),
+            record(0, None, Some(&[0x80, 0x81])),
+            record(0, None, Some(&large)),
+            record(0, None, Some(b"")),
+        ]);
+        let source = topic.served(&[]).await;
+        let items = names(&source).await;
+        assert_eq!(items.len(), 4);
+        assert!(items.iter().all(|name| name.is_label()), "{items:?}");
+        let binary = data(&source, &items[1]).await;
+        assert_eq!((&binary["keyBase64"], &binary["value"]), (&json!(BASE64.encode(&[0xff, 0])), &json!("binary key")));
+        assert_eq!(binary["headers"], json!({"traceparent": "00-ab-cd-01", "empty": null, "twice": "b"}));
+        assert_eq!(data(&source, &items[2]).await["valueBase64"], BASE64.encode(&[0x80, 0x81]));
+        assert_eq!(data(&source, &items[3]).await["value"], "");
+        let why: Vec<_> = withheld(&source).await.into_iter().map(|one| (one.key.to_string(), one.reason)).collect();
+        assert_eq!(
+            why,
+            [(format!("{name}/0/2"), "tombstone".to_owned()), (format!("{name}/0/4"), "too-large".to_owned())]
+        );
+        let source = topic.served(&["--tombstones", "--max-value", "2MiB"]).await;
+        let items = names(&source).await;
+        assert_eq!(items.len(), 6);
+        assert_eq!(data(&source, &items[4]).await["value"].as_str().map(str::len), Some(1 << 20));
+        let tombstone = data(&source, &items[2]).await;
+        assert_eq!((&tombstone["key"], tombstone.get("value")), (&json!("k"), None));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_not_what_payload_says_is_withheld() {
+        let topic = Topic::new(1);
+        topic.kcat(0, ["s3://b/k", "not one", "{\"uri\":\"file:/x\"}", "[1]"].map(str::to_owned));
+        let source = topic.served(&["--payload", "uri"]).await;
+        let items = names(&source).await;
+        assert_eq!(data(&source, &items[0]).await["uri"], "s3://b/k");
+        let source = topic.served(&["--payload", "json"]).await;
+        let items = names(&source).await;
+        assert_eq!(items.len(), 1);
+        assert_eq!(data(&source, &items[0]).await["uri"], "file:/x");
+        assert!(withheld(&source).await.iter().all(|one| one.reason == "unreadable" && one.message.contains("JSON")));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_transaction_is_listed_when_it_is_committed_and_never_when_it_is_not() {
+        let topic = Topic::new(1);
+        let one = |text: &str| record(0, None, Some(text.as_bytes()));
+        let (begin, commit, abort) = (json!({"begin": 1}), json!({"commit": 1}), json!({"abort": 1}));
+        topic.write(&[begin.clone(), one("a"), one("b"), commit.clone(), begin.clone(), one("lost"), abort.clone()]);
+        let source = topic.served(&[]).await;
+        assert_eq!(values(&source).await, ["a", "b"]);
+        topic.write(&[begin.clone(), one("lost too"), abort, begin, one("c"), commit]);
+        listed(&source, 3).await;
+        assert_eq!(values(&source).await, ["a", "b", "c"]);
+        assert_eq!(values(&topic.served(&[]).await).await, ["a", "b", "c"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_list_begins_where_it_is_told_to() {
+        let topic = Topic::new(1);
+        topic.kcat(0, ["old".to_owned()]);
+        // By the clock that stamps records, which is this machine's.
+        let between = SystemTime::now() + std::time::Duration::from_millis(50);
+        until("a later time", async || (SystemTime::now() > between).then_some(())).await;
+        let time = humantime::format_rfc3339_millis(between).to_string();
+        topic.kcat(0, ["new".to_owned()]);
+        assert_eq!(values(&topic.served(&["--start", &time]).await).await, ["new"]);
+        let source = topic.served(&["--start", "latest"]).await;
+        assert_eq!(names(&source).await.len(), 0);
+        topic.kcat(0, ["newest".to_owned()]);
+        listed(&source, 1).await;
+        assert_eq!(values(&source).await, ["newest"]);
+        let all = topic.served(&[]).await;
+        let old = names(&all).await.remove(0);
+        assert!(matches!(source.get(&old).await, Err(SourceError::NotFound(_))), "it was never listed there");
+        assert_eq!(
+            values(&topic.served(&["--start", "committed", "--group", "nobody"]).await).await,
+            ["old", "new", "newest"]
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reading_commits_nothing() {
+        let topic = Topic::new(1);
+        topic.kcat(0, (0..10).map(|n| n.to_string()));
+        let group = format!("of-{}", topic.name);
+        let source = topic.served(&["--group", &group]).await;
+        assert_eq!(values(&source).await.len(), 10);
+        drop(source);
+        assert_eq!(topic.kafka.committed(&group, &topic.name), [None]);
+    }
+}

@@ -1,0 +1,158 @@
+//! A topic of its own, what is written to it, and how it is served.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ambassador_kit::source::{Health, Source};
+use clap::Parser;
+use contract::ItemName;
+use contract::wire::Withheld;
+use data_encoding::BASE64;
+use kafka_ambassador::{LogSource, Settings, TopicArgs};
+use serde_json::{Value, json};
+use sidecar::metrics::registry::Registry;
+use test_servers::{Kafka, KafkaListener, queue_client};
+
+/// How long anything may take that is waited for.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Looks at the topic all the time.
+pub(crate) const QUICK: [&str; 2] = ["--poll", "100ms"];
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    topic: TopicArgs,
+}
+
+/// A topic, by clients that are none of ours.
+pub(crate) struct Topic<'a> {
+    pub(crate) kafka: &'a Kafka,
+    pub(crate) name: String,
+}
+
+impl Topic<'static> {
+    /// On the Kafka that tests share.
+    pub(crate) fn new(partitions: u32) -> Self {
+        Self::of(Kafka::shared(), partitions)
+    }
+}
+
+impl<'a> Topic<'a> {
+    pub(crate) fn of(kafka: &'a Kafka, partitions: u32) -> Self {
+        Self { kafka, name: kafka.topic(partitions) }
+    }
+
+    pub(crate) fn named(kafka: &'a Kafka, name: &str, config: &[(&str, &str)]) -> Self {
+        kafka.create_topic(name, 1, config);
+        Self { kafka, name: name.to_owned() }
+    }
+
+    pub(crate) fn brokers(&self) -> String {
+        self.kafka.bootstrap(KafkaListener::Plain)
+    }
+
+    /// Has kcat write a record of each line to a partition.
+    pub(crate) fn kcat(&self, partition: u32, lines: impl IntoIterator<Item = String>) {
+        let mut kcat = Command::new(queue_client("kcat"));
+        kcat.args(["-P", "-b", &self.brokers(), "-t", &self.name, "-p", &partition.to_string(), "-X", "acks=all"]);
+        let text: String = lines.into_iter().map(|line| line + "\n").collect();
+        feed(&mut kcat, &text);
+    }
+
+    /// Has confluent-kafka write what the lines say: see produce.py.
+    pub(crate) fn write(&self, lines: &[Value]) {
+        let mut python = Command::new(queue_client("python"));
+        python.args(["-c", include_str!("produce.py"), &self.brokers(), &self.name]);
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        feed(&mut python, &text);
+    }
+
+    pub(crate) fn settings(&self, flags: &[&str]) -> Settings {
+        let brokers = self.brokers();
+        let line = [&["p", "--brokers", &brokers, "--topic", &self.name], flags].concat();
+        let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
+        parsed.topic.settings().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Served, whether or not it is there.
+    pub(crate) fn open(&self, flags: &[&str]) -> LogSource {
+        LogSource::open(self.settings(&[&QUICK[..], flags].concat()), &mut Registry::default())
+    }
+
+    /// Served, and read to its end.
+    pub(crate) async fn served(&self, flags: &[&str]) -> LogSource {
+        let source = self.open(flags);
+        live(&source).await;
+        source
+    }
+}
+
+fn feed(command: &mut Command, text: &str) {
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A line of produce.py: a record of a key and a value, either of which may be none.
+pub(crate) fn record(partition: u32, key: Option<&[u8]>, value: Option<&[u8]>) -> Value {
+    let native = |bytes: Option<&[u8]>| bytes.map(|bytes| BASE64.encode(bytes));
+    json!({"partition": partition, "key": native(key), "value": native(value)})
+}
+
+/// Waits until `sees` gives something.
+pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = sees().await {
+            return seen;
+        }
+        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) async fn live(source: &impl Source) {
+    let mut health = source.health();
+    let seen = tokio::time::timeout(DEADLINE, health.wait_for(|health| *health == Health::Live)).await;
+    seen.unwrap_or_else(|_| panic!("not live in time: {:?}", *source.health().borrow())).expect("the source lives");
+}
+
+/// Everything listed.
+pub(crate) async fn names(source: &impl Source) -> Vec<ItemName> {
+    let (mut names, mut from) = (Vec::new(), None);
+    loop {
+        let page = source.page(from, 1_000).await.expect("a page");
+        names.extend(page.items);
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return names,
+        }
+    }
+}
+
+/// Waits until so many are listed.
+pub(crate) async fn listed(source: &impl Source, count: usize) -> Vec<ItemName> {
+    until(&format!("{count} items"), async || Some(names(source).await).filter(|names| names.len() == count)).await
+}
+
+/// The data of an item.
+pub(crate) async fn data(source: &impl Source, name: &ItemName) -> Value {
+    Value::Object(source.get(name).await.unwrap_or_else(|error| panic!("{name}: {error:?}")).data)
+}
+
+/// The values of all that is listed, in its order.
+pub(crate) async fn values(source: &impl Source) -> Vec<String> {
+    let mut values = Vec::new();
+    for name in names(source).await {
+        values.push(data(source, &name).await["value"].as_str().expect("text").to_owned());
+    }
+    values
+}
+
+/// Everything withheld.
+pub(crate) async fn withheld(source: &impl Source) -> Vec<Withheld> {
+    source.withheld(None, 10_000).await.expect("what is withheld").items
+}
