@@ -30,6 +30,9 @@ pub enum Error {
     /// The output's place is taken by something that is not this item's.
     #[error("{0}")]
     Taken(String),
+    /// Something stands at the output's place that may not be read, so that nobody can tell whether it is this item's.
+    #[error("{0}")]
+    Unreadable(String),
     /// What was written cannot be published as it is: nothing at all, a symbolic link, a name of ours.
     #[error("{0}")]
     Unpublishable(String),

@@ -24,9 +24,12 @@ pub(crate) fn reason(error: &Error) -> &'static str {
         Error::NotFound(_) | Error::Unsupported(_) => "no-bucket",
         Error::Unavailable { .. } => "unavailable",
         Error::Busy(_) => "busy",
-        Error::Invalid(_) | Error::Changed { .. } | Error::Taken(_) | Error::Unpublishable(_) | Error::Io { .. } => {
-            "other"
-        }
+        Error::Invalid(_)
+        | Error::Changed { .. }
+        | Error::Taken(_)
+        | Error::Unreadable(_)
+        | Error::Unpublishable(_)
+        | Error::Io { .. } => "other",
     }
 }
 

@@ -143,14 +143,15 @@ impl HttpsPublication {
     /// What is known when a marker is in the way that may not be read.
     fn unreadable(&self, lost: bool) -> Error {
         let whose = if lost {
-            "this attempt's own, whose answer was lost, or another's"
+            "this attempt's own, whose answer was lost, another attempt's or another item's"
         } else {
-            "another attempt's or item's"
+            "of an earlier attempt that was killed when it had published, or another item's"
         };
-        Error::Taken(format!(
-            "{}/{MARKER_FILE} stands already and may not be read, so that nobody can tell whether it is {whose}; let it be \
-             read (GET without a signature), or look there and settle the item by hand",
-            self.target.place()
+        let (place, key) = (self.target.place(), &self.claim.item.key);
+        Error::Unreadable(format!(
+            "{place}/{MARKER_FILE} stands already and may not be read, so that nobody can tell whether it is {whose}; let it be \
+             read (GET without a signature) and run the item again, which then ends as it should; or look there: if it names \
+             {key}, the item is done, and is to be skipped or settled by hand"
         ))
     }
 

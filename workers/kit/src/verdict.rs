@@ -16,6 +16,8 @@ const NO_ROOM: u64 = 64 * 1024;
 
 /// The place is another item's.
 pub(crate) const OUTPUT_TAKEN: &str = "OutputTaken";
+/// The place is somebody's, and nobody can tell whose.
+pub(crate) const MARKER_UNREADABLE: &str = "MarkerUnreadable";
 
 /// What a store's error is. [`Error::Changed`] is an outcome and not an error; where nobody made it one it is temporary.
 pub(crate) fn storage(error: Error) -> JobError {
@@ -27,6 +29,8 @@ pub(crate) fn storage(error: Error) -> JobError {
         Error::NotFound(_) => (exit::NO_INPUT, "InputMissing"),
         Error::Changed { .. } => (exit::TEMPORARY, "InputChanged"),
         Error::Taken(_) => (exit::CANT_CREATE, OUTPUT_TAKEN),
+        // To be tried again is of no use before somebody lets it be read.
+        Error::Unreadable(_) => (exit::CANT_CREATE, MARKER_UNREADABLE),
         Error::Unpublishable(_) => (exit::CANT_CREATE, "OutputInvalid"),
         Error::Unavailable { .. } => (exit::UNAVAILABLE, "StorageUnavailable"),
         Error::Busy(_) => (exit::TEMPORARY, "Busy"),

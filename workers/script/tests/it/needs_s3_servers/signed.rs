@@ -75,12 +75,23 @@ fn a_worker_without_keys_reads_and_publishes_by_signed_urls() {
 #[test]
 fn what_a_marker_that_nobody_may_read_means_is_said() {
     let remote = Remote::on_minio();
-    let item = remote.signed_item("a", "x", &["copy", "second"]);
-    remote.keyless(&item, COPY).run().expect(0, "Published");
+    let item = remote.signed_item("a", "x", &["copy", "second", "_attempts/2/report.json"]);
+    // Killed when its marker is there, and before it says so to anybody.
+    let killed = remote.keyless(&item, COPY).env("LONGSHORE_FAULT", "worker.report.before=kill").run();
+    assert_eq!(killed.signal, Some(9), "{}", killed.stderr);
     let marker = remote.published("a");
     // Whether it is this very item's, nobody can tell without reading it.
-    let again = remote.keyless(&item, COPY).run();
-    again.expect_saying(73, "OutputTaken", &["out/a/_SUCCESS.json", "may not be read", "let it be read"]);
+    let again = remote.keyless(&item, COPY).env("ATTEMPT", "2").run();
+    again.expect_saying(
+        73,
+        "MarkerUnreadable",
+        &["out/a/_SUCCESS.json", "killed when it had published", "let it be read", "if it names a,"],
+    );
+    assert!(again.report().permanent, "it would end so each time");
+    assert!(
+        remote.bucket.get("out/a/_attempts/2/report.json").is_none(),
+        "nothing is put where nobody knows whose it is"
+    );
     remote.let_outputs_be_read();
     remote.keyless(&item, NEVER).run().expect(0, "AlreadyPublished");
     assert_eq!(remote.published("a"), marker);
