@@ -365,6 +365,11 @@ impl Running {
     }
 }
 
+/// The number in the heartbeat of a side, which is in its directory.
+pub(crate) fn heart(dir: &Path) -> Option<u64> {
+    fs::read_to_string(dir.join("heartbeat")).ok()?.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn children(pid: Pid) -> Vec<Pid> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());

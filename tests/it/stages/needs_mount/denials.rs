@@ -93,12 +93,12 @@ fn a_full_disk_is_told_of_and_leaves_nothing() {
 #[test]
 fn users_who_cannot_read_one_anothers_files_hand_them_over_all_the_same() {
     let detect = "echo umask $(umask) user $(id -u); mkdir -m 700 $OUTPUT_DIR/d; echo whole >$OUTPUT_DIR/d/x; chmod 600 $OUTPUT_DIR/d/x";
-    let blur = "grep -c uri $WORK_ITEM_FILE >$OUTPUT_DIR/y; cat $ITEM_INPUT_FILE $NEEDS_DETECT/d/x >>$OUTPUT_DIR/y";
+    let blur = "grep -c uri $WORK_ITEM_FILE >$OUTPUT_DIR/y; cat $ITEM_INPUT_FILE $ITEM_INPUT_DIR/* $NEEDS_DETECT/d/x >>$OUTPUT_DIR/y";
     let mut pod = Pod::chain(&[("detect", detect, ""), ("blur", blur, "")]);
     pod.with_users(&[54321, 54322, 54323]);
     let mut sidecars = pod.sidecars();
     sidecars.finish(pod.adapter().start()).assert(&pod, "three users", 0, "Published");
-    assert_eq!(pod.published("y"), "1\nsome input\nwhole\n");
+    assert_eq!(pod.published("y"), "1\nsome input\nsome input\nwhole\n");
     assert!(pod.log().contains("umask 0077 user 54322\n"), "{}", pod.log());
     pod.assert_clean();
 }

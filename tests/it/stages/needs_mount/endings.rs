@@ -37,6 +37,8 @@ fn the_adapter_ends_what_it_began_and_begins_nothing() {
         assert_eq!(outcome.stage("blur"), "Skipped", "{point:?}");
         assert_eq!(sidecars.of("detect").wait(), Ended::Code(0), "{point:?}: there is no more work");
         assert!(!pod.stage("blur").join("1.started.json").exists(), "{point:?}");
+        let began = pod.stage("detect").join("1.started.json").exists();
+        assert_eq!(began, point != Some("stage.go.after"), "{point:?}: what is cancelled before it has begun never begins");
         pod.assert_clean();
         pod.again_with(sidecars);
     });
@@ -76,6 +78,8 @@ fn a_shim_that_is_told_to_end_ends_its_command_and_says_so() {
         let mut sidecars = pod.sidecars();
         let adapter = pod.adapter().start();
         pod.started("detect", 1);
+        // The first process of a container does not even hear a signal before it has said that it will.
+        pod.hello("blur", None);
         if what == "running" {
             sidecars.of("detect").signal(Signal::TERM);
             assert_eq!(sidecars.of("detect").wait(), Ended::Code(143));

@@ -7,7 +7,7 @@ use longshore_tests::sources::fault_points_below;
 use longshore_tests::{Ended, wait_until};
 use rustix::process::{Signal, kill_process};
 
-use crate::stages::pod::{Pod, each};
+use crate::stages::pod::{Pod, each, heart};
 
 /// A stage that waits until it may go on, and one that needs it.
 fn two(fields: &str) -> Pod {
@@ -65,9 +65,12 @@ fn a_shim_that_is_killed_while_it_works_is_known_by_its_lock_and_the_attempt_is_
 
 #[test]
 fn a_shim_that_is_killed_while_it_waits_or_has_handed_over_is_no_loss() {
-    each(["waiting", "handed over", "publishing"], |what| {
+    each(["waiting", "saying so", "handed over", "publishing"], |what| {
         let pod = two("");
-        let mut sidecars = pod.sidecars();
+        let mut sidecars = match what {
+            "saying so" => pod.sidecars_but("detect", |shim| shim.fault("stage.result.before=stop")),
+            _ => pod.sidecars(),
+        };
         let adapter = match what {
             "publishing" => pod.adapter().fault("worker.rename.before=stop"),
             _ => pod.adapter(),
@@ -78,6 +81,15 @@ fn a_shim_that_is_killed_while_it_waits_or_has_handed_over_is_no_loss() {
             // Before it is asked for anything.
             sidecars.of("blur").kill();
             pod.open();
+        } else if what == "saying so" {
+            pod.open();
+            sidecars.of("detect").stopped();
+            // Of the death and of what was said before, the adapter learns at once.
+            adapter.signal(Signal::STOP);
+            sidecars.of("detect").signal(Signal::CONT);
+            wait_until("the stage's last word", || pod.said("stages/detect/1.result.json"));
+            sidecars.of("detect").kill();
+            adapter.signal(Signal::CONT);
         } else if what == "handed over" {
             pod.open();
             pod.started("blur", 1);
@@ -196,6 +208,8 @@ fn a_shim_that_is_back_within_a_millisecond_does_nothing_that_it_was_not_asked_f
         let adapter = pod.adapter().start();
         pod.started("detect", 1);
         let before = pod.hello("detect", None);
+        // The adapter must not have the time to say that there is no more work.
+        adapter.signal(Signal::STOP);
         let running = sidecars.of("detect");
         // Waits until somebody reads, that is until the second is about to begin.
         let mut opener = fs::File::options().write(true).open(&gate).expect("opened");
@@ -203,6 +217,9 @@ fn a_shim_that_is_back_within_a_millisecond_does_nothing_that_it_was_not_asked_f
         std::io::Write::write_all(&mut opener, b"go\n").expect("written");
         *running = second;
         let after = pod.hello("detect", Some(&before));
+        // By its first heartbeat it has looked for orders.
+        wait_until("the next life to look about", || heart(&pod.stage("detect")).filter(|number| *number > 0));
+        adapter.signal(Signal::CONT);
         if fields.is_empty() {
             sidecars.finish(adapter).assert(&pod, "not retried", 137, "Lost");
             assert_eq!(pod.hello("detect", None), after, "it is the same life");

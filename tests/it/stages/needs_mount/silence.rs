@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use longshore_tests::wait_until;
 use rustix::process::Signal;
 
-use crate::stages::pod::{Pod, each};
+use crate::stages::pod::{Pod, each, heart};
 
 /// So often the number of a side that lives has grown when a side that is silent for as long is dead: five looks, of two
 /// seconds each, and one or two more.
@@ -17,11 +17,6 @@ const TOO_LONG: u64 = 7;
 fn pod(fields: &str) -> Pod {
     let detect = "until [ -e $IN/open ]; do sleep 0.01; done; echo whole >$OUTPUT_DIR/x";
     Pod::chain(&[("detect", detect, fields), ("blur", "cp $INPUT_FILE $OUTPUT_DIR/y", "startTimeout: 8s")])
-}
-
-/// The number in a heartbeat.
-fn heart(dir: &Path) -> Option<u64> {
-    fs::read_to_string(dir.join("heartbeat")).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Waits until a heart has beaten so often that everybody who was silent meanwhile might be taken for dead.
