@@ -10,7 +10,7 @@ use super::listed::Listed;
 use super::quiet::{TRIES, too_busy};
 
 /// Every reason for which something is withheld, and whether it will be listed by itself in a while.
-pub const REASONS: [(&str, bool); 26] = [
+pub const REASONS: [(&str, bool); 28] = [
     ("growing", true),
     ("settling", true),
     ("open-for-writing", true),
@@ -32,6 +32,8 @@ pub const REASONS: [(&str, bool); 26] = [
     ("not-a-file", false),
     ("placeholder", false),
     ("archived", false),
+    ("tombstone", false),
+    ("malformed", false),
     ("unreadable", false),
     ("mount-gone", false),
     ("unnameable", false),
