@@ -81,7 +81,7 @@ impl Context {
         &self.scratch_dir
     }
 
-    /// JSON written here goes into the marker and the report (at most 64 KiB).
+    /// JSON written here goes into the marker and the report, at most [`RESULT_MAX`](crate::RESULT_MAX) bytes.
     pub fn result_file(&self) -> &Path {
         &self.result_file
     }

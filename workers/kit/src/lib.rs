@@ -29,3 +29,4 @@ pub use process::Limits;
 pub use progress::Progress;
 pub use relay::Relay;
 pub use scratch::RUN_VARIABLE;
+pub use trip::RESULT_MAX;

@@ -22,8 +22,8 @@ use crate::leavings::{Commit, Leavings};
 use crate::scratch::{self, Scratch};
 use crate::{Context, Job, JobError, Progress, Relay, WorkerArgs, verdict};
 
-/// The most that is taken from `RESULT_FILE`, in bytes.
-const RESULT_MAX: u64 = 64 * 1024;
+/// The most that is taken from `RESULT_FILE`, in bytes; what is longer is left out.
+pub const RESULT_MAX: u64 = 64 * 1024;
 
 /// How long it may take to see whether a command failed over an input that was replaced.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use contract::{Timestamp, exit};
 use serde::Serialize;
 use stage::protocol::{Ended, Outputs, Reason};
-use worker_kit::JobError;
+use worker_kit::{JobError, RESULT_MAX};
 
 use crate::pipeline::{Pipeline, Stage};
 use crate::plan::Outcome;
 
-/// What became of the stages, in the order of the pipeline.
+/// What became of the stages.
 #[derive(Debug)]
-pub(crate) struct Records(Vec<Record>);
+pub(crate) struct Records {
+    /// In the order of the pipeline.
+    all: Vec<Record>,
+    /// How many attempts are over.
+    overs: u32,
+}
 
 /// The attempts at one stage.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) attempts: u32,
     /// How the last of those that are over ended.
     pub(crate) last: Option<Ended>,
+    /// How many attempts of the pipeline were over then, this one included.
+    order: u32,
 }
 
 /// A stage in the report's `result`.
@@ -29,7 +36,7 @@ pub(crate) struct Record {
 struct Told<'a> {
     reason: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a str>,
+    message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,36 +59,77 @@ enum Word {
     Never(&'static str),
 }
 
-/// More of a message is in the log.
-const LONGEST_MESSAGE: usize = 300;
+/// All of them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct All<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_left_out: Option<usize>,
+    stages: BTreeMap<&'a str, Told<'a>>,
+}
+
+/// How much of a message goes into `result`, in characters. The log has all of it.
+const LONGEST: usize = 300;
+
+/// The same, of what is said of the item: what another process writes may be of any length.
+const LONGEST_OF_ITEM: usize = 2_000;
+
+/// What it takes at the most to say how many messages are left out, in bytes.
+const NOTE: usize = 40;
 
 impl Records {
     pub(crate) fn new(pipeline: &Pipeline) -> Self {
-        Self(vec![Record::default(); pipeline.stages.len()])
+        Self { all: vec![Record::default(); pipeline.stages.len()], overs: 0 }
     }
 
     pub(crate) fn begun(&mut self, stage: usize, attempt: u32) {
-        if let Some(record) = self.0.get_mut(stage) {
+        if let Some(record) = self.all.get_mut(stage) {
             record.attempts = attempt;
         }
     }
 
     pub(crate) fn over(&mut self, stage: usize, ended: Ended) {
-        if let Some(record) = self.0.get_mut(stage) {
-            record.last = Some(ended);
+        self.overs += 1;
+        if let Some(record) = self.all.get_mut(stage) {
+            (record.last, record.order) = (Some(ended), self.overs);
         }
     }
 
     pub(crate) fn of(&self, stage: usize) -> Option<&Record> {
-        self.0.get(stage)
+        self.all.get(stage)
     }
 
-    /// As JSON: `{"stages": {"detect": {"reason": "Completed", …}}}`.
+    /// As JSON: `{"stages": {"detect": {"reason": "Completed", …}}}`, in at most [`RESULT_MAX`] bytes: where there is more, the
+    /// messages of the stages that ended first are left out, and `messagesLeftOut` says of how many.
     pub(crate) fn to_json(&self, pipeline: &Pipeline) -> Vec<u8> {
-        let told = |record: &Record| serde_json::to_value(record.told()).expect("words and numbers serialise");
         let names = pipeline.stages.iter().map(|stage| stage.name.as_str());
-        let stages: BTreeMap<_, _> = names.zip(self.0.iter().map(told)).collect();
-        serde_json::to_vec(&BTreeMap::from([("stages", stages)])).expect("words and numbers serialise")
+        let stages = names.clone().zip(self.all.iter().map(Record::told)).collect();
+        let mut all = All { messages_left_out: None, stages };
+        let json = all.to_json();
+        let most = usize::try_from(RESULT_MAX).unwrap_or(usize::MAX);
+        if json.len() <= most {
+            return json;
+        }
+        let (mut excess, mut left_out) = (json.len() + NOTE - most, 0);
+        let mut by_age: Vec<_> = names.zip(&self.all).collect();
+        by_age.sort_by_key(|(_, record)| record.order);
+        for (name, _) in by_age {
+            if excess == 0 {
+                break;
+            }
+            if let Some(message) = all.stages.get_mut(name).and_then(|told| told.message.take()) {
+                excess = excess.saturating_sub(serde_json::to_string(&message).map_or(0, |json| json.len()));
+                left_out += 1;
+            }
+        }
+        all.messages_left_out = Some(left_out);
+        all.to_json()
+    }
+}
+
+impl All<'_> {
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("words and numbers serialise")
     }
 }
 
@@ -91,7 +139,7 @@ impl Record {
         let failed = last.filter(|ended| ended.reason != Reason::Completed);
         Told {
             reason: last.map_or(Word::Never("Skipped"), |ended| Word::Ended(ended.reason)),
-            message: failed.map(|ended| cut(&ended.message)),
+            message: failed.map(|ended| cut(&ended.message, LONGEST)),
             exit_code: last.and_then(|ended| ended.exit_code),
             signal: last.and_then(|ended| ended.signal),
             attempts: self.attempts,
@@ -103,8 +151,11 @@ impl Record {
     }
 }
 
-fn cut(message: &str) -> &str {
-    message.char_indices().nth(LONGEST_MESSAGE).and_then(|(at, _)| message.get(..at)).unwrap_or(message)
+fn cut(message: &str, longest: usize) -> String {
+    match message.char_indices().nth(longest) {
+        Some((at, _)) => format!("{}…", message.get(..at).unwrap_or_default()),
+        None => message.to_owned(),
+    }
 }
 
 /// What the failure of a stage is to the item.
@@ -114,7 +165,7 @@ pub(crate) fn failure(stage: &Stage, record: &Record) -> JobError {
         return JobError::new(exit::BUG, "Bug", format!("stage {name} failed, and nobody knows how"));
     };
     let tried = if record.attempts > 1 { format!(" (attempt {})", record.attempts) } else { String::new() };
-    let message = format!("stage {name}{tried}: {}", ended.message);
+    let message = format!("stage {name}{tried}: {}", cut(&ended.message, LONGEST_OF_ITEM));
     let code = |code, word| JobError::new(code, word, message.clone());
     match ended.reason {
         Reason::Error if ended.exit_code.is_some_and(|code| stage.permanent_exit.contains(&code)) => {

@@ -89,3 +89,25 @@ fn a_pipeline_that_cannot_be_used_is_refused_with_the_place() {
     let ended = world.worker().run();
     assert!(ended.code == 64 && ended.log.contains("pipeline.yaml:5:"), "{}", ended.log);
 }
+
+#[test]
+fn what_a_hundred_stages_say_of_their_failures_fits_the_report_the_latest_first() {
+    let world = World::new(Layout::Local);
+    // Each is cut in its report, and is four bytes a character.
+    let missing = "🦀".repeat(1_000);
+    let mut stages = String::new();
+    for n in 0..100 {
+        let needs = if n == 99 { "needs: [stage-0], " } else { "" };
+        stages += &format!("  - {{name: stage-{n}, {needs}onError: continue, command: [/{missing}]}}\n");
+    }
+    world.pipeline(&stages);
+    let ended = world.worker().arg("--allow-empty").run().assert(0, "Published");
+    let result = ended.report().result.as_ref().expect("it fits");
+    let bytes = serde_json::to_vec(result).expect("is JSON").len();
+    assert!((60_000..=64 << 10).contains(&bytes), "{bytes}");
+    let told = (0..100).filter(|n| ended.stage(&format!("stage-{n}"))["message"].is_string()).count();
+    assert_eq!(result["messagesLeftOut"], 100 - told);
+    assert!((1..100).contains(&told), "{told}");
+    assert!(ended.stage("stage-99")["message"].is_string(), "the last to end");
+    assert!((0..100).all(|n| ended.reason(&format!("stage-{n}")) == "CommandNotFound"));
+}
