@@ -1,6 +1,5 @@
 //! `--check`: whether everything an item needs is there.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use contract::exit;
@@ -9,10 +8,10 @@ use sidecar::Failure;
 use tracing::{error, info, warn};
 
 use crate::trip::Setup;
-use crate::{stores, verdict};
+use crate::{Job, stores, verdict};
 
 /// Looks at everything, says what it found, and fails with the code of the first thing that is missing.
-pub(crate) async fn check(setup: &Setup<'_>, programs: Vec<OsString>) -> Result<ExitCode, Failure> {
+pub(crate) async fn check<J: Job>(setup: &Setup<'_>, job: Option<&J>) -> Result<ExitCode, Failure> {
     let mut first = None;
     let mut missing = |code: u8, what: String| {
         error!(exit = code, "{what}");
@@ -51,12 +50,15 @@ pub(crate) async fn check(setup: &Setup<'_>, programs: Vec<OsString>) -> Result<
         }
     }
     let path = setup.environment.iter().find(|(name, _)| *name == "PATH").map(|(_, path)| path);
-    for program in programs {
+    for program in job.map(Job::programs).unwrap_or_default() {
         match process::find(&program, path) {
             Ok(found) => info!(program = %found.display(), "program can be executed"),
             Err(error @ SpawnError::NotFound { .. }) => missing(exit::NOT_FOUND, error.to_string()),
             Err(error) => missing(exit::NOT_EXECUTABLE, error.to_string()),
         }
+    }
+    if let Some(job) = job {
+        job.check().await.into_iter().for_each(|error| missing(error.code, error.message));
     }
     first.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -7,9 +7,14 @@ use contract::exit;
 use crate::{Context, Relay};
 
 /// What one kind of worker does with one item.
-pub trait Job: Send {
+pub trait Job: Send + Sync {
     /// The programs it starts, for `--check`: each must be found and be executable.
     fn programs(&self) -> Vec<OsString>;
+
+    /// What else `--check` can look at: what is there it says in the log, what is missing it gives back. Bounded in time.
+    fn check(&self) -> impl Future<Output = Vec<JobError>> + Send {
+        std::future::ready(Vec::new())
+    }
 
     /// Where the inputs lie that an earlier process has fetched; the worker fetches them itself where this says nothing.
     fn relay(&self) -> Option<&Relay> {

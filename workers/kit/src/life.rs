@@ -100,8 +100,8 @@ async fn live<J: Job>(
         shutdown: shutdown.clone(),
     });
     if args.check {
-        let programs = if let What::Item(job) = &what { job.programs() } else { Vec::new() };
-        return check::check(&setup.map_err(failure)?, programs).await;
+        let job = if let What::Item(job) = &what { Some(job) } else { None };
+        return check::check(&setup.map_err(failure)?, job).await;
     }
     let job = match what {
         What::Item(job) => job,
@@ -120,7 +120,9 @@ async fn live<J: Job>(
         }
     };
     // What lies below another item's place is none of our business.
-    let claim = account.claim.take().filter(|_| matches!(&end, Err(error) if !matches!(error.reason, verdict::OUTPUT_TAKEN | verdict::MARKER_UNREADABLE)));
+    let claim = account.claim.take().filter(
+        |_| matches!(&end, Err(error) if !matches!(error.reason, verdict::OUTPUT_TAKEN | verdict::MARKER_UNREADABLE)),
+    );
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
     if let Some(outputs) = outputs {

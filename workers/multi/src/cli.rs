@@ -69,6 +69,14 @@ impl Job for Chosen {
         }
     }
 
+    async fn check(&self) -> Vec<JobError> {
+        match self {
+            Self::Run(job) => job.check().await,
+            Self::Local(job) => job.check().await,
+            Self::Commit(job) => job.check().await,
+        }
+    }
+
     fn relay(&self) -> Option<&Relay> {
         match self {
             Self::Run(_) | Self::Local(_) => None,

@@ -24,6 +24,7 @@ use crate::publish::{By, publish};
 use crate::settings::{Shared, Which};
 
 mod adapter;
+mod roll_call;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +32,8 @@ Examples:
     multi-worker run --stages detect,identify,blur --allow-input s3://videos/ --output 's3://results/{key}/'
   A pipeline of its own, mounted from a ConfigMap; an hour for all of it:
     multi-worker run --pipeline /config/pipeline.yaml --timeout 1h --allow-input s3://videos/ --output 's3://results/{key}/'
+  See whether the stores can be reached and every stage's shim is there; it is waited for, 10 seconds in all:
+    multi-worker run --check --stages detect,identify,blur --allow-input s3://videos/ --output 's3://results/{key}/'
   What puts all of that into a pod:
     multi-worker render pipeline.yaml --layout A";
 
@@ -95,6 +98,10 @@ pub(crate) struct Run {
 impl Job for Run {
     fn programs(&self) -> Vec<OsString> {
         Vec::new()
+    }
+
+    async fn check(&self) -> Vec<JobError> {
+        roll_call::missing(&self.pipeline, &self.root).await
     }
 
     async fn run(self, context: &mut Context) -> Result<(), JobError> {

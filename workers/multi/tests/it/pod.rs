@@ -147,3 +147,22 @@ fn two_adapters_do_not_live_in_one_tree() {
     first.wait().assert(0, "Published");
     assert_eq!(shim.wait().code, 0);
 }
+
+#[test]
+fn a_check_calls_the_roll() {
+    let (world, stages) = world("  - {name: here, command: [\"true\"]}\n  - {name: dead, command: [\"true\"]}\n");
+    let here = world.shim(&stages[0], &[]).start();
+    let dead = world.shim(&stages[1], &[]).start();
+    let is_there = |name: &str| world.path("pod/stages").join(name).join("hello.json").exists();
+    until("both are there", || is_there("here") && is_there("dead"));
+    let check = || world.worker().arg("--check").run();
+    let ended = check();
+    assert_eq!(ended.code, 0, "{}", ended.log);
+    assert_eq!(ended.log.matches("stage is there").count(), 2, "{}", ended.log);
+    assert!(!world.path("pod/adapter/hello.json").exists(), "a check must not be taken for an adapter");
+    kill(&world, dead);
+    let ended = check();
+    assert_eq!(ended.code, 75, "{}", ended.log);
+    assert!(ended.log.contains("stage dead has said hello") && !ended.log.contains("stage here has"), "{}", ended.log);
+    drop(here);
+}
