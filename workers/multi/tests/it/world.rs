@@ -239,6 +239,11 @@ impl Program {
     pub(crate) fn run(self) -> Ended {
         self.start().wait()
     }
+
+    /// Its code alone: it reports elsewhere.
+    pub(crate) fn run_unreported(self) -> i32 {
+        self.start().wait_unreported()
+    }
 }
 
 /// A program that runs; killed when dropped.
