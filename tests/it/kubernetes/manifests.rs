@@ -12,9 +12,6 @@ mod needs_kubernetes {
 
     use crate::kubernetes::ours::{kustomized, render};
 
-    /// Kinds that only a cluster with an operator knows; which is said in k8s/README.md, since nobody here validates them.
-    const FOREIGN: [&str; 1] = ["ServiceMonitor"];
-
     /// Managers as others write them.
     const MANAGERS: &str = r#"
 apiVersion: apps/v1
@@ -45,6 +42,7 @@ spec:
 
     #[test]
     fn every_folder_of_k8s_is_strictly_valid() {
+        know_service_monitors();
         let mut seen = BTreeSet::new();
         for file in below(&root().join("k8s")) {
             let folder = file.parent().expect("a file lies in a folder");
@@ -145,12 +143,27 @@ spec:
     }
 
     fn valid(folder: &Path, manifests: &str) {
-        let (known, foreign): (Vec<_>, Vec<_>) = manifests
-            .split("\n---\n")
-            .partition(|manifest| !FOREIGN.iter().any(|kind| manifest.contains(&format!("kind: {kind}\n"))));
-        let excepted = folder.ends_with("components/monitoring");
-        assert_eq!(foreign.len(), usize::from(excepted), "{}: what no API server has seen", folder.display());
-        assert_eq!(Cluster::shared().validate(&known.join("\n---\n")), Ok(()), "{}", folder.display());
+        let cluster = Cluster::shared();
+        assert_eq!(cluster.validate(manifests), Ok(()), "{}", folder.display());
+        if folder.ends_with("components/monitoring") {
+            let misspelt = manifests.replace("interval: 30s", "intervall: 30s");
+            let refused = cluster.validate(&misspelt).expect_err("ServiceMonitors are looked at too");
+            assert!(refused.contains("intervall"), "{refused}");
+        }
+    }
+
+    /// The kind that only a cluster with a Prometheus operator knows.
+    fn know_service_monitors() {
+        let setup = Command::new(root().join("tests/servers/prometheus-operator/setup")).output().expect("bash runs");
+        let definition = String::from_utf8_lossy(&setup.stdout);
+        assert!(setup.status.success(), "{}", String::from_utf8_lossy(&setup.stderr));
+        for args in [
+            &["apply", "--server-side", "--filename", definition.trim()][..],
+            &["wait", "--for=condition=Established", "--timeout=120s", "crd/servicemonitors.monitoring.coreos.com"],
+        ] {
+            let done = Cluster::shared().kubectl(args);
+            assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        }
     }
 
     fn below(folder: &Path) -> Vec<PathBuf> {
