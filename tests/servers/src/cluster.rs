@@ -11,6 +11,8 @@ use std::sync::{LazyLock, Mutex};
 
 pub use namespace::{JobEnd, Namespace};
 
+use crate::kept::made_by;
+
 /// One node with everything that makes it one: etcd, API server, controller manager, scheduler, kubelet, containerd, runc,
 /// kube-proxy and a DNS for Services. It lives in process, mount and network namespaces of its own. Dropped, it is killed with
 /// all its pods and its data removed; so too when this process ends, however it ends.
@@ -36,8 +38,8 @@ impl Cluster {
     /// # Panics
     /// If it does not come up, with the ends of its logs.
     pub fn start() -> Self {
-        printed_by("kubernetes/setup");
-        printed_by("podman/images");
+        made_by("kubernetes/setup");
+        made_by("podman/images");
         let mut up = Command::new("sh");
         up.args(["-c", r#"exec "$0" 2>&1"#]).arg(recipe("kubernetes/up"));
         // In a group of its own, so that what ends the tests from a terminal leaves it the time to clean up.
@@ -184,22 +186,15 @@ impl Drop for Cluster {
 /// # Panics
 /// If it cannot be made.
 pub fn base_image(name: &str) -> PathBuf {
-    static BASES: LazyLock<PathBuf> = LazyLock::new(|| printed_by("podman/images"));
+    static BASES: LazyLock<PathBuf> = LazyLock::new(|| made_by("podman/images"));
     BASES.join(name).with_extension("tar")
 }
 
 fn programs() -> &'static Path {
-    static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| printed_by("kubernetes/setup"));
+    static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| made_by("kubernetes/setup"));
     &PROGRAMS
 }
 
 fn recipe(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// The folder that a recipe makes, if it has not yet, and prints.
-fn printed_by(name: &str) -> PathBuf {
-    let made = Command::new(recipe(name)).stderr(Stdio::inherit()).output().expect("a recipe of this crate runs");
-    assert!(made.status.success(), "tests/servers/{name} failed");
-    PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
 }
