@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Args;
 use contract::exit;
@@ -48,6 +49,10 @@ pub(crate) struct RunArgs {
     /// ten seconds.
     #[arg(long)]
     no_lock: bool,
+    /// How long the shim of a stage that runs may go on without a heartbeat while it holds its lock. It hangs then, and the
+    /// attempt is lost.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = sidecar::cli::value::duration)]
+    hang_timeout: Duration,
     #[command(flatten)]
     worker: WorkerArgs,
 }
@@ -59,7 +64,7 @@ impl RunArgs {
         let scratch = root.adapter().scratch();
         // Who needs it says so if it cannot be made.
         let _ = fs::create_dir_all(&scratch);
-        let run = Run { pipeline, root, locks: !self.no_lock, presence };
+        let run = Run { pipeline, root, locks: !self.no_lock, hang_timeout: self.hang_timeout, presence };
         (self.worker.scratch_or(scratch), run)
     }
 }
@@ -69,9 +74,9 @@ impl RunArgs {
 pub(crate) struct Presence(Arc<OnceLock<(AdapterDir, Life)>>);
 
 impl Presence {
+    /// From now on nobody else lives there; the stages do not know it yet.
     fn begin(&self, dir: AdapterDir, locks: bool) -> io::Result<&Life> {
-        let life = Life::begin(dir.path(), concat!("multi-worker ", env!("CARGO_PKG_VERSION")), locks)?;
-        fault::point("multi.hello.after")?;
+        let life = Life::begin_quietly(dir.path(), concat!("multi-worker ", env!("CARGO_PKG_VERSION")), locks)?;
         Ok(&self.0.get_or_init(|| (dir, life)).1)
     }
 
@@ -92,6 +97,7 @@ pub(crate) struct Run {
     pipeline: Pipeline,
     root: Root,
     locks: bool,
+    hang_timeout: Duration,
     presence: Presence,
 }
 
@@ -106,19 +112,22 @@ impl Job for Run {
 
     async fn run(self, context: &mut Context) -> Result<(), JobError> {
         let dir = self.root.adapter();
-        let boot = self.presence.begin(dir.clone(), self.locks).map_err(|error| unseen(&error))?.boot().clone();
+        let life = self.presence.begin(dir.clone(), self.locks).map_err(|error| unseen(&error))?;
         let failed = |act: &str| {
             let act = act.to_owned();
             move |error: io::Error| machine(&act, &error)
         };
         [dir.path(), &dir.scratch()].into_iter().try_for_each(pass).map_err(failed("let the stages in"))?;
+        let crew = Adapter::begin(&self.pipeline, &self.root, life.boot().clone(), self.hang_timeout, context);
+        let mut crew = crew.map_err(failed("make room for orders"))?;
+        // Only now: who comes finds where orders will appear, and none of an earlier life's. He comes while the rest is done.
+        life.greet().map_err(|error| unseen(&error))?;
+        fault::point("multi.hello.after").map_err(|error| unseen(&error))?;
         context.share_inputs().map_err(failed("let the stages read the item's input"))?;
         let room = dir.path().join("inputs");
         remove(&room).map_err(failed("remove what an earlier life has left"))?;
         let mut inputs = Inputs::new(room, context.environment()).map_err(failed("make room for inputs"))?;
         inputs.share().map_err(failed("let the stages read the item"))?;
-        let crew = Adapter::begin(&self.pipeline, &self.root, boot, context);
-        let mut crew = crew.map_err(failed("make room for orders"))?;
         let outputs = engine::run(&self.pipeline, &inputs, &mut crew, context).await?;
         publish(&self.pipeline, &outputs, context.output_dir(), By::Copying).await
     }

@@ -20,6 +20,7 @@ use crate::pipeline::Pipeline;
 
 mod patience;
 mod post;
+mod pulse;
 
 /// The stages of a pod, as one life of the adapter sees them.
 #[derive(Debug)]
@@ -37,7 +38,13 @@ impl Adapter {
     ///
     /// # Errors
     /// When a directory cannot be made or removed.
-    pub(super) fn begin(pipeline: &Pipeline, root: &Root, boot: Boot, context: &Context) -> io::Result<Self> {
+    pub(super) fn begin(
+        pipeline: &Pipeline,
+        root: &Root,
+        boot: Boot,
+        hang_timeout: Duration,
+        context: &Context,
+    ) -> io::Result<Self> {
         let dir = root.adapter();
         for old in [dir.path().join("stages"), dir.done()] {
             remove(&old)?;
@@ -51,7 +58,8 @@ impl Adapter {
             watch.add(place.path());
             posts.push(Post::new(stage.clone(), place));
         }
-        let desk = Desk { dir, boot, grace: context.shutdown().grace(), tail_bytes: context.tail_bytes() as u64 };
+        let (grace, tail_bytes) = (context.shutdown().grace(), context.tail_bytes() as u64);
+        let desk = Desk { dir, boot, grace, tail_bytes, hang_timeout };
         Ok(Self { desk, posts, watch, bell: Arc::new(Notify::new()), news: VecDeque::new() })
     }
 

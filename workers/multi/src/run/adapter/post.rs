@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tracing::{debug, info, warn};
 use worker_kit::JobError;
 
 use super::patience::Patience;
+use super::pulse::Pulse;
 use crate::crew::{News, Order};
 use crate::pipeline::Stage;
 
@@ -29,6 +31,7 @@ pub(super) struct Desk {
     pub(super) boot: Boot,
     pub(super) grace: Duration,
     pub(super) tail_bytes: u64,
+    pub(super) hang_timeout: Duration,
 }
 
 /// A stage's container, as it can be seen from here.
@@ -48,8 +51,8 @@ pub(super) struct Post {
 struct Pending {
     attempt: u32,
     environment: BTreeMap<String, OsString>,
-    /// Who was asked, once somebody was.
-    asked: Option<Boot>,
+    /// Who was asked, once somebody was, and how his heart beats.
+    asked: Option<(Boot, Pulse)>,
     phase: Phase,
     /// How long the phase may last.
     patience: Option<Patience>,
@@ -156,20 +159,28 @@ impl Post {
             && let Some(peer) = self.peer.as_ref().filter(is_known)
         {
             match desk.ask(&self.stage, &mut pending, peer.boot()) {
-                Ok(()) => pending.asked = Some(peer.boot().clone()),
+                Ok(()) => pending.asked = Some((peer.boot().clone(), Pulse::new(desk.hang_timeout))),
                 Err(error) => over = Some(unasked(&error)),
             }
         }
-        if let Some(boot) = &pending.asked {
+        if let Some((boot, pulse)) = &mut pending.asked {
             // First: whatever he has said he said before he died.
             let is_dead = self.peer.as_ref().is_none_or(|peer| peer.boot() != boot || peer.sign() == Sign::Fallen);
+            let hangs = !is_dead && pulse.stands_still(|| stage::heartbeat(self.dir.path()));
             if pending.phase == Phase::Starting && self.has_started(desk, attempt, boot) {
                 pending.phase = Phase::Running;
                 let limit = |timeout: Duration| timeout.saturating_add(desk.grace).saturating_add(ANSWER);
                 pending.patience = self.stage.timeout.map(|timeout| Patience::new(limit(timeout)));
                 tell(Word::Begun { attempt });
             }
-            over = self.result(desk, attempt, boot).or_else(|| is_dead.then(|| lost(&pending)));
+            over = match self.result(desk, attempt, boot) {
+                None if is_dead => Some(lost(pending.phase)),
+                None if hangs => {
+                    desk.cancel(&self.stage, attempt, desk.grace);
+                    Some(hung(desk.hang_timeout))
+                }
+                said => said,
+            };
         }
         if over.is_none() && pending.patience.as_mut().is_some_and(Patience::look) {
             over = Some(self.give_up(desk, &pending));
@@ -187,10 +198,11 @@ impl Post {
 
     fn result(&mut self, desk: &Desk, attempt: u32, boot: &Boot) -> Option<Ended> {
         let told = self.read::<Told>(&self.dir.result(attempt))?;
-        (told.boot == *boot && told.adapter == desk.boot && told.attempt == attempt).then_some(told.ended)
+        let is_meant = told.boot == *boot && told.adapter == desk.boot && told.attempt == attempt;
+        is_meant.then(|| checked(told.ended, &self.dir.out()))
     }
 
-    fn read<T: serde::de::DeserializeOwned>(&mut self, path: &std::path::Path) -> Option<T> {
+    fn read<T: serde::de::DeserializeOwned>(&mut self, path: &Path) -> Option<T> {
         files::read(path).unwrap_or_else(|error| {
             self.complain(&error);
             None
@@ -278,9 +290,26 @@ fn unasked(error: &io::Error) -> Ended {
     Ended::without_command(Reason::MachineError, format!("it could not be asked: {error}{}", next_step(error)))
 }
 
+/// What a stage says, less what is not so: a success hands something over.
+fn checked(ended: Ended, out: &Path) -> Ended {
+    if ended.reason != Reason::Completed || out.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return ended;
+    }
+    let message = format!("it says that it has succeeded, and {} is no directory", out.display());
+    Ended { reason: Reason::OutputUnusable, message, ..ended }
+}
+
+/// Its shim is there, and does nothing.
+fn hung(limit: Duration) -> Ended {
+    let message = format!(
+        "its shim hangs: it holds its lock, and its heart has stood still for {limit:?} (was it stopped, does its volume hang?)"
+    );
+    Ended::without_command(Reason::Lost, message)
+}
+
 /// Nobody can say how it ended.
-fn lost(pending: &Pending) -> Ended {
-    let when = if pending.phase == Phase::Starting { "before its command had begun" } else { "while its command ran" };
+fn lost(phase: Phase) -> Ended {
+    let when = if phase == Phase::Starting { "before its command had begun" } else { "while its command ran" };
     let message = format!(
         "its container was killed or restarted {when}: kubectl describe pod tells why (out of memory, a liveness probe)"
     );
