@@ -106,8 +106,10 @@ mod needs_s3_servers {
         health.wait_for(|health| matches!(health, Health::Indexing { .. })).await.expect("the source lives");
         let page = source.page(None, 1_000).await.expect("a page");
         assert_eq!((page.items.len(), page.complete), (PAGE, false), "nothing may be taken for gone by that");
+        let asked = || proxy.seen().iter().any(|seen| seen.query.contains("continuation-token"));
+        until("the next page asked for", async || asked().then_some(())).await;
         proxy.spoil(|seen| small_pages(seen, PAGE));
-        go.send(true).expect("somebody waits");
+        go.send_replace(true);
         health.wait_for(|health| *health == Health::Live).await.expect("the source lives");
         assert!(source.page(None, 1).await.expect("a page").complete);
         assert_eq!(names(&source).await.len(), MANY);
