@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use crate::stages::pod::{Pod, each};
 
 fn two() -> Pod {
-    let detect = "trap 'exit 9' TERM; until [ -e $IN/open ]; do sleep 0.01; done; echo whole >$OUTPUT_DIR/x";
+    let detect = "trap 'echo heard TERM; exit 9' TERM; touch $TMPDIR/up; until [ -e $IN/open ]; do sleep 0.01; done; echo whole >$OUTPUT_DIR/x";
     Pod::chain(&[("detect", detect, ""), ("blur", "cp $INPUT_FILE $OUTPUT_DIR/y", "")])
 }
 
@@ -20,7 +20,7 @@ fn the_adapter_ends_what_it_began_and_begins_nothing() {
             Some(point) => pod.sidecars_but("detect", |shim| shim.fault(&format!("{point}=stop"))),
             None => pod.sidecars(),
         };
-        let adapter = pod.adapter().start();
+        let adapter = pod.adapter().env("LONGSHORE_GRACE", "1m").start();
         match point {
             Some(point) => {
                 if point.contains("handover") || point.contains("result") {
@@ -28,17 +28,18 @@ fn the_adapter_ends_what_it_began_and_begins_nothing() {
                 }
                 sidecars.of("detect").stopped();
             }
-            None => pod.started("detect", 1),
+            None => wait_until("the command to listen", || pod.stage("detect").join("tmp/up").exists().then_some(())),
         }
         adapter.signal(Signal::TERM);
         wait_until("the adapter to tell the stage", || pod.said("adapter/stages/detect/1.cancel.json"));
         sidecars.of("detect").signal(Signal::CONT);
         let outcome = sidecars.finish(adapter).assert(&pod, point.unwrap_or("running"), 143, "Cancelled");
         assert_eq!(outcome.stage("blur"), "Skipped", "{point:?}");
+        assert!(point.is_some() || pod.log().contains("heard TERM"), "it is asked before it is killed: {}", pod.log());
         assert_eq!(sidecars.of("detect").wait(), Ended::Code(0), "{point:?}: there is no more work");
         assert!(!pod.stage("blur").join("1.started.json").exists(), "{point:?}");
         let began = pod.stage("detect").join("1.started.json").exists();
-        assert_eq!(began, point != Some("stage.go.after"), "{point:?}: what is cancelled before it has begun never begins");
+        assert_eq!(began, point != Some("stage.go.after"), "{point:?}: cancelled before it began, it never does");
         pod.assert_clean();
         pod.again_with(sidecars);
     });

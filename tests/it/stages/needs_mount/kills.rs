@@ -151,8 +151,11 @@ fn an_adapter_that_is_killed_leaves_stages_that_serve_the_next() {
         adapter.kill();
         assert!(!pod.is_published(), "{point:?}");
         sidecars.of("detect").signal(Signal::CONT);
+        wait_until("a stage to know of the death", || pod.log().contains("waiting for another").then_some(()));
         pod.again_with(sidecars);
         assert_eq!(pod.hello("detect", None), before, "{point:?}: the shim lived on");
+        let begun = pod.log().matches("starting the command").count();
+        assert_eq!(begun, 3, "{point:?}: whoever is dead is obeyed no more\n{}", pod.log());
     });
 }
 
