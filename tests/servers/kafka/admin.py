@@ -76,12 +76,8 @@ def ready(cluster, brokers):
 def create_topic(name, partitions, replicas, config):
     all_of(ADMIN.create_topics([NewTopic(name, partitions, replicas, config=config)], operation_timeout=PATIENCE))
 
-    def led():
-        topic = ADMIN.list_topics(name, timeout=5).topics[name]
-        whole = topic.error is None and len(topic.partitions) == partitions
-        return True if whole and all(part.leader >= 0 for part in topic.partitions.values()) else None
-
-    until(led)
+    # Metadata name a leader a moment before it knows that it is.
+    until(lambda: True if len(offsets(name, "end")) == partitions else None)
 
 
 def delete_topic(name):
@@ -133,11 +129,17 @@ def leader(topic, partition):
 
 def offsets(topic, which):
     """The first or last offset of every partition."""
-    count = len(ADMIN.list_topics(topic, timeout=10).topics[topic].partitions)
     spec = OffsetSpec.earliest() if which == "first" else OffsetSpec.latest()
-    found = all_of(ADMIN.list_offsets({TopicPartition(topic, part): spec for part in range(count)}))
-    by_partition = {part.partition: result.offset for part, result in found.items()}
-    return [by_partition[part] for part in range(count)]
+
+    def asked():
+        count = len(ADMIN.list_topics(topic, timeout=10).topics[topic].partitions)
+        if count == 0:
+            return None
+        found = all_of(ADMIN.list_offsets({TopicPartition(topic, part): spec for part in range(count)}))
+        by_partition = {part.partition: result.offset for part, result in found.items()}
+        return [by_partition[part] for part in range(count)]
+
+    return until(asked)
 
 
 def committed(group, topic):
