@@ -26,12 +26,12 @@ demo-s3: ## The same from bucket to bucket, with a MinIO that is built and start
 
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
-	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv ip openssl java mvn
+	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv ip openssl java mvn perl make c++
 	@tests/run
 
 .PHONY: servers
 servers: ## Make the servers and clients that the tests start, once (tests/run does it too)
-	@scripts/setup curl python3 venv flock java mvn
+	@scripts/setup curl python3 venv flock java mvn perl make c++
 	@tests/servers/s3-clients/setup
 	@tests/servers/queue-clients/setup
 	@tests/servers/kafka/setup

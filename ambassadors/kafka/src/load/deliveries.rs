@@ -1,0 +1,103 @@
+//! What the brokers confirm and refuse, told by librdkafka's thread, taken by ours.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
+
+use crate::client::Context;
+
+/// What became of lines, by their numbers.
+#[derive(Debug)]
+pub(super) struct Deliveries {
+    inner: Context,
+    news: Mutex<News>,
+    came: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    confirmed: Vec<u64>,
+    failed: Option<Failed>,
+}
+
+/// A line that was not taken.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) number: u64,
+    pub(super) error: KafkaError,
+    pub(super) size: usize,
+}
+
+impl Deliveries {
+    pub(super) fn new(inner: Context) -> Self {
+        Self { inner, news: Mutex::default(), came: Condvar::new() }
+    }
+
+    pub(super) fn inner(&self) -> &Context {
+        &self.inner
+    }
+
+    /// Which lines were confirmed since this was asked last.
+    pub(super) fn confirmed(&self) -> Vec<u64> {
+        std::mem::take(&mut self.news().confirmed)
+    }
+
+    /// The first line that was not taken.
+    pub(super) fn failed(&self) -> Option<Failed> {
+        self.news().failed.clone()
+    }
+
+    /// Waits until something is told, or for so long.
+    pub(super) fn wait(&self, time: Duration) {
+        let news = self.news();
+        if news.confirmed.is_empty() {
+            drop(self.came.wait_timeout(news, time));
+        }
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let number = number as u64;
+        let mut news = self.news();
+        match result {
+            Ok(_) => news.confirmed.push(number),
+            // We took these back ourselves.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => {}
+            Err((error, message)) => {
+                if news.failed.as_ref().is_none_or(|failed| number < failed.number) {
+                    let size = message.payload_len() + message.key_len();
+                    news.failed = Some(Failed { number, error: error.clone(), size });
+                }
+            }
+        }
+        self.came.notify_all();
+    }
+}
+
+impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = Context::ENABLE_REFRESH_OAUTH_TOKEN;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inner.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.inner.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.inner.generate_oauth_token(config)
+    }
+}
