@@ -1,0 +1,120 @@
+//! How far the topic reaches and where the group stands, at the last look; and with that, how much waits behind the window.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Instant;
+
+use crate::naming::Position;
+
+/// What was seen of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    /// The offsets that there are.
+    pub(super) there: Range<i64>,
+    /// Where the group goes on, if it ever began.
+    pub(super) committed: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// When the last look began.
+    since: Option<Instant>,
+    partitions: BTreeMap<i32, End>,
+    /// Partitions of which the end was read, and where that was, once a look has said it. What lies before it and never came is nothing:
+    /// compaction may leave nothing at an end.
+    read_out: BTreeMap<i32, Option<i64>>,
+}
+
+impl Ends {
+    /// A look, which began then, saw this. `taking`: whatever comes is taken at once.
+    pub(super) fn saw(&mut self, began: Instant, partitions: BTreeMap<i32, End>, taking: bool) {
+        for (partition, read_out) in &mut self.read_out {
+            if taking && read_out.is_none() {
+                *read_out = partitions.get(partition).map(|end| end.there.end);
+            }
+        }
+        (self.since, self.partitions) = (Some(began), partitions);
+    }
+
+    /// A partition was read to its end.
+    pub(super) fn read_out(&mut self, partition: i32) {
+        self.read_out.insert(partition, None);
+    }
+
+    /// Something came after that, or the partition is not ours.
+    pub(super) fn goes_on(&mut self, partition: i32) {
+        self.read_out.remove(&partition);
+    }
+
+    /// Whether the last look began after that.
+    pub(super) fn is_since(&self, then: Instant) -> bool {
+        self.since.is_some_and(|since| since >= then)
+    }
+
+    /// How many offsets lie behind what we took, of our partitions, and behind what the group has committed, of the others'. Unknown
+    /// before the first look.
+    pub(super) fn behind(&self, ours: impl Iterator<Item = Position>) -> Option<u64> {
+        self.since?;
+        let ours: BTreeMap<i32, i64> = ours.map(|at| (at.partition, at.offset)).collect();
+        let behind = self.partitions.iter().map(|(partition, end)| match ours.get(partition) {
+            Some(next) => self.left(*partition, end, *next),
+            None => end.there.end - end.committed.unwrap_or(end.there.start).max(end.there.start),
+        });
+        Some(behind.map(|offsets| u64::try_from(offsets).unwrap_or(0)).sum())
+    }
+
+    /// Whether any of our partitions goes on behind what we took.
+    pub(super) fn has_more(&self, mut ours: impl Iterator<Item = Position>) -> bool {
+        ours.any(|at| self.partitions.get(&at.partition).is_some_and(|end| self.left(at.partition, end, at.offset) > 0))
+    }
+
+    fn left(&self, partition: i32, end: &End, next: i64) -> i64 {
+        let next = match self.read_out.get(&partition) {
+            Some(Some(read_out)) => next.max(*read_out),
+            Some(None) | None => next,
+        };
+        (end.there.end - next.max(end.there.start)).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(all: &[(i32, Range<i64>, Option<i64>)]) -> BTreeMap<i32, End> {
+        all.iter().cloned().map(|(partition, there, committed)| (partition, End { there, committed })).collect()
+    }
+
+    fn behind(ends: &Ends, ours: &[(i32, i64)]) -> Option<u64> {
+        ends.behind(ours.iter().map(|(partition, offset)| Position { partition: *partition, offset: *offset }))
+    }
+
+    #[test]
+    fn what_is_behind_is_counted_of_all_partitions() {
+        let mut known = Ends::default();
+        assert_eq!(behind(&known, &[(0, 3)]), None);
+        known.saw(
+            Instant::now(),
+            ends(&[(0, 0..10, None), (1, 5..10, Some(2)), (2, 5..10, None), (3, 0..10, Some(10))]),
+            true,
+        );
+        assert_eq!(behind(&known, &[(0, 3)]), Some(7 + 5 + 5), "retention has taken what lay before 5");
+        assert_eq!(behind(&known, &[(0, 12), (1, 0), (2, 9)]), Some(5 + 1));
+    }
+
+    #[test]
+    fn an_end_where_nothing_lies_is_not_waited_for() {
+        let mut known = Ends::default();
+        let look = |known: &mut Ends, end, taking| known.saw(Instant::now(), ends(&[(0, 0..end, Some(0))]), taking);
+        known.read_out(0);
+        look(&mut known, 10, false);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(2), "nothing was taken, so it may be records");
+        look(&mut known, 10, true);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(0));
+        look(&mut known, 13, true);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(3));
+        assert!(known.has_more([Position { partition: 0, offset: 8 }].into_iter()));
+        known.goes_on(0);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(5));
+    }
+}

@@ -1,0 +1,109 @@
+//! Records that failed for good: written to another topic, with headers that say what they were and why they are there.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use ambassador_kit::source::SourceError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sidecar::fault;
+use tracing::warn;
+
+use crate::args::Settings;
+use crate::client::Context;
+use crate::record::Record;
+use crate::trouble::{RETRY, Trouble};
+
+/// Longest that a record may take to be written by all that hold the topic; less than a request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The dead letter topic.
+pub(super) struct DeadLetters {
+    producer: FutureProducer<Context>,
+    /// What errors are read with; the producer does not give its own back.
+    context: Context,
+    topic: String,
+    /// Where its records come from.
+    from: String,
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl DeadLetters {
+    /// Connects by itself, when there is something to write.
+    ///
+    /// # Errors
+    /// [`Trouble`] where librdkafka takes the settings for wrong.
+    pub(super) fn connect(settings: &Settings, topic: &str) -> Result<Self, Trouble> {
+        let patience = PATIENCE.as_millis().to_string();
+        let mut config = settings.cluster.config([
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("delivery.timeout.ms", patience.as_str()),
+            // The topic says how large a record may be.
+            ("message.max.bytes", "100000000"),
+            ("linger.ms", "0"),
+            ("allow.auto.create.topics", "false"),
+        ]);
+        config.remove("group.id").remove("group.instance.id");
+        let context = settings.cluster.context();
+        let doing = || format!("write to the dead letter topic {topic:?}");
+        let producer = config.create_with_context(settings.cluster.context());
+        let producer = producer.map_err(|error| Trouble::of(&error, &doing(), &context))?;
+        Ok(Self { producer, context, topic: topic.to_owned(), from: settings.topic.clone() })
+    }
+
+    /// Writes a record there. It may be there twice, if we are killed before its offset is committed.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`]: it may or may not be there, and is to be written again.
+    pub(super) async fn bury(&self, record: &Record, reason: &str) -> Result<(), SourceError> {
+        fault::point("kafka.dead-letter.before").map_err(|error| SourceError::Internal(error.into()))?;
+        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(self.headers(record, reason));
+        letter.key = record.key.as_deref();
+        letter.payload = record.value.as_deref();
+        let written = match self.producer.send_result(letter) {
+            Ok(written) => written.await,
+            Err((error, _)) => return Err(self.unavailable(&error)),
+        };
+        match written {
+            Ok(Ok(_)) => {}
+            Ok(Err((error, _))) => return Err(self.unavailable(&error)),
+            Err(_cancelled) => return Err(self.unavailable(&KafkaError::Canceled)),
+        }
+        fault::point("kafka.dead-letter.after").map_err(|error| SourceError::Internal(error.into()))
+    }
+
+    fn headers(&self, record: &Record, reason: &str) -> OwnedHeaders {
+        let own = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+        let at = record.at;
+        let (partition, offset) = (at.partition.to_string(), at.offset.to_string());
+        let millis = record.time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let millis = millis.map(|millis| millis.as_millis().to_string());
+        let ours = [
+            ("longshore-reason", Some(reason)),
+            ("longshore-topic", Some(self.from.as_str())),
+            ("longshore-partition", Some(partition.as_str())),
+            ("longshore-offset", Some(offset.as_str())),
+            ("longshore-timestamp", millis.as_deref()),
+        ];
+        let ours = ours.into_iter().filter_map(|(name, value)| Some((name, Some(value?.as_bytes()))));
+        own.chain(ours).fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }))
+    }
+
+    fn unavailable(&self, error: &KafkaError) -> SourceError {
+        let doing = format!("write to the dead letter topic {:?}", self.topic);
+        let why = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                format!("cannot {doing}: the record is too large for it; give that topic a larger max.message.bytes")
+            }
+            _ => Trouble::of(error, &doing, &self.context).to_string(),
+        };
+        warn!(error = why, "a dead letter was not written");
+        SourceError::Unavailable { why, retry: RETRY }
+    }
+}
