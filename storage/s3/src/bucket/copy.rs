@@ -3,13 +3,15 @@
 mod note;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MetadataDirective, StorageClass, TaggingDirective};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use storage::Error;
+use tokio::sync::Notify;
 
-use self::note::Note;
+use self::note::{LEASE, Note};
 use super::{Bucket, Condition, Head, Which, Written, unquoted, version_id};
 use crate::error::Refusal;
 
@@ -19,6 +21,17 @@ const AT_ONCE: u64 = 5 << 30;
 const PART: u64 = 1 << 29;
 /// Parts copied at once.
 const PARALLEL: usize = 8;
+
+/// How a copy is made; of another size and haste in tests.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// The most that one request copies, in bytes.
+    at_once: u64,
+    /// Of a part, in bytes.
+    part: u64,
+    /// After how long a copy in parts that gives no sign of life is taken for dead.
+    lease: Duration,
+}
 
 /// What is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +76,17 @@ impl Bucket {
     /// (`x-amz-copy-source-if-match`, which MinIO, Versity and AWS do). Where it ignores the condition on the destination (MinIO
     /// does on a copy), what is written within the milliseconds after a look at it may be overwritten.
     ///
-    /// What is larger than 5 GiB is copied in parts. If that is killed, the next copy to the same destination aborts what it has left
-    /// open, for which it needs the rights to list and abort uploads.
+    /// What is larger than 5 GiB is copied in parts, by one at a time to each destination. If that is killed, the next copy to the same
+    /// destination aborts what it has left open, for which it needs the rights to list and abort uploads.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is nothing to copy, and as [`list`](Self::list). Nothing is left of a copy in parts that
-    /// failed.
+    /// [`Error::NotFound`] when there is nothing to copy, [`Error::Busy`] while another copies to that key in parts, or was killed at that
+    /// less than two minutes ago, and as [`list`](Self::list). Nothing is left of a copy in parts that failed.
     pub async fn copy(&self, from: Origin<'_>, to: Destination<'_>) -> Result<Copied, Error> {
-        self.copy_by(from, to, AT_ONCE, PART).await
+        self.copy_by(from, to, How { at_once: AT_ONCE, part: PART, lease: LEASE }).await
     }
 
-    async fn copy_by(&self, from: Origin<'_>, to: Destination<'_>, at_once: u64, part: u64) -> Result<Copied, Error> {
+    async fn copy_by(&self, from: Origin<'_>, to: Destination<'_>, how: How) -> Result<Copied, Error> {
         let mut head = self.head(from.key, from.which.version()).await?;
         head.metadata.extend(to.marks.clone());
         if from.which.etag().is_some_and(|etag| etag != head.etag) {
@@ -87,8 +100,9 @@ impl Bucket {
             // Whatever was looked at is what is copied, however long it takes.
             etag: format!("\"{}\"", head.etag),
         };
-        let copied = if head.size > at_once {
-            self.copy_in_parts(from, &head, &source, to, part).await?
+        let copied = if head.size > how.at_once {
+            // Rare, and large: it is no part of every other copy's future.
+            Box::pin(self.copy_in_parts(from, &head, &source, to, how)).await?
         } else {
             self.copy_whole(from, &head, &source, to).await?
         };
@@ -168,16 +182,36 @@ impl Bucket {
         head: &Head,
         source: &Source,
         to: Destination<'_>,
-        part: u64,
+        how: How,
     ) -> Result<Result<Written, Refusal>, Error> {
-        // Where it is not known whether an upload was begun, the note stays.
-        let note = Note::leave(self, to.notes, to.key).await?;
-        let id = self.begin_copy(from, head, to.key).await?;
-        let copied = self.copy_parts(head, source, to, &id, part).await;
+        let note = Note::leave(self, to.notes, to.key, how.lease).await?;
+        let id = match self.begin_copy(from, head, to.key).await {
+            Ok(id) => id,
+            // It may have been begun all the same.
+            Err(error) => {
+                note.leave_open().await;
+                return Err(error);
+            }
+        };
+        let copied = {
+            let over = Notify::new();
+            let (copying, keeping) = (self.copy_parts(head, source, to, &id, how.part), note.keep(&over));
+            tokio::pin!(copying, keeping);
+            tokio::select! {
+                copied = &mut copying => {
+                    // A renewal under way is waited for: one that nobody heard of would make the note look like another's.
+                    over.notify_one();
+                    keeping.await;
+                    copied
+                }
+                lost = &mut keeping => Err(lost.unwrap_or_else(|| note.busy())),
+            }
+        };
         if !matches!(copied, Ok(Ok(_)))
             && let Err(error) = self.abort_upload(to.key, &id).await
         {
             tracing::warn!(%error, "an upload is left open");
+            note.leave_open().await;
             return copied;
         }
         note.remove().await;

@@ -27,10 +27,22 @@ mod needs_s3_servers {
         }
     }
 
+    /// What a test calls large is copied in parts; whoever has a note is taken for dead at once.
+    const HASTY: How = How { at_once: MIB as u64, part: 5 << 20, lease: Duration::ZERO };
+
     /// Copies what a test calls large to `copy`.
     async fn in_parts(bucket: &Bucket, from: Origin<'_>, condition: &Condition) -> Result<Copied, Error> {
+        copied(bucket, from, condition, HASTY.lease).await
+    }
+
+    async fn copied(
+        bucket: &Bucket,
+        from: Origin<'_>,
+        condition: &Condition,
+        lease: Duration,
+    ) -> Result<Copied, Error> {
         let to = Destination { key: "copy", condition, marks: &HashMap::new(), notes: "done/" };
-        bucket.copy_by(from, to, MIB as u64, 5 << 20).await
+        Box::pin(bucket.copy_by(from, to, How { lease, ..HASTY })).await
     }
 
     async fn notes(bucket: &Bucket) -> Vec<String> {
@@ -104,6 +116,105 @@ mod needs_s3_servers {
         }
     }
 
+    /// Holds the second part of a copy, and every renewal of its note, until it is told otherwise.
+    fn stopped(proxy: &Proxy) -> tokio::sync::watch::Sender<bool> {
+        let (go, held) = tokio::sync::watch::channel(false);
+        proxy.spoil(move |seen| {
+            let renews = seen.method == "PUT" && seen.path.contains("/copy.") && seen.header("if-match").is_some();
+            (renews || seen.query.contains("partNumber=2")).then(|| Spoil::Hold(held.clone()))
+        });
+        go
+    }
+
+    #[tokio::test]
+    async fn of_two_that_copy_to_one_key_one_does_and_the_other_comes_again() {
+        for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
+            let (one, other) = (Proxy::before(&server.url()).await, Proxy::before(&server.url()).await);
+            let bucket_one = bucket(server, &one.url()).await;
+            let args = S3Args { s3_endpoint_url: Some(other.url()), ..S3Args::default() };
+            let s3 = S3::with_keys(args, TransferArgs::default(), server.access_key(), server.secret_key());
+            let bucket_other = s3.bucket(bucket_one.name());
+            let content = Bytes::from(vec![7; 11 * MIB]);
+            let etag = put(&bucket_one, "key", &content).await;
+            let from = Origin { key: "key", which: Which::Etag(&etag) };
+
+            // While one renews its note, nobody touches what it has begun.
+            let (go, held) = tokio::sync::watch::channel(false);
+            one.spoil(move |seen| seen.query.contains("partNumber=2").then(|| Spoil::Hold(held.clone())));
+            let lease = Duration::from_secs(4);
+            let first = copied(&bucket_one, from, &Condition::Absent, lease);
+            let second = async {
+                until_held(&one).await;
+                let begun = open(&bucket_other).await;
+                let renewals = || one.seen().iter().filter(|seen| seen.header("if-match").is_some()).count();
+                // For longer than a lease lasts.
+                while renewals() < 9 {
+                    let refused = copied(&bucket_other, from, &Condition::Absent, lease).await;
+                    let Err(Error::Busy(why)) = refused else { panic!("{refused:?}") };
+                    assert!(why.contains("/copy") && why.contains("done/.longshore/copy."), "{why}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                assert_eq!((open(&bucket_other).await, begun.len()), (begun, 1));
+                go.send(true).expect("somebody waits");
+            };
+            let (whole, ()) = tokio::join!(Box::pin(first), Box::pin(second));
+            assert!(matches!(whole, Ok(Copied::Yes { .. })), "{whole:?}");
+            assert_eq!((open(&bucket_other).await, notes(&bucket_other).await), (Vec::new(), Vec::new()));
+            bucket_one.delete("copy", Which::Current).await.expect("deleted");
+
+            // One that is stopped for longer is taken for dead. When it goes on, it harms nobody.
+            for dies_first in [false, true] {
+                if dies_first {
+                    // It comes after one that was killed, and so has something of others to look for.
+                    let _go = stopped(&one);
+                    tokio::select! {
+                        copied = copied(&bucket_one, from, &Condition::Absent, lease) => panic!("{copied:?}"),
+                        () = until_held(&one) => {}
+                    }
+                }
+                let (seen, go) = (one.seen().len(), stopped(&one));
+                let is_second = |seen: &test_servers::Seen| seen.query.contains("partNumber=2");
+                let has_begun = || one.seen().iter().skip(seen).any(is_second);
+                let (go_on, held) = tokio::sync::watch::channel(false);
+                other.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
+                let first = async {
+                    let stopped = loop {
+                        match copied(&bucket_one, from, &Condition::Absent, lease).await {
+                            Err(Error::Busy(_)) if !has_begun() => tokio::time::sleep(Duration::from_millis(100)).await,
+                            other => break other,
+                        }
+                    };
+                    assert!(!matches!(stopped, Ok(Copied::Yes { .. })), "{stopped:?}");
+                    go_on.send(true).expect("somebody waits");
+                };
+                let before = other.seen().len();
+                let second = async {
+                    while !has_begun() {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    let whole = loop {
+                        match copied(&bucket_other, from, &Condition::Absent, lease).await {
+                            Err(Error::Busy(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                            other => break other,
+                        }
+                    };
+                    assert!(matches!(whole, Ok(Copied::Yes { .. })), "{whole:?}");
+                };
+                let meanwhile = async {
+                    while !other.seen().iter().skip(before).any(is_second) {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    go.send(true).expect("somebody waits");
+                };
+                tokio::join!(Box::pin(first), Box::pin(second), Box::pin(meanwhile));
+                assert!(bucket_one.read("copy", content.len()).await.expect("it is there").0 == content);
+                let left = (open(&bucket_one).await, notes(&bucket_one).await);
+                assert_eq!(left, (Vec::new(), Vec::new()), "{dies_first}");
+                bucket_one.delete("copy", Which::Current).await.expect("deleted");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_reply_that_is_lost_when_a_copy_begins_leaves_a_note_of_it() {
         let server = S3Server::shared_minio();
@@ -153,7 +264,7 @@ mod needs_s3_servers {
             let from = Origin { key: "incoming/key", which: Which::Etag(&etag) };
             let marks = HashMap::new();
             let to = Destination { key: "done/copy", condition: &Condition::Always, marks: &marks, notes: "done/" };
-            role.copy_by(from, to, MIB as u64, 5 << 20).await.expect("copied");
+            role.copy_by(from, to, HASTY).await.expect("copied");
             let left = root.list_uploads("done/copy").await.expect("an answer");
             for upload in &left {
                 root.abort_upload(&upload.key, &upload.id).await.expect("aborted");
