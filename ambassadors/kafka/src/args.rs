@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use sidecar::cli::value;
 
 use crate::client::{ClientArgs, Cluster, ClusterError};
+use crate::group::{GroupArgs, Membership};
 
 /// Which topic is served, and how.
 #[derive(Clone, Debug, Args)]
@@ -20,7 +21,7 @@ pub struct TopicArgs {
     /// Where the list begins: `earliest`, `latest`, `committed` (where --group stands), or a time (RFC 3339).
     #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = start)]
     start: Start,
-    /// The consumer group of --start committed; nothing is committed for it.
+    /// The consumer group that --mode group is a member of. In log mode that of --start committed; nothing is committed for it then.
     #[arg(long, value_name = "ID")]
     group: Option<String>,
     /// List tombstones too (records without a value, which delete a key in a compacted topic).
@@ -34,6 +35,8 @@ pub struct TopicArgs {
     #[arg(long, value_name = "SIZE", default_value = "700KiB")]
     max_value: ByteSize,
 
+    #[command(flatten)]
+    taking: GroupArgs,
     #[command(flatten)]
     when: WhenArgs,
     #[command(flatten)]
@@ -90,6 +93,8 @@ pub struct Settings {
     pub(crate) source_id: String,
     pub(crate) start: Start,
     pub(crate) group: Option<String>,
+    /// How to take part in the group; `None` in log mode.
+    pub(crate) membership: Option<Membership>,
     pub(crate) tombstones: bool,
     pub(crate) payload: Payload,
     pub(crate) max_value: usize,
@@ -110,6 +115,12 @@ pub enum SettingsError {
     /// A group is needed where there is none.
     #[error("{0} needs --group")]
     NoGroup(&'static str),
+    /// A flag that means nothing in log mode.
+    #[error("{0} does nothing without --mode group")]
+    OnlyInAGroup(&'static str),
+    /// Where dead letters cannot go.
+    #[error("--dead-letter-topic {0:?} {1}")]
+    DeadLetterTopic(String, &'static str),
 }
 
 impl TopicArgs {
@@ -124,11 +135,13 @@ impl TopicArgs {
         if self.group.is_none() && self.start == Start::Committed {
             return Err(SettingsError::NoGroup("--start committed"));
         }
+        let membership = self.taking.membership(&self.topic, self.group.as_deref())?;
         Ok(Settings {
             cluster: self.client.cluster()?,
             topic: self.topic,
             source_id: self.source_id,
             start: self.start,
+            membership,
             group: self.group,
             tombstones: self.tombstones,
             payload: self.payload,
@@ -150,7 +163,7 @@ fn start(text: &str) -> Result<Start, String> {
 }
 
 /// Kafka's own rule (`org.apache.kafka.common.internals.Topic`).
-fn is_topic(name: &str) -> bool {
+pub(crate) fn is_topic(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(legal)
 }

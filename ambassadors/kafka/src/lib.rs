@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod group;
 mod load;
 mod log;
 mod metrics;
@@ -19,6 +20,7 @@ use sidecar::{Failure, ProcessArgs, Shutdown};
 
 pub use args::{Settings, SettingsError, TopicArgs};
 pub use client::ClusterError;
+pub use group::GroupSource;
 pub use load::LoadArgs;
 pub use log::LogSource;
 
@@ -64,5 +66,14 @@ async fn run_topic(
     if serve.check {
         preflight::preflight(&settings, serve.request_timeout, &mut std::io::stdout()).await?;
     }
-    ambassador_kit::serve(serve, shutdown, async |registry| Ok(LogSource::open(settings, registry))).await
+    let check = serve.check;
+    match settings.membership.clone() {
+        Some(membership) => {
+            let open = async |registry: &mut _| {
+                GroupSource::open(settings, membership, check, registry).map_err(trouble::Trouble::failure)
+            };
+            ambassador_kit::serve(serve, shutdown, open).await
+        }
+        None => ambassador_kit::serve(serve, shutdown, async |registry| Ok(LogSource::open(settings, registry))).await,
+    }
 }
