@@ -61,7 +61,7 @@ impl Shared {
             _ => {
                 let (record, naming) = record();
                 let readable = naming.is_some_and(|naming| record.item(&naming, settings).is_ok());
-                if readable { Sort::Listed } else { Sort::Withheld(Reason::Unreadable) }
+                if readable { Sort::Listed } else { Sort::Withheld(Reason::Malformed) }
             }
         }
     }
@@ -76,7 +76,7 @@ impl Shared {
                 "its value is larger than {} bytes; give --max-value more, where the workers' input takes it",
                 self.settings.max_value
             ),
-            Reason::Unreadable => {
+            Reason::Malformed => {
                 let what = if self.settings.payload == Payload::Uri { "a URI" } else { "a JSON object" };
                 format!("its value is not {what}, as --payload says")
             }

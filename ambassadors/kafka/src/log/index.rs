@@ -20,19 +20,19 @@ pub(super) enum Reason {
     /// Its value is larger than `--max-value`.
     TooLarge,
     /// Its value is not what `--payload` says.
-    Unreadable,
+    Malformed,
 }
 
 impl Reason {
     /// Every one, in the order of their bitmaps.
-    pub(super) const ALL: [Self; 3] = [Self::Tombstone, Self::TooLarge, Self::Unreadable];
+    pub(super) const ALL: [Self; 3] = [Self::Tombstone, Self::TooLarge, Self::Malformed];
 
     /// The word of the contract.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Tombstone => "tombstone",
             Self::TooLarge => "too-large",
-            Self::Unreadable => "unreadable",
+            Self::Malformed => "malformed",
         }
     }
 }

@@ -2,10 +2,16 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
+mod check;
 mod conformance;
+mod load;
+mod kills;
+mod members;
 mod outages;
 mod program;
 mod records;
+mod rights;
 mod scale;
+mod shared;
 mod topic;
 mod vanishing;

@@ -11,6 +11,9 @@ use crate::topic::{Topic, until};
 
 const COUNT: usize = 60;
 
+/// How a broker goes, and how it comes back.
+type Way = (fn(&mut Kafka), fn(&mut Kafka));
+
 /// Every list that a program gives from now on: the status, and how many names.
 struct Watched {
     seen: Arc<Mutex<Vec<(u16, usize)>>>,
@@ -50,7 +53,7 @@ async fn ready(program: &Program, status: u16) {
 }
 
 /// Has the broker go and come back beneath a running ambassador, again and again.
-async fn survives(kafka: &mut Kafka, ways: &[(fn(&mut Kafka), fn(&mut Kafka))]) {
+async fn survives(kafka: &mut Kafka, ways: &[Way]) {
     let name = kafka.topic(2);
     let topic = Topic { kafka, name: name.clone() };
     for partition in 0..2 {
@@ -90,9 +93,9 @@ mod needs_kafka {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_broker_that_is_killed_stopped_or_stands_still_has_lost_nothing_when_it_is_back() {
         let mut kafka = Kafka::start(KafkaOptions::default());
-        let pause: (fn(&mut Kafka), fn(&mut Kafka)) = (|kafka| kafka.pause([1]), |kafka| kafka.resume([1]));
-        let kill: (fn(&mut Kafka), fn(&mut Kafka)) = (|kafka| kafka.kill([1]), |kafka| kafka.restart([1]));
-        let stop: (fn(&mut Kafka), fn(&mut Kafka)) = (|kafka| kafka.stop([1]), |kafka| kafka.restart([1]));
+        let pause: Way = (|kafka| kafka.pause([1]), |kafka| kafka.resume([1]));
+        let kill: Way = (|kafka| kafka.kill([1]), |kafka| kafka.restart([1]));
+        let stop: Way = (|kafka| kafka.stop([1]), |kafka| kafka.restart([1]));
         survives(&mut kafka, &[pause, kill, stop]).await;
     }
 

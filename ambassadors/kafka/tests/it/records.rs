@@ -94,7 +94,7 @@ mod needs_kafka {
         let items = names(&source).await;
         assert_eq!(items.len(), 1);
         assert_eq!(data(&source, &items[0]).await["uri"], "file:/x");
-        assert!(withheld(&source).await.iter().all(|one| one.reason == "unreadable" && one.message.contains("JSON")));
+        assert!(withheld(&source).await.iter().all(|one| one.reason == "malformed" && one.message.contains("JSON")));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -69,24 +69,24 @@ impl<'a> Topic<'a> {
         feed(&mut python, &text);
     }
 
-    pub(crate) fn settings(&self, flags: &[&str]) -> Settings {
-        let brokers = self.brokers();
-        let line = [&["p", "--brokers", &brokers, "--topic", &self.name], flags].concat();
-        let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
-        parsed.topic.settings().unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// Served, whether or not it is there.
-    pub(crate) fn open(&self, flags: &[&str]) -> LogSource {
-        LogSource::open(self.settings(&[&QUICK[..], flags].concat()), &mut Registry::default())
-    }
-
     /// Served, and read to its end.
     pub(crate) async fn served(&self, flags: &[&str]) -> LogSource {
-        let source = self.open(flags);
+        self.served_slowly(&[&QUICK[..], flags].concat()).await
+    }
+
+    /// As [`served`](Self::served), looking for what has changed only as often as the flags say.
+    pub(crate) async fn served_slowly(&self, flags: &[&str]) -> LogSource {
+        let source = LogSource::open(settings(&self.brokers(), &self.name, flags), &mut Registry::default());
         live(&source).await;
         source
     }
+}
+
+/// What flags come to.
+pub(crate) fn settings(brokers: &str, topic: &str, flags: &[&str]) -> Settings {
+    let line = [&["p", "--brokers", brokers, "--topic", topic], flags].concat();
+    let parsed = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
+    parsed.topic.settings().unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn feed(command: &mut Command, text: &str) {

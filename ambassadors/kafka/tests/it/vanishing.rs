@@ -34,7 +34,7 @@ mod needs_kafka {
     async fn what_retention_takes_before_the_next_look_is_gone_when_it_is_asked_for() {
         let topic = Topic::new(1);
         topic.kcat(0, (0..10).map(|n| n.to_string()));
-        let source = topic.served(&["--poll", "1h"]).await;
+        let source = topic.served_slowly(&["--poll", "1h"]).await;
         let before = names(&source).await;
         topic.kafka.trim(&topic.name, 0, 10);
         for name in &before {
@@ -56,7 +56,7 @@ mod needs_kafka {
             (0..5).map(|n| record(0, Some(of.as_bytes()), Some(format!("{of}{n}").as_bytes()))).collect::<Vec<_>>()
         };
         topic.write(&versions("a"));
-        let source = topic.served(&["--poll", "1h"]).await;
+        let source = topic.served_slowly(&["--poll", "1h"]).await;
         let before = names(&source).await;
         assert_eq!(before.len(), 5);
         // A segment is compacted once another was begun behind it.

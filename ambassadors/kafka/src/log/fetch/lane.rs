@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A record is sought with little around it: one that is asked for alone costs no more, and in order there is always some on its way.
 const BOUNDS: [(&str, &str); 6] = [
-    ("queued.min.messages", "2000"),
-    ("queued.max.messages.kbytes", "1024"),
+    ("queued.min.messages", "500"),
+    ("queued.max.messages.kbytes", "512"),
     ("fetch.max.bytes", "1048576"),
-    ("fetch.message.max.bytes", "262144"),
+    ("fetch.message.max.bytes", "131072"),
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "20"),
 ];
@@ -384,6 +384,8 @@ fn consumer(shared: &Shared) -> Result<BaseConsumer<Context>, KafkaError> {
         // An offset that is not there is for us to tell of, not to read something else instead.
         ("auto.offset.reset", "error"),
         ("allow.auto.create.topics", "false"),
+        // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
+        ("message.max.bytes", "1000000"),
     ];
     cluster.config_over(&BOUNDS, &ours).create_with_context(cluster.context())
 }

@@ -37,7 +37,7 @@ fn sort(n: u8) -> Sort {
     match n {
         0 => Sort::Withheld(Reason::Tombstone),
         1 => Sort::Withheld(Reason::TooLarge),
-        2 => Sort::Withheld(Reason::Unreadable),
+        2 => Sort::Withheld(Reason::Malformed),
         _ => Sort::Listed,
     }
 }

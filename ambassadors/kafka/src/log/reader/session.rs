@@ -181,6 +181,7 @@ impl<'a> Session<'a> {
                         // Where it ends lie gaps and marks of transactions, which are no records.
                         reading.read_to = reading.read_to.max(reading.there.end);
                         reading.heard = true;
+                        self.shared.metrics.looked(partition, &reading.there, reading.read_to);
                     }
                     self.flush();
                     self.behind = None;
@@ -352,6 +353,8 @@ fn consumer(shared: &Shared) -> Result<BaseConsumer<Context>, KafkaError> {
         ("isolation.level", "read_committed"),
         ("auto.offset.reset", "earliest"),
         ("allow.auto.create.topics", "false"),
+        // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
+        ("message.max.bytes", "1000000"),
     ];
     cluster.config_over(&BOUNDS, &ours).create_with_context(cluster.context())
 }
