@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use sidecar::{Failure, Shutdown};
 use tracing::info;
 
@@ -259,10 +259,6 @@ impl Loader {
     /// Waits for what is under way.
     fn settle(&mut self, shutdown: &Shutdown) -> Result<(), Stuck> {
         while self.producer.in_flight_count() > 0 && !shutdown.is_aborting() {
-            if self.failed().is_err() {
-                // What has not left yet would be published once more by the next run.
-                self.producer.purge(PurgeConfig::default().queue());
-            }
             self.producer.context().wait(TURN);
             self.note();
         }

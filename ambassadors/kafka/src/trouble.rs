@@ -140,7 +140,7 @@ fn classed(code: RDKafkaErrorCode, reason: &str) -> (Kind, String) {
         Code::SSL => (Kind::Away, format!("no TLS with the brokers: {reason}; do they speak it there?")),
         Code::TopicAuthorizationFailed => (
             Kind::Forbidden,
-            "the brokers do not allow it, if there is such a topic; allow Describe and Read on it, to load it Write"
+            "the brokers do not allow it, if there is such a topic; allow Describe and Read on the topic, to load it Write"
                 .to_owned(),
         ),
         Code::GroupAuthorizationFailed => {

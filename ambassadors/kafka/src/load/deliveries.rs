@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
 
@@ -73,8 +73,6 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
         let mut news = self.news();
         match result {
             Ok(_) => news.confirmed.push(number),
-            // We took these back ourselves.
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => {}
             Err((error, message)) => {
                 if news.failed.as_ref().is_none_or(|failed| number < failed.number) {
                     let size = message.payload_len() + message.key_len();

@@ -3,7 +3,9 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
 mod check;
+mod check;
 mod conformance;
+mod load;
 mod load;
 mod kills;
 mod members;
