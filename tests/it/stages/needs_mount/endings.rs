@@ -1,4 +1,4 @@
-//! SIGTERM, whatever is just being done.
+//! SIGTERM, whatever is just being done; and an end after which all is started again.
 
 use longshore_tests::{Ended, wait_until};
 use rustix::process::Signal;
@@ -36,7 +36,7 @@ fn the_adapter_ends_what_it_began_and_begins_nothing() {
         let outcome = sidecars.finish(adapter).assert(&pod, point.unwrap_or("running"), 143, "Cancelled");
         assert_eq!(outcome.stage("blur"), "Skipped", "{point:?}");
         assert!(point.is_some() || pod.log().contains("heard TERM"), "it is asked before it is killed: {}", pod.log());
-        assert_eq!(sidecars.of("detect").wait(), Ended::Code(0), "{point:?}: there is no more work");
+        wait_until("the stage to hear it", || pod.log().contains("there is no more work").then_some(()));
         assert!(!pod.stage("blur").join("1.started.json").exists(), "{point:?}");
         let began = pod.stage("detect").join("1.started.json").exists();
         assert_eq!(began, point != Some("stage.go.after"), "{point:?}: cancelled before it began, it never does");
@@ -95,4 +95,27 @@ fn a_shim_that_is_told_to_end_ends_its_command_and_says_so() {
         pod.assert_clean();
         pod.again_with(sidecars);
     });
+}
+
+/// As `restartPolicy: OnFailure` has it: every container that ends is started again, and the volumes stay.
+#[test]
+fn an_adapter_that_is_started_again_after_an_end_in_order_finds_its_stages() {
+    let detect = "[ -e $IN/open ] || exit 3; echo whole >$OUTPUT_DIR/x";
+    let pod = Pod::chain(&[("detect", detect, ""), ("blur", "cp $INPUT_FILE $OUTPUT_DIR/y", "")]);
+    let mut sidecars = pod.sidecars();
+    let first = pod.hello("detect", None);
+    sidecars.finish(pod.adapter().start()).assert(&pod, "closed", 3, "CommandFailed");
+    wait_until("the stage to end and to be started again", || {
+        sidecars.tend();
+        (pod.hello("detect", None) != first).then_some(())
+    });
+    let second = pod.hello("detect", Some(&first));
+    wait_until("the next life to read what was said to the last one", || {
+        (pod.log().matches("met the multi-worker").count() > 2).then_some(())
+    });
+    pod.open();
+    sidecars.finish(pod.adapter().start()).assert(&pod, "open", 0, "Published");
+    assert_eq!(pod.hello("detect", None), second, "who had come back was there for the next adapter");
+    assert_eq!(pod.published("y"), "whole\n");
+    pod.assert_clean();
 }

@@ -37,7 +37,7 @@ fn stamp(dir: &Path, time: SystemTime) {
 
 #[test]
 fn silence_is_not_death_and_death_is_known_without_locks() {
-    let cases: [(&str, fn()); 9] = [
+    let cases: [(&str, fn()); 10] = [
         ("the adapter is stopped while a stage runs", || stopped_adapter(&[])),
         ("the adapter is stopped, and no stage has a lock", || stopped_adapter(&["--no-lock"])),
         ("the adapter is stopped before anybody is there", stopped_before_anybody),
@@ -46,6 +46,7 @@ fn silence_is_not_death_and_death_is_known_without_locks() {
             stopped_without_a_lock("retries: {limit: 1, backoff: 1ms, on: [Lost]}", 0, "Published");
         }),
         ("a shim is stopped", stopped_shim),
+        ("a shim is stopped for longer than one may hang", hanging_shim),
         ("a shim without a lock is killed", || killed_without_a_lock("stages/detect")),
         ("an adapter without a lock is killed", || killed_without_a_lock("adapter")),
         ("clocks jump", jumps),
@@ -108,6 +109,21 @@ fn stopped_shim() {
     silence(&pod.path("pod/adapter"));
     sidecars.of("detect").signal(Signal::CONT);
     sidecars.finish(adapter).assert(&pod, "a stopped shim", 0, "Published");
+}
+
+/// Its lock says that it lives; what it was asked for is done elsewhere, or not at all.
+fn hanging_shim() {
+    let pod = pod("");
+    let mut sidecars = pod.sidecars();
+    let adapter = pod.adapter().args(&["--hang-timeout", "6s"]).start();
+    pod.started("detect", 1);
+    sidecars.of("detect").signal(Signal::STOP);
+    let outcome = sidecars.finish(adapter).assert(&pod, "a shim that hangs", 137, "Lost");
+    assert!(outcome.message.contains("its shim hangs"), "{}", outcome.message);
+    assert!(pod.said("adapter/stages/detect/1.cancel.json").is_some(), "it is to stop if it goes on");
+    sidecars.of("detect").signal(Signal::CONT);
+    assert_eq!(sidecars.of("detect").wait(), longshore_tests::Ended::Code(0), "there is no more work");
+    pod.again_with(sidecars);
 }
 
 fn killed_without_a_lock(whose: &str) {
