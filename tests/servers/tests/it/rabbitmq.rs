@@ -20,7 +20,7 @@ if identity:
     parameters.ssl_options = pika.SSLOptions(context, "localhost")
     parameters.credentials = pika.credentials.ExternalCredentials()
 channel = pika.BlockingConnection(parameters).channel()
-# A quorum queue that is a moment old does not come back from a kill: its name is written down later (3.10, ra's directory).
+# The management plugin tells no state of a quorum queue here, which `led` asks for.
 channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum" if identity else "classic"})
 if what == "take":
     while True:
