@@ -3,17 +3,12 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
 mod check;
-mod check;
 mod conformance;
 mod load;
-mod load;
-mod kills;
-mod members;
 mod outages;
 mod program;
 mod records;
 mod rights;
 mod scale;
-mod shared;
 mod topic;
 mod vanishing;
