@@ -5,6 +5,7 @@
 
 mod lane;
 mod shelf;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +44,7 @@ impl Fetcher {
     /// Starts threads that end when nobody asks any more.
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
         let ahead = usize::try_from(shared.settings.when.read_ahead.as_u64()).unwrap_or(usize::MAX) / LANES;
-        let lanes = (0..LANES).map(|_| lane::start(Arc::clone(shared), ahead)).collect();
+        let lanes = (0..LANES).map(|_| worker::start(Arc::clone(shared), ahead)).collect();
         Self { shared: Arc::clone(shared), lanes, turn: AtomicU64::new(0) }
     }
 

@@ -1,5 +1,6 @@
 //! Reads the log, once and then on for ever, on a thread of its own.
 
+mod begin;
 mod session;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -11,8 +11,8 @@ use tracing::{debug, info, warn};
 
 use super::super::Shared;
 use super::super::index::Sort;
+use super::begin::{consumer, starts};
 use super::{ANSWER, TICK, backoff, lose};
-use crate::args::Start;
 use crate::client::Context;
 use crate::naming::Position;
 use crate::record::Record;
@@ -27,15 +27,6 @@ const TELL: Duration = Duration::from_secs(1);
 const LOG: Duration = Duration::from_secs(30);
 /// How long after one look the next may come at the earliest, whatever a connection complains of.
 const SOON: Duration = Duration::from_secs(1);
-
-/// What the client holds that was not read yet, so that memory does not depend on the topic. The user may give it more.
-const BOUNDS: [(&str, &str); 5] = [
-    ("queued.min.messages", "20000"),
-    ("queued.max.messages.kbytes", "8192"),
-    ("fetch.max.bytes", "8388608"),
-    ("fetch.message.max.bytes", "1048576"),
-    ("fetch.queue.backoff.ms", "5"),
-];
 
 /// Why a session ends that did not fail.
 pub(super) enum End {
@@ -339,50 +330,6 @@ impl<'a> Session<'a> {
         }
         Ok(None)
     }
-}
-
-/// The client that reads.
-fn consumer(shared: &Shared) -> Result<BaseConsumer<Context>, KafkaError> {
-    let cluster = &shared.settings.cluster;
-    let group = shared.settings.group.as_deref().unwrap_or(env!("CARGO_PKG_NAME"));
-    let ours = [
-        ("group.id", group),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("enable.partition.eof", "true"),
-        ("isolation.level", "read_committed"),
-        ("auto.offset.reset", "earliest"),
-        ("allow.auto.create.topics", "false"),
-        // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
-        ("message.max.bytes", "1000000"),
-    ];
-    cluster.config_over(&BOUNDS, &ours).create_with_context(cluster.context())
-}
-
-/// Where to begin, by `--start`.
-fn starts(
-    shared: &Shared,
-    observer: &Observer,
-    there: &BTreeMap<i32, Range<i64>>,
-    deadline: Duration,
-) -> Result<Vec<(i32, i64)>, Trouble> {
-    let settings = &shared.settings;
-    let partitions: Vec<_> = there.keys().copied().collect();
-    let each = |start: &dyn Fn(&Range<i64>) -> i64| there.iter().map(|(of, there)| (*of, start(there))).collect();
-    let within = |asked: Vec<(i32, Option<i64>)>, otherwise: &dyn Fn(&Range<i64>) -> i64| {
-        let known = asked.into_iter().filter_map(|(of, start)| Some((of, start, there.get(&of)?)));
-        known
-            .map(|(of, start, there)| (of, start.map_or(otherwise(there), |start| start.clamp(there.start, there.end))))
-            .collect()
-    };
-    Ok(match settings.start {
-        Start::Earliest => each(&|there| there.start),
-        Start::Latest => each(&|there| there.end),
-        Start::Time(time) => {
-            within(observer.at_time(&settings.topic, &partitions, time, deadline)?, &|there| there.end)
-        }
-        Start::Committed => within(observer.committed(&settings.topic, &partitions, deadline)?, &|there| there.start),
-    })
 }
 
 fn doing(shared: &Shared) -> String {

@@ -1,0 +1,263 @@
+//! The thread of a lane: has the broker send what questions wait for, and what is likely to be asked for next.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use ambassador_kit::source::SourceError;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug, error};
+
+use super::super::Shared;
+use super::Fetched;
+use super::lane::{Ask, Lane};
+use crate::client::Context;
+use crate::naming::Position;
+use crate::record::Record;
+use crate::trouble::{RETRY, Trouble};
+
+/// How long a connection that nobody asks for anything goes on listening to the broker.
+const REST: Duration = Duration::from_secs(2);
+/// How soon a thread sees that nobody asks any more, or that who asked has left.
+const TICK: Duration = Duration::from_millis(100);
+/// How long brokers may take for a record; sooner with a shorter `--stall-after`.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A record is sought with little around it: one that is asked for alone costs no more, and in order there is always some on its way.
+const BOUNDS: [(&str, &str); 6] = [
+    ("queued.min.messages", "500"),
+    ("queued.max.messages.kbytes", "512"),
+    ("fetch.max.bytes", "1048576"),
+    ("fetch.message.max.bytes", "131072"),
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.wait.max.ms", "20"),
+];
+
+/// What the thread does next.
+enum Step {
+    Over,
+    Seek(Position),
+    Read,
+    ReadAhead,
+    Rest,
+}
+
+/// A lane and its thread, which ends when nobody asks any more.
+pub(super) fn start(shared: Arc<Shared>, limit: usize) -> Arc<Lane> {
+    let lane = Arc::new(Lane::new(limit));
+    let worker = Worker { shared, lane: Arc::clone(&lane), connection: None };
+    let run = move || {
+        if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+            error!("a defect ended a thread that reads records: aborting");
+            std::process::abort();
+        }
+    };
+    let thread = std::thread::Builder::new().name("record-reader".to_owned());
+    thread.spawn(run).expect("the system gives a thread at the start");
+    lane
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    connection: Option<Connection>,
+}
+
+/// A client, and whether it listens to the broker.
+struct Connection {
+    consumer: BaseConsumer<Context>,
+    assigned: bool,
+    last: Instant,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            match self.next() {
+                Step::Over => return,
+                Step::Seek(at) => {
+                    if let Err(error) = self.seek(at) {
+                        self.fail(&error);
+                    }
+                }
+                Step::Read => self.read(TICK),
+                Step::ReadAhead => self.read(Duration::ZERO),
+                Step::Rest => self.rest(),
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn next(&self) -> Step {
+        let lane = Arc::clone(&self.lane);
+        let mut state = lane.lock();
+        loop {
+            if self.shared.is_over() {
+                return Step::Over;
+            }
+            state.settle();
+            let assigned = self.connection.as_ref().filter(|connection| connection.assigned);
+            if let Some(first) = state.waiting.front() {
+                let (at, incarnation) = (first.at, first.incarnation.clone());
+                if assigned.is_some() && state.shelf.leads_to(at, &incarnation) {
+                    return Step::Read;
+                }
+                let target = state.target().unwrap_or(at);
+                state.shelf.begin(target, &incarnation);
+                state.ended = false;
+                state.seeks += 1;
+                return Step::Seek(target);
+            }
+            if let Some(connection) = assigned {
+                if !state.ended && state.shelf.wants_more(lane.limit) {
+                    return Step::ReadAhead;
+                }
+                if connection.last.elapsed() > REST {
+                    return Step::Rest;
+                }
+            }
+            let (woken, _) = lane.woken.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+        }
+    }
+
+    /// Has the broker send what lies from there on.
+    fn seek(&mut self, at: Position) -> Result<(), KafkaError> {
+        if self.connection.is_none() {
+            let consumer = consumer(&self.shared)?;
+            self.connection = Some(Connection { consumer, assigned: false, last: Instant::now() });
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&self.shared.settings.topic, at.partition, Offset::Offset(at.offset))?;
+        connection.consumer.assign(&list)?;
+        connection.assigned = true;
+        connection.last = Instant::now();
+        Ok(())
+    }
+
+    fn read(&mut self, wait: Duration) {
+        let Some(connection) = &mut self.connection else { return };
+        // Whoever waits for a record has its like come soon; who reads ahead may be asked for another any moment.
+        let polled = connection.consumer.poll(wait).map(|polled| polled.map(|message| Record::of(&message)));
+        match polled {
+            Some(Ok(record)) => {
+                connection.last = Instant::now();
+                self.lane.lock().shelf.push(record, self.lane.limit);
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => self.end(),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => self.end(),
+                Some(RDKafkaErrorCode::TopicAuthorizationFailed) => self.fail(&error),
+                _ => debug!(%error, "a connection that reads records complains"),
+            },
+            None if wait.is_zero() => {
+                // Nothing has come yet; the broker takes its time.
+                let lane = Arc::clone(&self.lane);
+                let mut state = lane.lock();
+                state.ended |= connection.last.elapsed() > REST;
+                if state.waiting.is_empty() {
+                    drop(lane.woken.wait_timeout(state, Duration::from_millis(1)));
+                }
+            }
+            None => self.lose_patience(),
+        }
+    }
+
+    /// The log ends, or does not reach so far: whatever is waited for there is gone, if the broker that leads says so too.
+    fn end(&mut self) {
+        let asked = {
+            let mut state = self.lane.lock();
+            state.ended = true;
+            state.waiting.front().map(|ask| ask.at)
+        };
+        let patience = self.patience();
+        let (Some(at), Some(connection)) = (asked, &mut self.connection) else { return };
+        let topic = &self.shared.settings.topic;
+        let there = connection.consumer.fetch_watermarks(topic, at.partition, patience);
+        // The next attempt begins with the place, whatever was on its way.
+        connection.assigned = false;
+        match there {
+            Ok((low, high)) => {
+                let mut state = self.lane.lock();
+                let out = |ask: &Ask| ask.at.partition == at.partition && !(low..high).contains(&ask.at.offset);
+                let (gone, rest): (VecDeque<_>, _) = std::mem::take(&mut state.waiting).into_iter().partition(out);
+                state.waiting = rest;
+                for ask in gone {
+                    let _ = ask.answer.send(Ok(Fetched::Gone));
+                }
+            }
+            Err(error) => self.fail(&error),
+        }
+        self.lose_patience();
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE.min(self.shared.settings.when.stall_after)
+    }
+
+    /// Tells those who have waited too long, and connects anew.
+    fn lose_patience(&mut self) {
+        let patience = self.patience();
+        let late = {
+            let mut state = self.lane.lock();
+            let (late, rest): (VecDeque<_>, _) =
+                std::mem::take(&mut state.waiting).into_iter().partition(|ask| ask.since.elapsed() > patience);
+            state.waiting = rest;
+            late
+        };
+        if late.is_empty() {
+            return;
+        }
+        self.connection = None;
+        let why = format!("no broker gave the record within {}", humantime::format_duration(patience));
+        for ask in late {
+            let _ = ask.answer.send(Err(SourceError::Unavailable { why: why.clone(), retry: RETRY }));
+        }
+    }
+
+    /// Tells all who wait what is wrong, and connects anew.
+    fn fail(&mut self, error: &KafkaError) {
+        let context = self.shared.settings.cluster.context();
+        let trouble = Trouble::of(error, &format!("read a record of topic {:?}", self.shared.settings.topic), &context);
+        self.connection = None;
+        for ask in std::mem::take(&mut self.lane.lock().waiting) {
+            let _ = ask.answer.send(Err(trouble.unavailable()));
+        }
+    }
+
+    /// Nobody has asked for a while: the broker need not send anything.
+    fn rest(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            if let Err(error) = connection.consumer.unassign() {
+                debug!(%error, "a connection could not be put to rest");
+                self.connection = None;
+                return;
+            }
+            connection.assigned = false;
+            while connection.consumer.poll(Duration::ZERO).is_some() {}
+        }
+    }
+}
+
+/// A client that reads where it is told to.
+fn consumer(shared: &Shared) -> Result<BaseConsumer<Context>, KafkaError> {
+    let cluster = &shared.settings.cluster;
+    let group = shared.settings.group.as_deref().unwrap_or(env!("CARGO_PKG_NAME"));
+    let ours = [
+        ("group.id", group),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("enable.partition.eof", "true"),
+        ("isolation.level", "read_committed"),
+        // An offset that is not there is for us to tell of, not to read something else instead.
+        ("auto.offset.reset", "error"),
+        ("allow.auto.create.topics", "false"),
+        // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
+        ("message.max.bytes", "1000000"),
+    ];
+    cluster.config_over(&BOUNDS, &ours).create_with_context(cluster.context())
+}
