@@ -69,7 +69,7 @@ fn every_function_it_names_is_where_it_says() {
 
 #[test]
 fn every_fault_point_has_its_line() {
-    let families = ["executor.", "files.", "manager.", "multi.", "s3.", "stage.", "worker."];
+    let families = ["executor.", "files.", "kafka.", "manager.", "multi.", "s3.", "stage.", "worker."];
     let named: BTreeSet<String> = spans()
         .into_iter()
         .map(|(_, span)| span)

@@ -91,8 +91,9 @@ fn stop_amid(world: &World, point: &str) {
 #[test]
 fn every_fault_point_is_passed_and_survived() {
     // Those of object stores need some; those of stages are passed in workers/stage-shim/tests/it/kills.rs, those
-    // of pipelines in workers/multi/tests/it/kills.rs.
-    let folders = ["storage/s3", "ambassadors/s3", "workers/stage", "workers/stage-shim", "workers/multi"];
+    // of pipelines in workers/multi/tests/it/kills.rs, those of topics in ambassadors/kafka/tests/it/kills.rs.
+    let folders =
+        ["storage/s3", "ambassadors/s3", "ambassadors/kafka", "workers/stage", "workers/stage-shim", "workers/multi"];
     let elsewhere: BTreeSet<String> = folders.into_iter().flat_map(fault_points_below).collect();
     let points: Vec<String> = fault_points().into_iter().filter(|point| !elsewhere.contains(point)).collect();
     assert!(points.len() > 20, "only {} fault points were found in the sources", points.len());

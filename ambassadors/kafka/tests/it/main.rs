@@ -4,11 +4,14 @@
 
 mod check;
 mod conformance;
+mod kills;
 mod load;
+mod members;
 mod outages;
 mod program;
 mod records;
 mod rights;
 mod scale;
+mod shared;
 mod topic;
 mod vanishing;
