@@ -86,7 +86,9 @@ impl Judge<'_> {
                 None => self.killed(signal),
             };
         }
-        if let Some(code @ (exit::NOT_EXECUTABLE | exit::NOT_FOUND)) = exit.code.and_then(|code| u8::try_from(code).ok()) {
+        if let Some(code @ (exit::NOT_EXECUTABLE | exit::NOT_FOUND)) =
+            exit.code.and_then(|code| u8::try_from(code).ok())
+        {
             // Of a launcher or a loader (ld.so, a script's shell): the tool itself never ran, whatever was said of missing files.
             let why = said.lines().last().map(|line| format!(": {}", plain(line))).unwrap_or_default();
             return JobError::new(code, "UnsuitableFfmpeg", format!("{tool} could not be started{why}"))

@@ -110,10 +110,9 @@ fn a_timeout_is_124_whatever_the_script_thinks_of_it() {
 #[test]
 fn told_to_stop_a_worker_stops_its_script_first() {
     // Who obeys has an hour for it, of which nobody waits out the rest; who does not is killed.
-    for (signal, trap, grace) in [
-        (Signal::TERM, "trap 'echo bye > said; exit 0' TERM", "1h"),
-        (Signal::INT, "trap '' TERM INT", "300ms"),
-    ] {
+    for (signal, trap, grace) in
+        [(Signal::TERM, "trap 'echo bye > said; exit 0' TERM", "1h"), (Signal::INT, "trap '' TERM INT", "300ms")]
+    {
         let world = World::new();
         let item = world.item("a", "x");
         let body = format!(
