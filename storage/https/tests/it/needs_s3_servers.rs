@@ -169,7 +169,7 @@ async fn what_is_signed_for_put_is_published_to() {
 
         let again = brought(&client, &bucket, claim("in/a b", "1", "n2"), &paths).await;
         let refused = publish(out.as_ref(), again, &files).await;
-        assert!(matches!(refused, Err(Error::Taken(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Unreadable(_))), "{refused:?}");
         assert_eq!(marker(&client, &bucket, "out/in/a b/_SUCCESS.json").await.attempt, "n1");
     }
 }
