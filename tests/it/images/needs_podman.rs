@@ -158,7 +158,12 @@ fn the_adapter_of_a_pipeline_needs_variables_alone() {
     let adapter = Run::ours("multi-worker").volume(&given, "/in:ro").volume(&made, "/out").volume(&tree, "/longshore");
     let adapter = adapter.env("LONGSHORE_STAGES", "one,two").env("WORK_ITEM_FILE", "/in/item.json");
     let adapter = adapter.env("LONGSHORE_ALLOW_INPUT", "file:///in/").env("LONGSHORE_OUTPUT", "file:///out/{key}/");
-    adapter.env("LONGSHORE_CHECK", "true").well(&[]);
+    let checked = adapter.env("LONGSHORE_CHECK", "true").end(&[]);
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    for words in ["inputs can be read", "output can be written", "stage one has not said hello", "stage two has not"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(checked.status.code(), Some(75), "{said}");
 }
 
 #[test]

@@ -70,7 +70,10 @@ fn the_stages_of_an_adapter_that_is_killed_wait_for_the_next() {
     until("it runs", || world.path("ready").exists());
     worker.signal(Signal::KILL);
     worker.wait_unreported();
-    until("all of it is dead", || !world.processes().iter().any(|process| process.contains("multi-worker")));
+    // A process has no name any more before it lets its locks fall.
+    until("all of it is dead", || {
+        !world.processes().iter().any(|process| process.contains("multi-worker")) && world.staging_is_free()
+    });
     fs::write(world.path("go"), "").expect("written");
     world.contained(own.path(), world.worker()).run().assert(0, "Published");
     shims.into_iter().for_each(|shim| assert_eq!(shim.wait().code, 0));

@@ -181,6 +181,15 @@ impl World {
         until("no process is left", || self.processes().is_empty());
     }
 
+    /// Whether nobody holds a lock on what lies in the output's staging.
+    pub(crate) fn staging_is_free(&self) -> bool {
+        let staged = fs::read_dir(self.path("out/.longshore")).into_iter().flatten().flatten();
+        staged.map(|entry| fs::File::open(entry.path().join("lock"))).all(|staged| match staged {
+            Ok(staged) => staged.try_lock().is_ok(),
+            Err(_) => true,
+        })
+    }
+
     /// The command lines of all that was started in this world and is alive.
     pub(crate) fn processes(&self) -> Vec<String> {
         let mark = format!("{WORLD}={}", self.dir.path().display());
