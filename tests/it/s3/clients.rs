@@ -60,7 +60,16 @@ impl Client {
                 .arg(folder)
                 .arg(format!(":s3:{there}")),
         };
-        ran(&mut command);
+        // On a busy machine aws-cli sometimes takes an answer to a part for one without an ETag, and fails with nothing but that
+        // word. What it has not put, it puts when it is asked again.
+        let is_without_etag = |output: &Output| String::from_utf8_lossy(&output.stderr).trim_end().ends_with("'ETag'");
+        let mut output = run(&mut command);
+        for _ in 0..4 {
+            if is_without_etag(&output) {
+                output = run(&mut command);
+            }
+        }
+        well(&command, output);
     }
 
     /// Downloads all below `s3://bucket/prefix` into a folder.
@@ -80,7 +89,15 @@ impl Client {
 
 /// Runs a command that must succeed.
 pub(crate) fn ran(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = run(command);
+    well(command, output)
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+fn well(command: &Command, output: Output) -> Output {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
     output

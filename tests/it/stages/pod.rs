@@ -389,10 +389,11 @@ impl Sidecars<'_> {
         &mut self.running.iter_mut().find(|(stage, _)| *stage == name).expect("a stage").1
     }
 
-    /// Starts again what has ended.
+    /// Starts again what has ended; but for who has heard that there is no more work, whom a kubelet that takes its time starts
+    /// again too late: by then the adapter has ended, and with it the pod.
     pub(crate) fn tend(&mut self) {
         for (name, running) in &mut self.running {
-            if running.ended().is_some() {
+            if running.ended().is_some_and(|ended| ended != Ended::Code(0)) {
                 *running = self.pod.shim(name).start();
             }
         }

@@ -104,7 +104,7 @@ fn an_adapter_that_is_started_again_after_an_end_in_order_finds_its_stages() {
     let pod = Pod::chain(&[("detect", detect, ""), ("blur", "cp $INPUT_FILE $OUTPUT_DIR/y", "")]);
     let mut sidecars = pod.sidecars();
     sidecars.finish(pod.adapter().start()).assert(&pod, "closed", 3, "CommandFailed");
-    // Who came back while the adapter was about to end may have heard it himself; who comes now only finds what it left.
+    // Who comes now only finds what it left.
     drop(sidecars);
     let (last, met) = (pod.hello("detect", None), || pod.log().matches("met the multi-worker").count());
     let before = met();
