@@ -7,6 +7,7 @@ mod progress;
 mod state;
 mod window;
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use clap::{Args, ValueEnum};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use sidecar::{Failure, Shutdown};
+use sidecar::{Failure, FailureExt, Shutdown};
 use tracing::info;
 
 use self::deliveries::Deliveries;
@@ -132,6 +133,10 @@ impl Loader {
     fn open(settings: &Settings, args: &LoadArgs, deadline: Duration) -> Result<Self, Failure> {
         let path = args.load.as_deref().unwrap_or(Path::new("-"));
         let layout = Layout::new(args.load_format == Format::Json, &args.load_key).map_err(Failure::config)?;
+        if path != Path::new("-") {
+            // Said at once, and not when brokers have been waited for.
+            File::open(path).or_exit(66, format!("open --load {path:?}"))?;
+        }
         let topic = Observer::connect(&settings.cluster, None)
             .and_then(|observer| observer.topic(&settings.topic, deadline))
             .map_err(Trouble::failure)?;

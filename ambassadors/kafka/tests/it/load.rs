@@ -37,6 +37,13 @@ fn a_key_is_asked_for_in_one_way_and_a_header_is_a_pair() {
     }
 }
 
+/// Nobody answers where it asks, so that this is said before.
+#[test]
+fn a_file_that_is_not_there_is_told_of_before_brokers_are_waited_for() {
+    let (code, said) = run("127.0.0.1:1", "t", &["--load", "/nowhere/lines.txt"]);
+    assert!(code == Some(66) && said.contains("/nowhere/lines.txt"), "{code:?}: {said}");
+}
+
 mod needs_kafka {
     use test_servers::{Kafka, KafkaListener, KafkaOptions, queue_client};
 
