@@ -1,7 +1,7 @@
 //! The commit to a bucket: everything uploaded first, and then the marker that names it, on the condition that the marker seen
 //! before the first upload still stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,12 +65,26 @@ struct Uploaded {
     left: Vec<Left>,
 }
 
+/// What became of the uploads of a try.
+enum Put {
+    /// All is there and could be named now: the ETag of each object by its key, and what else is at the place.
+    All {
+        etags: HashMap<String, String>,
+        left: Vec<Left>,
+    },
+    Clash,
+    Stranger(Error),
+}
+
 /// What a try to upload came to.
 enum Tried {
     Uploaded(Uploaded),
     Over(Committed),
     /// Another run of this item is at it too.
     Clash,
+    /// So is another item, and what this run had put there is withdrawn: each may have met what is the other's, and if both
+    /// were refused for it, nobody would have the place.
+    Withdrawn(Error),
 }
 
 impl S3Publication {
@@ -89,11 +103,13 @@ impl S3Publication {
             match self.upload(&measured, seen.take(), verify).await? {
                 Tried::Uploaded(uploaded) => break uploaded,
                 Tried::Over(committed) => return Ok(committed),
-                Tried::Clash => tries += 1,
+                Tried::Clash if tries + 1 < TRIES => {}
+                Tried::Clash => return Err(self.busy()),
+                Tried::Withdrawn(_) if tries + 1 < TRIES => {}
+                // Whoever comes back finds the place the other's, or free.
+                Tried::Withdrawn(error) => return Err(Error::Busy(error.to_string())),
             }
-            if tries == TRIES {
-                return Err(self.busy());
-            }
+            tries += 1;
             pause(tries).await;
         };
         if let Err(error) = verify().await {
@@ -127,13 +143,21 @@ impl S3Publication {
             verify().await?;
         }
         match self.upload_all(&run, &sight, &parcels).await {
-            Ok(Some((etags, left))) => {
+            Ok(Put::All { etags, left }) => {
                 let outputs = parcels.into_iter().map(|parcel| parcel.output).collect();
                 Ok(Tried::Uploaded(Uploaded { run, outputs, replaces: sight.etag, etags, left }))
             }
-            Ok(None) => {
+            Ok(Put::Clash) => {
                 self.discard(&run).await;
                 Ok(Tried::Clash)
+            }
+            Ok(Put::Stranger(error)) => {
+                debug!(%error, "another item is publishing here");
+                self.discard(&run).await;
+                let new: HashSet<_> =
+                    parcels.iter().filter(|parcel| !parcel.replaces(&sight)).map(Parcel::key).collect();
+                prune::withdraw(site, claim, &run, &new).await?;
+                Ok(Tried::Withdrawn(error))
             }
             Err(error) => {
                 self.discard(&run).await;
@@ -143,22 +167,21 @@ impl S3Publication {
     }
 
     /// What was uploaded and what else is at the place, if everything is there and could be named now.
-    async fn upload_all(
-        &self,
-        run: &Run,
-        sight: &Sight,
-        parcels: &[Parcel<'_>],
-    ) -> Result<Option<(HashMap<String, String>, Vec<Left>)>, Error> {
+    async fn upload_all(&self, run: &Run, sight: &Sight, parcels: &[Parcel<'_>]) -> Result<Put, Error> {
         let (site, claim) = (&self.site, &self.claim);
         note(site, claim, run, parcels).await?;
-        let Sent::All(etags) = send(site, claim, run, sight, parcels).await? else { return Ok(None) };
+        let etags = match send(site, claim, run, sight, parcels).await? {
+            Sent::All(etags) => etags,
+            Sent::Clash => return Ok(Put::Clash),
+            Sent::Stranger(error) => return Ok(Put::Stranger(error)),
+        };
         let (found, ()) = futures_util::try_join!(find(site, &etags), refuse_above(site, claim))?;
         let (whole, unmarked) = (found.whole, found.marker == sight.etag);
         if !whole || !unmarked {
             debug!(whole, unmarked, "another run was here while this one uploaded");
-            return Ok(None);
+            return Ok(Put::Clash);
         }
-        Ok(Some((etags, found.left)))
+        Ok(Put::All { etags, left: found.left })
     }
 
     /// Writes the marker, once: a run whose condition did not hold never commits on another one.

@@ -48,6 +48,8 @@ pub(super) enum Sent {
     All(HashMap<String, String>),
     /// Another run of this item is at it too: look again.
     Clash,
+    /// So is another item, at a place where it was not when this was looked at.
+    Stranger(Error),
 }
 
 /// Every file below `dir`, sorted by path.
@@ -98,6 +100,10 @@ impl<'a> Parcel<'a> {
     pub(super) fn replaces(&self, sight: &Sight) -> bool {
         sight.objects.contains_key(&self.key)
     }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 /// Notes what a run is about to upload in parts, where whoever comes after its death finds it: not every store lists the
@@ -138,14 +144,22 @@ pub(super) async fn send(
     let mut etags = HashMap::with_capacity(parcels.len());
     while let Some(sent) = uploads.try_next().await? {
         match sent {
-            Some((key, etag)) => etags.insert(key, etag),
-            None => return Ok(Sent::Clash),
+            SentOne::Yes { key, etag } => etags.insert(key, etag),
+            SentOne::Clash => return Ok(Sent::Clash),
+            SentOne::Stranger(error) => return Ok(Sent::Stranger(error)),
         };
     }
     Ok(Sent::All(etags))
 }
 
-/// Uploads one file. `None` when another run of this item came between.
+/// How the upload of one file ended.
+enum SentOne {
+    Yes { key: String, etag: String },
+    Clash,
+    Stranger(Error),
+}
+
+/// Uploads one file.
 async fn send_one(
     site: &Site,
     claim: &Claim,
@@ -153,7 +167,7 @@ async fn send_one(
     sight: &Sight,
     parcel: &Parcel<'_>,
     meter: &Meter,
-) -> Result<Option<(String, String)>, Error> {
+) -> Result<SentOne, Error> {
     let key = &parcel.key;
     let condition = match sight.objects.get(key) {
         None => Condition::Absent,
@@ -162,7 +176,7 @@ async fn send_one(
         Some(etag) => match site.bucket.head(key, None).await {
             Ok(head) if !Label::is_of(&head, site, claim, key) => return Err(stranger_at(site, claim, key)),
             Ok(head) if head.etag == *etag => Condition::Is(head.etag),
-            Ok(_) | Err(Error::NotFound(_)) => return Ok(None),
+            Ok(_) | Err(Error::NotFound(_)) => return Ok(SentOne::Clash),
             Err(error) => return Err(error),
         },
     };
@@ -173,18 +187,18 @@ async fn send_one(
     let uploaded = site.bucket.upload(&parcel.measured.from, key, &how, meter).await;
     fault::point("worker.upload.after").map_err(Error::fault)?;
     match uploaded {
-        Ok(Written::Yes { etag, .. }) => Ok(Some((key.clone(), etag))),
+        Ok(Written::Yes { etag, .. }) => Ok(SentOne::Yes { key: key.clone(), etag }),
         // An upload that somebody aborted, since it seemed dead, is not found.
         Ok(Written::Conflict) | Err(Error::NotFound(_)) => {
             debug!(key, "another run came between");
             if site.mode == PublishMode::Attempts {
-                return Ok(None);
+                return Ok(SentOne::Clash);
             }
             match site.bucket.head(key, None).await {
                 Ok(head) if !Label::is_of(&head, site, claim, key) && !sight.named.contains(key) => {
-                    Err(stranger_at(site, claim, key))
+                    Ok(SentOne::Stranger(stranger_at(site, claim, key)))
                 }
-                Ok(_) | Err(Error::NotFound(_)) => Ok(None),
+                Ok(_) | Err(Error::NotFound(_)) => Ok(SentOne::Clash),
                 Err(error) => Err(error),
             }
         }

@@ -1,13 +1,14 @@
 //! Several runs of one item at once, one of them stopped for as long as it likes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::item::decode_path;
 use storage::{Claim, Committed, Draft, Error, Standing};
 use storage_s3::PublishMode;
 use test_servers::{S3Server, Spoil};
 
-use super::super::{BOTH, World, claim, is_marker_put, is_output_put, published, write};
+use super::super::{BOTH, LONG, World, claim, is_marker_put, is_output_put, published, write};
 
 on_both!(
     of_many_at_one_place_one_publishes,
@@ -22,6 +23,7 @@ on_both!(
     what_a_newer_input_made_is_not_written_over,
     a_marker_of_what_is_gone_is_withdrawn,
     the_same_key_of_another_source_is_another_item,
+    of_two_items_that_meet_at_one_place_one_has_it,
 );
 
 async fn of_many_at_one_place_one_publishes(server: &'static S3Server) {
@@ -296,4 +298,40 @@ async fn the_same_key_of_another_source_is_another_item(server: &'static S3Serve
             assert!(matches!(stands, Ok(storage::Standing::Published(_))), "{mode:?}: {stands:?}");
         }
     }
+}
+
+/// Each has put first what the other needs too: were both refused for it, nobody would ever have the place.
+async fn of_two_items_that_meet_at_one_place_one_has_it(server: &'static S3Server) {
+    let world = World::new(server).await;
+    let (one, other) = (world.worker(PublishMode::InPlace).await, world.worker(PublishMode::InPlace).await);
+    let of = |key: &str| Claim { place: claim("p", "1", key).place, ..claim(key, "1", key) };
+    let mut y = one.hold(|seen| is_output_put(seen) && seen.path.ends_with("/y"));
+    let mut x = other.hold(|seen| is_output_put(seen) && seen.path.ends_with("/x"));
+    let meeting = async {
+        tokio::join!(y.come(), x.come());
+        let crossed = async {
+            while world.keys("out/p/").await.len() < 4 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LONG, crossed).await.expect("each puts its others");
+        y.release();
+        x.release();
+    };
+    let (first, second, ()) = tokio::join!(
+        one.publish(of("one"), &["x", "y", "only-one"], "one"),
+        other.publish(of("other"), &["x", "y", "only-other"], "other"),
+        meeting
+    );
+    let (refused, marker) = match (first, second) {
+        (Ok(Committed::Published(marker)), refused) | (refused, Ok(Committed::Published(marker))) => (refused, marker),
+        neither => panic!("nobody has the place: {neither:?}"),
+    };
+    assert!(matches!(refused, Err(Error::Taken(_))), "{refused:?}");
+    assert_eq!(world.marker("p").await, Some(*marker));
+    assert_eq!(
+        (world.untrue("p").await.len(), world.unnamed("p").await),
+        (0, Vec::new()),
+        "and nothing of the other's"
+    );
 }
