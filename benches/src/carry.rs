@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use futures_util::TryStreamExt;
+use storage::Meter;
 use storage::Uri;
-use storage_s3::{Bucket, Listed, Location, Meter, S3, S3Args, ToFetch, ToUpload, TransferArgs, Upload, Walk, Wanted};
+use storage_s3::{Bucket, Listed, Location, S3, S3Args, ToFetch, ToUpload, TransferArgs, Upload, Walk, Wanted};
 
 /// Lists, fetches and puts as our programs do.
 #[derive(Debug, Parser)]

@@ -41,7 +41,10 @@ fn path(uri: &Uri) -> Result<PathBuf, Error> {
 }
 
 /// Runs what blocks where it cannot keep signals from being heard: a dead NFS server may hold it for ever.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+///
+/// # Errors
+/// Its own, and [`Error::Busy`] when the process ends before it has run.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

@@ -2,13 +2,15 @@
 
 mod error;
 mod file;
+mod meter;
 mod place;
 mod store;
 mod turns;
 mod uri;
 
 pub use error::Error;
-pub use file::{FileStore, measure, output_files};
+pub use file::{FileStore, blocking, measure, output_files};
+pub use meter::{Count, Meter};
 pub use place::{InvalidPlace, Place};
 pub use store::{
     Allowed, BoxFuture, Claim, Committed, Draft, Input, Inputs, Object, Outputs, Publication, Regard, Standing, Store,

@@ -10,14 +10,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
-use storage::{Error, Object};
+use storage::{Error, Meter, Object};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use crate::client::{Answer, Client};
 use crate::link::Link;
 use crate::name;
-use crate::progress::Progress;
 use crate::refusal::Failure;
 use crate::retry::Retry;
 use crate::version::Version;
@@ -49,7 +48,7 @@ struct Transfer<'a> {
     /// How many bytes of `version` are written.
     have: u64,
     version: Version,
-    progress: Progress,
+    meter: Meter,
 }
 
 /// What is to be done with the body of an answer.
@@ -67,9 +66,9 @@ impl<'a> Transfer<'a> {
         let file = made.and_then(|partial| Ok((partial.reopen()?, partial)));
         let (file, partial) =
             file.map_err(|source| Error::Io { doing: format!("create a file in {}", scratch.display()), source })?;
-        let progress = Progress::new("fetching", link.to_string(), object.size);
+        let meter = Meter::fetching(1, object.size);
         let (file, version) = (tokio::fs::File::from_std(file), Version::default());
-        Ok(Self { client, link, object, doing, scratch, partial, file, have: 0, version, progress })
+        Ok(Self { client, link, object, doing, scratch, partial, file, have: 0, version, meter })
     }
 
     async fn run(mut self) -> Result<Fetched, Error> {
@@ -161,7 +160,7 @@ impl<'a> Transfer<'a> {
             self.allow(size)?;
             self.reserve(size).await?;
         }
-        self.progress.restart(found.size.or(self.object.size));
+        self.meter = Meter::fetching(1, found.size.or(self.object.size));
         self.version = found;
         Ok(())
     }
@@ -206,7 +205,7 @@ impl<'a> Transfer<'a> {
             }
             self.file.write_all(&chunk).await.map_err(|error| self.local(error))?;
             self.have = end;
-            self.progress.add(chunk.len() as u64);
+            self.meter.count().add(chunk.len() as u64);
         }
         match self.version.size {
             Some(size) if size != self.have => {

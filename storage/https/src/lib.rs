@@ -10,7 +10,6 @@ mod inputs;
 mod link;
 mod name;
 mod outputs;
-mod progress;
 mod publication;
 mod refusal;
 mod retry;

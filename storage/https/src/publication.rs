@@ -3,16 +3,17 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use contract::item::decode_path;
 use contract::marker::Output;
 use contract::{ATTEMPTS_DIR, MARKER_FILE, Marker};
 use futures_util::TryStreamExt;
-use storage::{BoxFuture, Claim, Committed, Draft, Error, Publication, Regard, Standing, Verify, in_turn, marker_json};
+use storage::{
+    BoxFuture, Claim, Committed, Draft, Error, Meter, Publication, Regard, Standing, Verify, blocking, in_turn,
+    marker_json,
+};
 
 use crate::client::Client;
-use crate::progress::Progress;
 use crate::standing::{Seen, Size, judge, see, size};
 use crate::target::Target;
 use crate::upload::{Condition, Content, Put};
@@ -65,8 +66,7 @@ impl HttpsPublication {
     /// What was written; all of it can be published, or nothing is.
     async fn measure(&self, draft: &Draft) -> Result<Vec<Output>, Error> {
         let dir = self.dir.clone();
-        let measured = tokio::task::spawn_blocking(move || storage::measure(&dir)).await;
-        let outputs = measured.map_err(|error| Error::Busy(format!("the process is ending: {error}")))??;
+        let outputs = blocking(move || storage::measure(&dir)).await?;
         draft.admit(outputs.len())?;
         for output in &outputs {
             if output.path.split('/').next() == Some(ATTEMPTS_DIR) {
@@ -80,15 +80,17 @@ impl HttpsPublication {
 
     async fn upload(&self, outputs: &[Output]) -> Result<(), Error> {
         let all = outputs.iter().map(|output| output.size).sum();
-        let progress = Arc::new(Progress::new("publishing", self.target.place().to_string(), Some(all)));
-        in_turn(outputs.iter(), AT_ONCE, |output| Box::pin(self.publish(output, &progress))).try_collect().await
+        let meter = Meter::publishing(outputs.len() as u64, all);
+        in_turn(outputs.iter(), AT_ONCE, |output| Box::pin(self.publish(output, &meter))).try_collect().await
     }
 
-    async fn publish(&self, output: &Output, progress: &Arc<Progress>) -> Result<(), Error> {
+    async fn publish(&self, output: &Output, meter: &Meter) -> Result<(), Error> {
         let path = self.dir.join(OsStr::from_bytes(&decode_path(&output.path)));
-        let content = Content::File { path, output: output.clone(), progress: Arc::clone(progress) };
+        let content = Content::File { path, output: output.clone(), count: meter.count() };
         self.target.spot(&output.path)?.put(&self.client, &content, &Condition::Always).await?;
-        self.read_back(output).await
+        self.read_back(output).await?;
+        meter.count().finish_one();
+        Ok(())
     }
 
     /// That an object is there as it was put, where that may be asked.

@@ -11,12 +11,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::body::Frame;
 use sha2::{Digest, Sha256};
-use storage::Error;
+use storage::{Count, Error};
 use tokio::io::AsyncReadExt;
 
 use crate::client::{Body, Client, Pulse};
 use crate::link::Link;
-use crate::progress::Progress;
 use crate::refusal::{Failure, Refusal};
 use crate::retry::Retry;
 
@@ -37,7 +36,7 @@ pub(crate) enum Content {
     /// A few bytes of JSON.
     Json(Bytes),
     /// A file, held to what was measured.
-    File { path: PathBuf, output: Output, progress: Arc<Progress> },
+    File { path: PathBuf, output: Output, count: Arc<Count> },
 }
 
 /// On what a PUT depends.
@@ -205,11 +204,11 @@ impl Content {
         let sending = Sending::default();
         let body = match self {
             Self::Json(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync(),
-            Self::File { path, output, progress } => {
+            Self::File { path, output, count } => {
                 let file = tokio::fs::File::open(path).await;
                 let file = file.map_err(|source| Error::Io { doing: format!("open {}", path.display()), source })?;
-                let (output, progress) = (output.clone(), Arc::clone(progress));
-                let reading = Reading { file, left: output.size, output, hasher: Sha256::new(), progress };
+                let (output, count) = (output.clone(), Arc::clone(count));
+                let reading = Reading { file, left: output.size, output, hasher: Sha256::new(), count };
                 let chunks = stream::try_unfold((reading, sending.clone()), |(mut reading, sending)| async {
                     sending.pulse.beat();
                     let chunk = reading.next().await.map_err(|error| sending.spoil(error))?;
@@ -228,7 +227,16 @@ struct Reading {
     output: Output,
     left: u64,
     hasher: Sha256,
-    progress: Arc<Progress>,
+    count: Arc<Count>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            // Cut off: all of it has to be sent again.
+            self.count.take_back(self.output.size - self.left);
+        }
+    }
 }
 
 impl Reading {
@@ -241,7 +249,7 @@ impl Reading {
             return Err(self.changed());
         }
         self.left -= read;
-        self.progress.add(read);
+        self.count.add(read);
         // The last bytes go out only when all of them are known to be right: without them there is no object.
         if self.left == 0 && read > 0 {
             let hasher = std::mem::take(&mut self.hasher);

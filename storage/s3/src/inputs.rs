@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use contract::Key;
 use serde::{Deserialize, Serialize};
-use storage::{BoxFuture, Error, Input, Inputs, Object, Uri};
+use storage::{BoxFuture, Error, Input, Inputs, Meter, Object, Uri};
 
-use crate::{Bucket, Head, ListQuery, Location, Meter, Wanted};
+use crate::{Bucket, Head, ListQuery, Location, Wanted};
 
 /// Everything below a prefix of a bucket, or one object.
 #[derive(Clone, Debug)]

@@ -25,5 +25,5 @@ pub use client::{Identity, S3};
 pub use listing::{Listing, Walk, WalkPage};
 pub use retry::Patience;
 pub use store::{PublishMode, S3Store};
-pub use transfer::{Digest, Fetched, Meter, SHA256_METADATA, ToFetch, ToUpload, Upload, Wanted};
+pub use transfer::{Digest, Fetched, SHA256_METADATA, ToFetch, ToUpload, Upload, Wanted};
 pub use uri::Location;

@@ -7,7 +7,6 @@ mod fetch;
 mod limits;
 mod local;
 mod many;
-mod meter;
 mod partial;
 mod parts;
 mod tries;
@@ -16,12 +15,11 @@ mod upload;
 use std::collections::HashMap;
 use std::path::Path;
 
-use storage::Error;
+use storage::{Error, Meter};
 
 pub use self::checksum::Digest;
 pub(crate) use self::limits::Limits;
 pub use self::many::{ToFetch, ToUpload};
-pub use self::meter::Meter;
 pub(crate) use self::tries::Tries;
 pub(crate) use self::upload::is_about_checksums;
 use crate::{Bucket, Condition, Head, S3, Written};

@@ -10,7 +10,7 @@ use contract::item::{decode_path, encode_path};
 use contract::marker::Output;
 use futures_util::TryStreamExt;
 use sidecar::fault;
-use storage::{Claim, Error, in_turn};
+use storage::{Claim, Error, Meter, blocking, in_turn};
 use tracing::debug;
 
 use super::judge::{Sight, refuse_below, stranger_at};
@@ -18,7 +18,7 @@ use super::label::Label;
 use super::prune::Left;
 use super::run::Run;
 use super::site::Site;
-use crate::{Condition, Digest, Meter, PublishMode, Upload, Written};
+use crate::{Condition, Digest, PublishMode, Upload, Written};
 
 /// What is smaller is never uploaded in parts: no store takes smaller ones.
 const SMALLEST_IN_PARTS: u64 = 5 * 1024 * 1024;
@@ -74,16 +74,6 @@ async fn measure_one(dir: &Path, file: PathBuf) -> Result<Measured, Error> {
     let path = encode_path(file.as_os_str().as_bytes());
     let output = Output { path, size: digest.size(), sha256: digest.sha256() };
     Ok(Measured { from, output, digest })
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(Error::Busy(format!("the process is ending: {error}"))),
-        },
-    }
 }
 
 impl<'a> Parcel<'a> {

@@ -11,14 +11,13 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumType, ServerSideEncryption};
 use bytes::Bytes;
-use storage::Error;
+use storage::{Count, Error, Meter};
 use tokio::task::JoinSet;
 
 use super::checksum::{Crc64, Proof, Running};
-use super::meter::Count;
 use super::partial::{Partial, Writer, Writing};
 use super::tries::Tries;
-use super::{Fetched, Meter, Wanted, part_size};
+use super::{Fetched, Wanted, part_size};
 use crate::bucket::{timestamp, unquoted, unsigned, version_id};
 use crate::error::Refusal;
 use crate::{Bucket, Checksums, Head};

@@ -13,13 +13,12 @@ use std::time::SystemTime;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use storage::Error;
+use storage::{Count, Error};
 use tokio::task::JoinHandle;
 
 use super::Digest;
 use super::checksum::{Crc64, Running};
 use super::limits::{BUFFER, Buffers};
-use super::meter::Count;
 
 /// A file as it was when it was opened, and what it holds.
 #[derive(Debug)]

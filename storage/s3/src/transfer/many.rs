@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use storage::Error;
+use storage::{Error, Meter};
 use tokio::task::JoinSet;
 
-use super::{Fetched, Meter, Upload, Wanted};
+use super::{Fetched, Upload, Wanted};
 use crate::{Bucket, Written};
 
 /// One object to fetch.

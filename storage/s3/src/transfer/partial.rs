@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Buf, Bytes};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
-use storage::Error;
+use storage::{Error, blocking};
 use tempfile::TempPath;
 use tokio::task::JoinHandle;
 
@@ -187,10 +187,6 @@ fn write_all(file: &File, pieces: &mut [Bytes], mut at: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.expect("file work does not panic, and the runtime outlives it")
 }
 
 #[cfg(test)]

@@ -12,16 +12,15 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUploa
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use sidecar::{chain, fault};
-use storage::Error;
+use storage::{Count, Error, Meter};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::warn;
 
 use super::limits::BUFFER;
 use super::local::Local;
-use super::meter::Count;
+use super::part_size;
 use super::tries::Tries;
 use super::upload::{Sending, is_about_checksums, is_spoilt};
-use super::{Meter, part_size};
 use crate::Written;
 use crate::bucket::{unquoted, version_id};
 use crate::error::Refusal;

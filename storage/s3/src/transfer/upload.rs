@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
-use storage::Error;
+use storage::{Error, Meter};
 
 use super::local::Local;
 use super::parts::OpenUpload;
 use super::tries::Tries;
-use super::{Meter, NONCE_METADATA, PART, SHA256_METADATA, Upload};
+use super::{NONCE_METADATA, PART, SHA256_METADATA, Upload};
 use crate::bucket::{unquoted, version_id};
 use crate::error::Refusal;
 use crate::{Bucket, Condition, Head, Written};

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use storage::Error;
-use storage_s3::{Bucket, Fetched, Meter, S3, S3Args, TransferArgs, Upload, Wanted, Written};
+use storage::Meter;
+use storage_s3::{Bucket, Fetched, S3, S3Args, TransferArgs, Upload, Wanted, Written};
 use tempfile::TempDir;
 use test_servers::{Proxy, S3Server, Seen};
 

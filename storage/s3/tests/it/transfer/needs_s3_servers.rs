@@ -8,7 +8,8 @@ mod upload;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use storage_s3::{Meter, ToFetch, ToUpload, TransferArgs, Upload, Wanted};
+use storage::Meter;
+use storage_s3::{ToFetch, ToUpload, TransferArgs, Upload, Wanted};
 use test_servers::{S3Server, Spoil};
 use tokio::sync::watch;
 

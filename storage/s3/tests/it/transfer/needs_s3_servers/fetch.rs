@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use storage::Error;
-use storage_s3::{Meter, SHA256_METADATA, Wanted};
+use storage::Meter;
+use storage_s3::{SHA256_METADATA, Wanted};
 use test_servers::{S3Server, Seen, Spoil};
 use tokio::sync::watch;
 

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 
-use storage_s3::{Meter, Upload, Wanted};
+use storage::Meter;
+use storage_s3::{Upload, Wanted};
 use test_servers::{S3Server, Spoil};
 use tokio::runtime::Handle;
 use tokio::sync::watch;

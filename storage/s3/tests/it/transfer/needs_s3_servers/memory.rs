@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
-use storage_s3::{Meter, S3, S3Args, ToFetch, ToUpload, TransferArgs, Upload, Wanted};
+use storage::Meter;
+use storage_s3::{S3, S3Args, ToFetch, ToUpload, TransferArgs, Upload, Wanted};
 use test_servers::S3Server;
 use tokio::process::Command;
 

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use storage::Error;
-use storage_s3::{Meter, Wanted};
+use storage::Meter;
+use storage_s3::Wanted;
 use test_servers::S3Server;
 
 use crate::transfer::{PART, Rig, content};

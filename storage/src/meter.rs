@@ -18,23 +18,26 @@ pub struct Meter {
     ticker: Option<JoinHandle<()>>,
 }
 
-/// What a meter counts.
+/// What a meter counts, for whoever carries it.
 #[derive(Debug, Default)]
-pub(crate) struct Count {
+pub struct Count {
     bytes: AtomicU64,
     objects: AtomicU64,
 }
 
 impl Count {
-    pub(crate) fn add(&self, bytes: u64) {
+    /// So many bytes more are carried.
+    pub fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn take_back(&self, bytes: u64) {
+    /// So many bytes have to be carried again.
+    pub fn take_back(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn finish_one(&self) {
+    /// An object is through.
+    pub fn finish_one(&self) {
         self.objects.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -73,11 +76,12 @@ impl Meter {
     }
 
     /// Another that counts to the same, and tells nobody.
-    pub(crate) fn share(&self) -> Self {
+    pub fn share(&self) -> Self {
         Self { count: self.count(), ticker: None }
     }
 
-    pub(crate) fn count(&self) -> Arc<Count> {
+    /// What it counts.
+    pub fn count(&self) -> Arc<Count> {
         Arc::clone(&self.count)
     }
 
