@@ -9,6 +9,7 @@ pub mod marker;
 pub mod name;
 pub mod report;
 pub mod time;
+pub mod trace;
 pub mod wire;
 
 pub use exit::ExitClass;
@@ -17,3 +18,4 @@ pub use marker::{ATTEMPTS_DIR, MARKER_FILE, Marker, STAGING_DIR};
 pub use name::{InvalidName, ItemName};
 pub use report::{Outcome, Report};
 pub use time::Timestamp;
+pub use trace::TraceContext;

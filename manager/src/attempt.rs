@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::client::ClientError;
-use contract::{ItemName, exit};
+use contract::{ItemName, TraceContext, exit};
 use sidecar::fault;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, Span, debug, error_span, info, warn};
 
 use crate::breaker::Change;
 use crate::executor::{Attempt, AttemptId, Ended, Executor, Phase, StartError};
@@ -41,14 +41,25 @@ pub(crate) enum Landing {
 
 /// What the source gave for a name.
 enum Given {
-    /// The item's data, as JSON.
-    Data(String),
+    /// The item's data, as JSON, and the trace that it says it is part of.
+    Data(String, Option<TraceContext>),
     /// Nothing, since it is gone.
     Gone,
     /// Something that is no item.
     Unusable(ClientError),
     /// Nothing, and that says nothing of the item.
     Unreachable(ClientError),
+}
+
+impl Given {
+    /// What is logged within it says which trace the item is part of.
+    fn span(&self) -> Span {
+        match self {
+            // Of the gravest level, so that no filter of lines takes it away.
+            Self::Data(_, Some(trace)) => error_span!("item", trace_id = trace.trace_id()),
+            Self::Data(_, None) | Self::Gone | Self::Unusable(_) | Self::Unreachable(_) => Span::none(),
+        }
+    }
 }
 
 /// Attempts an item that is to be done.
@@ -69,8 +80,18 @@ pub(crate) async fn attempt<S: Source, E: Executor, L: Ledger>(
             shared.put_off(&row).await?;
             return Ok(Landing::Unreachable { error });
         }
-        Given::Data(_) | Given::Unusable(_) => {}
+        Given::Data(..) | Given::Unusable(_) => {}
     }
+    let span = given.span();
+    attempt_given(shared, name, row, given).instrument(span).await
+}
+
+async fn attempt_given<S: Source, E: Executor, L: Ledger>(
+    shared: Arc<Shared<S, E, L>>,
+    name: ItemName,
+    row: Row,
+    given: Given,
+) -> Result<Landing, RunError> {
     if *shared.orders.borrow() != Orders::Work {
         return Ok(Landing::Withdrawn);
     }
@@ -149,7 +170,7 @@ impl<S: Source, E: Executor, L: Ledger> Shared<S, E, L> {
     async fn give(&self, name: &ItemName) -> Given {
         match self.source.item(name).await {
             Ok(item) => match serde_json::to_string(&item.data) {
-                Ok(data) => Given::Data(data),
+                Ok(data) => Given::Data(data, TraceContext::of_data(&item.data)),
                 Err(_) => unreachable!("a map of JSON values is JSON"),
             },
             Err(ClientError::NotFound { .. } | ClientError::Gone { .. }) => Given::Gone,
@@ -213,13 +234,13 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
     /// Starts it, however often that has to be asked for. Gives its end where there is nothing to wait for.
     async fn start(&mut self) -> Result<Option<End>, RunError> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let data = loop {
+        let (data, trace) = loop {
             let given = match self.given.take() {
                 Some(given) => given,
                 None => self.shared.give(self.name).await,
             };
             match given {
-                Given::Data(data) => break data,
+                Given::Data(data, trace) => break (data, trace),
                 Given::Unusable(error) => return Ok(Some(unusable(&error))),
                 Given::Unreachable(error) => debug!(item = %self.name, %error, "an attempt waits for its item"),
                 Given::Gone => {
@@ -238,6 +259,7 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
             number: self.intent.number,
             revision: self.intent.revision,
             data,
+            trace,
         };
         let started = loop {
             fault::point("manager.start.before")?;
@@ -265,7 +287,7 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
                 break Ok(None);
             }
         };
-        self.given = Some(Given::Data(attempt.data));
+        self.given = Some(Given::Data(attempt.data, attempt.trace));
         started
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{ItemName, Report};
+use contract::{ItemName, Report, TraceContext};
 use futures_util::stream::BoxStream;
 
 pub mod local;
@@ -46,6 +46,8 @@ pub struct Attempt {
     pub revision: u64,
     /// The item's `data` object, as JSON.
     pub data: String,
+    /// The trace that the item is part of.
+    pub trace: Option<TraceContext>,
 }
 
 /// How an attempt is.

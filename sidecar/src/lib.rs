@@ -4,6 +4,7 @@ pub mod cli;
 pub mod failure;
 pub mod fault;
 pub mod install;
+mod lines;
 pub mod probes;
 pub mod run;
 pub mod secret;

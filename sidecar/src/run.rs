@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::lines::Flat;
 use crate::{Failure, FailureExt, settings};
 
 /// Flags every program has.
@@ -157,7 +158,7 @@ impl ProcessArgs {
                 use std::io::IsTerminal;
                 builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
             }
-            LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+            LogFormat::Json => builder.json().flatten_event(true).map_event_format(Flat::of).try_init(),
         };
         installed.map_err(|e| Failure::from(anyhow::anyhow!("set up logging: {e}")))
     }

@@ -14,8 +14,8 @@ mod window;
 use std::sync::Arc;
 
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
-use contract::ItemName;
 use contract::wire::{Item, Settle, Withheld};
+use contract::{ItemName, TraceContext};
 use futures_util::stream::BoxStream;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
@@ -98,7 +98,9 @@ impl Inner {
         self.shared.buried(at, written.is_ok());
         if written.is_ok() {
             self.shared.metrics.buried("failed");
-            info!(%name, partition = at.partition, offset = at.offset, reason, "written to the dead letter topic");
+            let (trace, Position { partition, offset }) = (record.trace(), at);
+            let trace_id = trace.as_ref().map(TraceContext::trace_id);
+            info!(%name, partition, offset, reason, trace_id, "written to the dead letter topic");
         }
         written
     }
@@ -115,7 +117,9 @@ async fn bury_doomed(inner: std::sync::Weak<Inner>, mut dooms: mpsc::UnboundedRe
             inner.shared.buried(at, written.is_ok());
             if written.is_ok() {
                 inner.shared.metrics.buried("no-item");
-                info!(partition = at.partition, offset = at.offset, reason, "written to the dead letter topic");
+                let (trace, Position { partition, offset }) = (record.trace(), at);
+                let trace_id = trace.as_ref().map(TraceContext::trace_id);
+                info!(partition, offset, reason, trace_id, "written to the dead letter topic");
                 break;
             }
             drop(inner);

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use contract::Timestamp;
 use contract::wire::Item;
+use contract::{Timestamp, TraceContext};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
 use serde_json::{Map, Value};
@@ -52,6 +52,12 @@ impl Record {
         128 + headers.chain(parts).sum::<usize>()
     }
 
+    /// The trace that its headers say it is part of.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        let headers = self.headers.iter().filter_map(|(name, value)| Some((&**name, value.as_deref()?)));
+        TraceContext::of_headers(headers)
+    }
+
     /// The item: where it lies, then what it says.
     ///
     /// # Errors
@@ -80,6 +86,9 @@ impl Record {
         }
         if !self.headers.is_empty() {
             data.insert("headers".to_owned(), headers(&self.headers));
+        }
+        if let Some(trace) = self.trace() {
+            trace.insert_into(&mut data);
         }
         Ok(Item::new(naming.name(self.at), data))
     }

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use contract::report::ReportKind;
-use contract::{ExitClass, ItemName, Marker, Outcome, Report, Timestamp, exit};
+use contract::{ExitClass, ItemName, Marker, Outcome, Report, Timestamp, TraceContext, exit};
 use serde::Serialize;
 use sidecar::fault;
 use storage::Claim;
-use tracing::warn;
+use tracing::{Span, error_span, warn};
 
 use crate::JobError;
 use crate::context::LastCommand;
@@ -32,6 +32,8 @@ pub(crate) struct Account {
     pub(crate) revision: u64,
     pub(crate) started_at: Timestamp,
     pub(crate) item: Option<ItemName>,
+    /// The trace that the item is part of.
+    pub(crate) trace: Option<TraceContext>,
     /// What is wanted, of which place, once that is known.
     pub(crate) claim: Option<Claim>,
     /// Where the output goes, once that is known.
@@ -47,10 +49,20 @@ impl Account {
             revision,
             started_at: Timestamp::now(),
             item: None,
+            trace: None,
             claim: None,
             output: None,
             result: None,
             command: LastCommand::default(),
+        }
+    }
+
+    /// What is logged within it says which trace the item is part of.
+    pub(crate) fn span(&self) -> Span {
+        match &self.trace {
+            // Of the gravest level, so that no filter of lines takes it away.
+            Some(trace) => error_span!("item", trace_id = trace.trace_id()),
+            None => Span::none(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use contract::wire::Item;
-use contract::{ItemName, Key, Timestamp, exit};
+use contract::{ItemName, Key, Timestamp, TraceContext, exit};
 use serde_json::{Map, Value};
 use storage::Uri;
 
@@ -126,6 +126,11 @@ impl WorkItem {
                 "the item is a message without a name; set WORK_ITEM_NAME, or write the whole Item to the item file",
             )),
         }
+    }
+
+    /// The trace that it is part of.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of_data(&self.data)
     }
 
     /// The item as its source gave it, under this name.

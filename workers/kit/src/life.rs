@@ -123,6 +123,7 @@ async fn live<J: Job>(
     let claim = account.claim.take().filter(
         |_| matches!(&end, Err(error) if !matches!(error.reason, verdict::OUTPUT_TAKEN | verdict::MARKER_UNREADABLE)),
     );
+    let span = account.span();
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
     if let Some(outputs) = outputs {
@@ -134,7 +135,7 @@ async fn live<J: Job>(
         tokio::join!(recorded, leavings.remove(&shutdown));
         let _ = tokio::time::timeout(trip::LAST, outputs.idle()).await;
     }
-    tell(&report);
+    span.in_scope(|| tell(&report));
     end.map(|_: End| ExitCode::SUCCESS).map_err(failure)
 }
 
@@ -156,12 +157,13 @@ async fn fetch(
     let Err(error) = fetched else { return Ok(ExitCode::SUCCESS) };
     let claim = account.claim.take();
     let end = Err(error);
+    let span = account.span();
     let report = account.close(&end);
     deliver(&report, args.report.as_deref(), &args.termination_log);
     if let (Ok(setup), Some(claim)) = (&setup, claim) {
         record(setup.outputs.as_ref(), &claim, &report, shutdown).await;
     }
-    tell(&report);
+    span.in_scope(|| tell(&report));
     end.map(|_: End| ExitCode::SUCCESS).map_err(failure)
 }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::marker::MarkedItem;
-use contract::{attempt, exit};
+use contract::{TraceContext, attempt, exit};
 use rustix::fs::{Mode, OFlags};
 use sidecar::{Shutdown, fault};
 use storage::{Allowed, BoxFuture, Claim, Committed, Draft, Error, Outputs, Publication, Standing};
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use crate::account::{Account, End};
 use crate::context::{LastCommand, Runner, cancelled, passing};
@@ -46,8 +46,19 @@ pub(crate) async fn run<J: Job>(
     account: &mut Account,
     leavings: &mut Leavings,
 ) -> Result<End, JobError> {
+    let known = known(setup, account).await?;
+    let span = account.span();
+    run_known(setup, job, known, account, leavings).instrument(span).await
+}
+
+async fn run_known<J: Job>(
+    setup: &Setup<'_>,
+    job: J,
+    (item, claim): (WorkItem, Claim),
+    account: &mut Account,
+    leavings: &mut Leavings,
+) -> Result<End, JobError> {
     let args = setup.args;
-    let (item, claim) = known(setup, account).await?;
     let admitted = Admitted::of(&item, &setup.allowed)?;
     let ready = make_ready(setup, &claim, &admitted, job.relay(), leavings);
     let inputs = match unless_told(&setup.shutdown, ready).await.ok_or_else(cancelled)?? {
@@ -91,12 +102,13 @@ async fn known(setup: &Setup<'_>, account: &mut Account) -> Result<(WorkItem, Cl
     fault::point("worker.item.after").map_err(passing)?;
 
     account.item = args.work_item_name.as_ref().or(item.name.as_ref()).cloned();
+    account.trace = item.trace();
     let admitted = Admitted::of(&item, &setup.allowed)?;
     let (name, key) = item.identify(args.work_item_name.as_ref(), admitted.key())?;
     account.item = Some(name.clone());
     let place = args.output.place(&key, &name).map_err(|error| verdict::place(&error, &args.output))?;
     account.output = Some(setup.outputs.uri(&place));
-    info!(item = %name, output = account.output, attempt = args.attempt, "item read");
+    account.span().in_scope(|| info!(item = %name, output = account.output, attempt = args.attempt, "item read"));
 
     let marked = MarkedItem { name: name.clone(), key, source: item.source(), version: item.version().to_owned() };
     let attempt = account.attempt.clone();
@@ -194,6 +206,12 @@ fn runner(
     }
     if let Some(name) = &account.item {
         environment.set(attempt::WORK_ITEM_NAME, name.as_str());
+    }
+    for (name, value) in account.trace.iter().flat_map(TraceContext::variables) {
+        match value {
+            Some(value) => environment.set(name, value),
+            None => environment.unset(name),
+        }
     }
     Ok(Runner {
         environment,

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use contract::attempt;
+use contract::{TraceContext, attempt};
 use sidecar::tree;
 
 use crate::pipeline::Stage;
@@ -50,8 +50,9 @@ impl Inputs {
             (attempt::WORK_ITEM_NAME, attempt::WORK_ITEM_NAME),
             (attempt::ATTEMPT, attempt::ATTEMPT),
         ];
+        let traced = TraceContext::VARIABLES.map(|name| (name, name));
         let told = |(name, value): (&OsString, &OsString)| {
-            let (_, theirs) = known.into_iter().find(|(ours, _)| name == ours)?;
+            let (_, theirs) = known.into_iter().chain(traced).find(|(ours, _)| name == ours)?;
             Some((theirs, value.clone()))
         };
         Ok(Self { item: variables.filter_map(told).collect(), room })

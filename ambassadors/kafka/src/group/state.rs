@@ -7,7 +7,7 @@ use std::time::Instant;
 use ambassador_kit::source::{Outcome, Page, SourceError, Tally};
 use ambassador_kit::{Remembered, Vitals};
 use contract::wire::{Item, Withheld};
-use contract::{ItemName, Key, Timestamp};
+use contract::{ItemName, Key, Timestamp, TraceContext};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -252,18 +252,20 @@ impl Shared {
         }
         let name = topic.naming.name(at);
         let withheld = self.why(&record, &topic.naming);
-        let (size, doom) = (record.size(), withheld.clone());
+        let (size, doom) = (record.size(), withheld.clone().map(|why| (why, record.trace())));
         let letter = || Letter { record: Arc::new(record), withheld, leaving: false };
         let delivered = state.window.deliver(at, size, letter);
         drop(state);
         if delivered == Delivered::Held {
             self.remembered.turned_up(&name);
-            if let Some(why) = doom {
+            if let Some((why, trace)) = doom {
+                let trace_id = trace.as_ref().map(TraceContext::trace_id);
                 warn!(
                     partition = at.partition,
                     offset = at.offset,
                     reason = why.reason,
                     why.message,
+                    trace_id,
                     "a record is no item"
                 );
                 // Fails only where nobody answers any more.
@@ -396,7 +398,9 @@ impl Shared {
     fn stay(&self, state: &mut State, at: Position, reason: Option<&str>) {
         let Some(held) = state.window.get(at) else { return };
         let reason = reason.unwrap_or("it failed for good");
-        warn!(partition = at.partition, offset = at.offset, reason, "a record failed for good, and stays where it is");
+        let (trace, Position { partition, offset }) = (held.value.record.trace(), at);
+        let trace_id = trace.as_ref().map(TraceContext::trace_id);
+        warn!(partition, offset, reason, trace_id, "a record failed for good, and stays where it is");
         let message = format!(
             "{reason}; it is in the topic as long as that has it, give --dead-letter-topic to have it written there"
         );

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use contract::TraceContext;
 use contract::attempt as variable;
 use contract::exit::{CONFIG, NOT_EXECUTABLE, NOT_FOUND};
 use process::{Child, Mark, Output, SpawnError, Spec};
@@ -164,9 +165,12 @@ impl Local {
             why: "no command was given: name the worker after --".to_owned(),
         })?;
         let dir = self.place.attempt(&attempt.id);
+        let traced: Vec<_> = attempt.trace.iter().flat_map(TraceContext::variables).collect();
+        let inherited = self.environment.iter().filter(|(name, _)| !traced.iter().any(|(own, _)| name == own));
         Ok(Spec::new(program)
             .args(arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(inherited.map(|(name, value)| (name, value)))
+            .envs(traced.iter().filter_map(|(name, value)| Some((name, (*value)?))))
             .env(variable::WORK_ITEM_FILE, dir.item())
             .env(variable::WORK_ITEM_NAME, attempt.item.as_str())
             .env(variable::ATTEMPT, attempt.number.to_string())

@@ -42,6 +42,7 @@ fn attempt(id: &str) -> Attempt {
         number: 2,
         revision: 7,
         data: r#"{"uri":"file:///a"}"#.to_owned(),
+        trace: None,
     }
 }
 

@@ -11,6 +11,7 @@ fn attempt(n: u32) -> Attempt {
         number: 1,
         revision: 1,
         data: "{}".to_owned(),
+        trace: None,
     }
 }
 
