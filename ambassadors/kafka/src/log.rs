@@ -42,6 +42,8 @@ struct Shared {
     list: Arc<List>,
     vitals: Arc<Vitals>,
     metrics: Metrics,
+    /// Whoever reads records has seen that the topic is not what it was.
+    look_now: AtomicBool,
     /// Nobody asks any more.
     over: AtomicBool,
 }
@@ -98,6 +100,7 @@ impl LogSource {
             list: Arc::new(List::new(&settings.topic, &settings.source_id)),
             vitals: Vitals::start(settings.when.max_stale),
             metrics: Metrics::new(registry),
+            look_now: AtomicBool::new(false),
             over: AtomicBool::new(false),
             settings,
         });

@@ -50,27 +50,7 @@ impl Observer {
     /// # Errors
     /// [`Trouble`], also when nothing came of it within `deadline`.
     pub(crate) fn topic(&self, name: &str, deadline: Duration) -> Result<TopicFacts, Trouble> {
-        let doing = format!("look at topic {name:?}");
-        let (began, context) = (Instant::now(), self.client.context());
-        let wait = || {
-            self.serve();
-            // Credentials that all brokers refuse are no better in a minute.
-            let hopeless = || !Trouble::coded(RDKafkaErrorCode::OperationTimedOut, None, "", context).passes();
-            began.elapsed() < deadline && !(context.complaints().all_down && hopeless())
-        };
-        let said = match describe::topic(self.client.client(), name, deadline, wait) {
-            Ok(said) => said,
-            Err((code, reason)) => return Err(Trouble::coded(code, reason.as_deref(), &doing, context)),
-        };
-        let identity = match said.id {
-            Some(id) => id,
-            None => {
-                let cluster = describe::cluster_id(self.client.client(), deadline.saturating_sub(began.elapsed()));
-                format!("{}/{name}", cluster.unwrap_or_default())
-            }
-        };
-        context.content();
-        Ok(TopicFacts { identity, partitions: said.partitions })
+        look(&self.client, name, deadline, || self.serve())
     }
 
     /// The offsets that there are of a partition: from the first that retention has left to where the next record goes.
@@ -156,6 +136,39 @@ impl Observer {
             })
             .collect()
     }
+}
+
+/// What the topic is, asked of the brokers by a client of any kind; `serve` is called again and again meanwhile.
+///
+/// # Errors
+/// [`Trouble`], also when nothing came of it within `deadline`.
+pub(crate) fn look(
+    client: &BaseConsumer<Context>,
+    name: &str,
+    deadline: Duration,
+    serve: impl Fn(),
+) -> Result<TopicFacts, Trouble> {
+    let doing = format!("look at topic {name:?}");
+    let (began, context) = (Instant::now(), client.context());
+    let wait = || {
+        serve();
+        // Credentials that all brokers refuse are no better in a minute.
+        let hopeless = || !Trouble::coded(RDKafkaErrorCode::OperationTimedOut, None, "", context).passes();
+        began.elapsed() < deadline && !(context.complaints().all_down && hopeless())
+    };
+    let said = match describe::topic(client.client(), name, deadline, wait) {
+        Ok(said) => said,
+        Err((code, reason)) => return Err(Trouble::coded(code, reason.as_deref(), &doing, context)),
+    };
+    let identity = match said.id {
+        Some(id) => id,
+        None => {
+            let cluster = describe::cluster_id(client.client(), deadline.saturating_sub(began.elapsed()));
+            format!("{}/{name}", cluster.unwrap_or_default())
+        }
+    };
+    context.content();
+    Ok(TopicFacts { identity, partitions: said.partitions })
 }
 
 fn list(topic: &str, partitions: &[i32], offset: Offset) -> Result<TopicPartitionList, KafkaError> {

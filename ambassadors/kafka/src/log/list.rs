@@ -95,6 +95,12 @@ impl List {
         self.read().incarnation.clone()
     }
 
+    /// Whether what is listed is this incarnation, and that the topic of this id.
+    pub(super) fn is_of(&self, incarnation: &str, identity: &str) -> bool {
+        let state = self.read();
+        state.incarnation == incarnation && state.of.as_ref().is_some_and(|(of, _)| of == identity)
+    }
+
     /// From which offset on a partition is to be read, if it was opened.
     pub(super) fn next(&self, partition: i32) -> Option<i64> {
         self.read().index.next(partition)

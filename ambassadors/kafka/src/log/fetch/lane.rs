@@ -1,6 +1,7 @@
 //! A place in the log that is read from: where questions wait, and what was read of it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -26,6 +27,22 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn new(at: Position, incarnation: &str, answer: oneshot::Sender<Result<Fetched, SourceError>>) -> Self {
         Self { at, incarnation: incarnation.to_owned(), since: Instant::now(), missed: None, answer }
+    }
+
+    /// The log has it no more.
+    fn gone(self) {
+        // Fails when who asked has left.
+        let _ = self.answer.send(Ok(Fetched::Gone));
+    }
+
+    /// The log was read there without it, by a seeking of this number. What leaves the list is looked for twice: nobody would look again.
+    fn missed(mut self, seeking: u64) -> Option<Self> {
+        if self.missed.is_some_and(|before| before != seeking) {
+            self.gone();
+            return None;
+        }
+        self.missed = Some(seeking);
+        Some(self)
     }
 }
 
@@ -113,26 +130,51 @@ impl State {
             return;
         }
         let mut rest = VecDeque::with_capacity(self.waiting.len());
-        for mut ask in std::mem::take(&mut self.waiting) {
+        for ask in std::mem::take(&mut self.waiting) {
             if ask.answer.is_closed() {
                 continue;
             }
             if let Some(record) = self.shelf.take(ask.at, &ask.incarnation) {
                 // Fails when who asked has left.
                 let _ = ask.answer.send(Ok(Fetched::Record(record)));
-                continue;
+            } else if self.shelf.lacks(ask.at, &ask.incarnation) {
+                rest.extend(ask.missed(self.seeks));
+            } else {
+                rest.push_back(ask);
             }
-            if self.shelf.covers(ask.at, &ask.incarnation) {
-                // What leaves the list is looked for twice: nobody would look again.
-                if ask.missed.is_some_and(|seeking| seeking != self.seeks) {
-                    let _ = ask.answer.send(Ok(Fetched::Gone));
-                    continue;
-                }
-                ask.missed = Some(self.seeks);
-            }
-            rest.push_back(ask);
         }
         self.waiting = rest;
+    }
+
+    /// A partition was read to its end, and reaches so far: answers those of its questions whose records are not in it.
+    pub(super) fn settle_at_end(&mut self, partition: i32, incarnation: &str, there: &Range<i64>) {
+        let mut rest = VecDeque::with_capacity(self.waiting.len());
+        for ask in std::mem::take(&mut self.waiting) {
+            if ask.at.partition != partition || ask.incarnation != incarnation {
+                rest.push_back(ask);
+            } else if !there.contains(&ask.at.offset) {
+                ask.gone();
+            } else if self.shelf.is_before(ask.at, incarnation) {
+                rest.extend(ask.missed(self.seeks));
+            } else {
+                rest.push_back(ask);
+            }
+        }
+        self.waiting = rest;
+    }
+
+    /// This incarnation is another's topic now: there is nothing left of it.
+    pub(super) fn disown(&mut self, incarnation: &str) {
+        self.shelf = Shelf::default();
+        let (gone, rest) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|ask| ask.incarnation == incarnation);
+        self.waiting = rest;
+        VecDeque::into_iter(gone).for_each(Ask::gone);
+    }
+
+    /// The oldest question whose answer was not read yet.
+    pub(super) fn sought(&self) -> Option<&Ask> {
+        self.waiting.iter().find(|ask| !self.shelf.covers(ask.at, &ask.incarnation))
     }
 
     /// Where to read so that the oldest question is answered, and those close by with it.

@@ -9,6 +9,17 @@ use crate::record::Record;
 /// How far ahead a record may lie that is reached by reading on, instead of being sought.
 const NEAR: i64 = 512;
 
+/// What a lane has read and cannot vouch for yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unproven {
+    /// Of which it has to be.
+    pub(super) incarnation: String,
+    /// How many records.
+    pub(super) count: usize,
+    /// The offset after the last.
+    to: i64,
+}
+
 /// Every record of a partition from one offset to another.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
@@ -18,6 +29,8 @@ pub(super) struct Shelf {
     /// Where the neighbours begin, and the offset after them.
     from: i64,
     next: i64,
+    /// Before this, everything is known to be of the incarnation; behind it, it was read from whatever has the topic's name.
+    proven: i64,
     bytes: usize,
     /// Those of records behind the one that was asked for last.
     ahead: usize,
@@ -35,6 +48,7 @@ impl Shelf {
             partition: at.partition,
             from: at.offset,
             next: at.offset,
+            proven: at.offset,
             asked: at.offset - 1,
             ..Self::default()
         };
@@ -61,12 +75,12 @@ impl Shelf {
         }
     }
 
-    /// The record, which is asked for now. `None` where it is not here: see [`covers`](Self::covers).
+    /// The record, which is asked for now. `None` where it is not here, or not proven: see [`covers`](Self::covers).
     pub(super) fn take(&mut self, at: Position, incarnation: &str) -> Option<Arc<Record>> {
-        if !self.covers(at, incarnation) {
+        if !self.covers(at, incarnation) || at.offset >= self.proven {
             return None;
         }
-        let place = self.records.binary_search_by_key(&at.offset, |record| record.at.offset).ok()?;
+        let place = self.place(at)?;
         let record = Arc::clone(self.records.get(place)?);
         if at.offset > self.asked {
             self.streak = if at.offset - self.asked <= NEAR { self.streak.saturating_add(1) } else { 0 };
@@ -82,20 +96,57 @@ impl Shelf {
         self.is_of(at, incarnation) && (self.from..self.next).contains(&at.offset)
     }
 
-    /// Whether it is reached by reading on.
-    pub(super) fn leads_to(&self, at: Position, incarnation: &str) -> bool {
-        self.is_of(at, incarnation) && (self.next..self.next.saturating_add(NEAR)).contains(&at.offset)
+    /// Whether the log was read there, and has no such record.
+    pub(super) fn lacks(&self, at: Position, incarnation: &str) -> bool {
+        self.covers(at, incarnation) && self.place(at).is_none()
     }
 
-    /// Whether records are asked for one after another, so that more may be read ahead of whoever does; of `limit` bytes, half at most:
+    /// Whether all that was read lies before it, in one reading that would have come by there.
+    pub(super) fn is_before(&self, at: Position, incarnation: &str) -> bool {
+        self.is_of(at, incarnation) && self.next <= at.offset
+    }
+
+    fn place(&self, at: Position) -> Option<usize> {
+        self.records.binary_search_by_key(&at.offset, |record| record.at.offset).ok()
+    }
+
+    /// Whether it is reached by reading on, or by proving what was read.
+    pub(super) fn leads_to(&self, at: Position, incarnation: &str) -> bool {
+        self.is_of(at, incarnation) && (self.proven..self.next.saturating_add(NEAR)).contains(&at.offset)
+    }
+
+    /// What was read last and is not proven, if anything.
+    pub(super) fn unproven(&self) -> Option<Unproven> {
+        let place = self.records.partition_point(|record| record.at.offset < self.proven);
+        let count = self.records.len() - place;
+        (count > 0).then(|| Unproven { incarnation: self.incarnation.clone(), count, to: self.next })
+    }
+
+    /// All of this is of its incarnation.
+    pub(super) fn prove(&mut self, unproven: &Unproven) {
+        if self.incarnation == unproven.incarnation {
+            self.proven = self.proven.max(unproven.to.min(self.next));
+        }
+    }
+
+    /// Whether more is to be read ahead of whoever asks for one after another: of `limit` bytes, half at most:
     /// askers overtake one another. What is full is filled again when it is half empty.
     pub(super) fn wants_more(&mut self, limit: usize) -> bool {
+        self.is_in_order() && self.has_room(limit)
+    }
+
+    /// Whether records are asked for one after another.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.streak > 1
+    }
+
+    fn has_room(&mut self, limit: usize) -> bool {
         if self.ahead >= limit / 2 {
             self.filling = false;
         } else if self.ahead < limit / 4 {
             self.filling = true;
         }
-        self.filling && self.streak > 1
+        self.filling
     }
 
     fn is_of(&self, at: Position, incarnation: &str) -> bool {
@@ -129,6 +180,7 @@ mod tests {
         for offset in 0..20 {
             shelf.push(record(offset), 10_000);
         }
+        shelf.prove(&shelf.unproven().expect("twenty"));
         assert!((0..20).all(|offset| shelf.covers(at(offset), OF)), "nobody had any of it yet");
         for offset in 0..15 {
             assert_eq!(shelf.take(at(offset), OF).expect("is there").at, at(offset));
@@ -149,12 +201,32 @@ mod tests {
         shelf.begin(at(5), OF);
         shelf.push(record(7), 10_000);
         shelf.push(record(6), 10_000);
-        assert!(shelf.covers(at(5), OF) && shelf.take(at(5), OF).is_none());
+        assert!(shelf.lacks(at(5), OF) && shelf.take(at(5), OF).is_none());
         assert!(shelf.covers(at(6), OF) && shelf.take(at(6), OF).is_none(), "out of order is of another reading");
         assert!(!shelf.covers(at(8), OF) && shelf.leads_to(at(8), OF) && !shelf.leads_to(at(4), OF));
+        assert!(!shelf.lacks(at(7), OF) && !shelf.lacks(at(8), OF) && shelf.is_before(at(8), OF));
         assert!(
             !shelf.covers(at(7), "another topic of the name")
                 && !shelf.covers(Position { partition: 1, offset: 7 }, OF)
         );
+    }
+    #[test]
+    fn nothing_is_given_away_before_it_is_proven() {
+        let mut shelf = Shelf::default();
+        shelf.begin(at(0), OF);
+        shelf.push(record(0), 10_000);
+        shelf.push(record(1), 10_000);
+        let first = shelf.unproven().expect("two");
+        assert_eq!((first.count, shelf.take(at(1), OF)), (2, None));
+        assert!(shelf.leads_to(at(1), OF) && !shelf.lacks(at(1), OF));
+        shelf.push(record(2), 10_000);
+        shelf.prove(&first);
+        assert!(shelf.take(at(1), OF).is_some() && shelf.take(at(2), OF).is_none());
+        let last = shelf.unproven().expect("one");
+        assert_eq!(last.count, 1);
+        shelf.begin(at(2), "another");
+        shelf.push(record(2), 10_000);
+        shelf.prove(&last);
+        assert_eq!(shelf.take(at(2), "another"), None, "it was of the former that this was seen");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error};
 
 use super::super::Shared;
-use super::Fetched;
-use super::lane::{Ask, Lane};
+use super::lane::Lane;
+use super::shelf::Unproven;
 use crate::client::Context;
 use crate::naming::Position;
 use crate::record::Record;
+use crate::topic;
 use crate::trouble::{RETRY, Trouble};
 
 /// How long a connection that nobody asks for anything goes on listening to the broker.
@@ -39,9 +41,10 @@ const BOUNDS: [(&str, &str); 6] = [
 /// What the thread does next.
 enum Step {
     Over,
-    Seek(Position),
+    Seek(Position, String),
     Read,
     ReadAhead,
+    Prove(Unproven),
     Rest,
 }
 
@@ -66,10 +69,16 @@ struct Worker {
     connection: Option<Connection>,
 }
 
-/// A client, and whether it listens to the broker.
+/// Records that are proven at once where more keep coming: what one look at the topic costs is shared by them.
+const PROOF: usize = 512;
+
+/// A client that has known of no earlier incarnation, and whether it listens to the broker.
 struct Connection {
     consumer: BaseConsumer<Context>,
+    incarnation: String,
     assigned: bool,
+    /// Nothing that has come is left in the client.
+    dry: bool,
     last: Instant,
 }
 
@@ -78,13 +87,14 @@ impl Worker {
         loop {
             match self.next() {
                 Step::Over => return,
-                Step::Seek(at) => {
-                    if let Err(error) = self.seek(at) {
+                Step::Seek(at, incarnation) => {
+                    if let Err(error) = self.seek(at, incarnation) {
                         self.fail(&error);
                     }
                 }
                 Step::Read => self.read(TICK),
                 Step::ReadAhead => self.read(Duration::ZERO),
+                Step::Prove(unproven) => self.prove(&unproven),
                 Step::Rest => self.rest(),
             }
         }
@@ -100,20 +110,30 @@ impl Worker {
             }
             state.settle();
             let assigned = self.connection.as_ref().filter(|connection| connection.assigned);
+            let dry = assigned.is_none_or(|connection| connection.dry);
+            let unproven = state.shelf.unproven();
             if let Some(first) = state.waiting.front() {
                 let (at, incarnation) = (first.at, first.incarnation.clone());
                 if assigned.is_some() && state.shelf.leads_to(at, &incarnation) {
-                    return Step::Read;
+                    let here = unproven.filter(|_| state.shelf.covers(at, &incarnation));
+                    return match here {
+                        Some(few) if !dry && few.count < PROOF && state.shelf.is_in_order() => Step::ReadAhead,
+                        Some(unproven) => Step::Prove(unproven),
+                        None => Step::Read,
+                    };
                 }
                 let target = state.target().unwrap_or(at);
                 state.shelf.begin(target, &incarnation);
                 state.ended = false;
                 state.seeks += 1;
-                return Step::Seek(target);
+                return Step::Seek(target, incarnation);
             }
             if let Some(connection) = assigned {
-                if !state.ended && state.shelf.wants_more(lane.limit) {
-                    return Step::ReadAhead;
+                let more = !state.ended && state.shelf.wants_more(lane.limit);
+                match unproven {
+                    Some(few) if !more || dry || few.count >= PROOF => return Step::Prove(few),
+                    _ if more => return Step::ReadAhead,
+                    _ => {}
                 }
                 if connection.last.elapsed() > REST {
                     return Step::Rest;
@@ -125,10 +145,12 @@ impl Worker {
     }
 
     /// Has the broker send what lies from there on.
-    fn seek(&mut self, at: Position) -> Result<(), KafkaError> {
-        if self.connection.is_none() {
+    fn seek(&mut self, at: Position, incarnation: String) -> Result<(), KafkaError> {
+        // One that knows the former topic of this name may go on reading that for as long as any broker has it.
+        if self.connection.as_ref().is_none_or(|connection| connection.incarnation != incarnation) {
             let consumer = consumer(&self.shared)?;
-            self.connection = Some(Connection { consumer, assigned: false, last: Instant::now() });
+            self.connection =
+                Some(Connection { consumer, incarnation, assigned: false, dry: true, last: Instant::now() });
         }
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let mut list = TopicPartitionList::with_capacity(1);
@@ -145,7 +167,7 @@ impl Worker {
         let polled = connection.consumer.poll(wait).map(|polled| polled.map(|message| Record::of(&message)));
         match polled {
             Some(Ok(record)) => {
-                connection.last = Instant::now();
+                (connection.last, connection.dry) = (Instant::now(), false);
                 self.lane.lock().shelf.push(record, self.lane.limit);
             }
             Some(Err(KafkaError::PartitionEOF(_))) => self.end(),
@@ -156,10 +178,11 @@ impl Worker {
             },
             None if wait.is_zero() => {
                 // Nothing has come yet; the broker takes its time.
+                connection.dry = true;
                 let lane = Arc::clone(&self.lane);
                 let mut state = lane.lock();
                 state.ended |= connection.last.elapsed() > REST;
-                if state.waiting.is_empty() {
+                if state.waiting.is_empty() && state.shelf.unproven().is_none() {
                     drop(lane.woken.wait_timeout(state, Duration::from_millis(1)));
                 }
             }
@@ -167,32 +190,46 @@ impl Worker {
         }
     }
 
-    /// The log ends, or does not reach so far: whatever is waited for there is gone, if the broker that leads says so too.
+    /// The log ends, or does not reach so far: what is waited for there is gone, if the broker that leads says so too.
     fn end(&mut self) {
         let asked = {
             let mut state = self.lane.lock();
             state.ended = true;
-            state.waiting.front().map(|ask| ask.at)
+            state.sought().map(|ask| ask.at)
         };
         let patience = self.patience();
-        let (Some(at), Some(connection)) = (asked, &mut self.connection) else { return };
+        let Some(connection) = &mut self.connection else { return };
+        connection.dry = true;
+        let Some(at) = asked else { return };
         let topic = &self.shared.settings.topic;
         let there = connection.consumer.fetch_watermarks(topic, at.partition, patience);
         // The next attempt begins with the place, whatever was on its way.
         connection.assigned = false;
         match there {
-            Ok((low, high)) => {
-                let mut state = self.lane.lock();
-                let out = |ask: &Ask| ask.at.partition == at.partition && !(low..high).contains(&ask.at.offset);
-                let (gone, rest): (VecDeque<_>, _) = std::mem::take(&mut state.waiting).into_iter().partition(out);
-                state.waiting = rest;
-                for ask in gone {
-                    let _ = ask.answer.send(Ok(Fetched::Gone));
-                }
-            }
+            Ok((low, high)) => self.lane.lock().settle_at_end(at.partition, &connection.incarnation, &(low..high)),
             Err(error) => self.fail(&error),
         }
         self.lose_patience();
+    }
+
+    /// The brokers, asked after something came, name the topic that it was meant to be of still: so it was. Records do not say of which topic
+    /// they are, and librdkafka goes on in one that was made again without a word.
+    fn prove(&mut self, unproven: &Unproven) {
+        let Some(connection) = &self.connection else { return };
+        // Nothing is polled meanwhile: that would take records out of their order.
+        let found = topic::look(&connection.consumer, &self.shared.settings.topic, self.patience(), || {});
+        match found {
+            Ok(facts) if self.shared.list.is_of(&unproven.incarnation, &facts.identity) => {
+                self.lane.lock().shelf.prove(unproven);
+            }
+            Ok(_) => {
+                debug!("the topic was made again beneath a connection that reads records");
+                self.connection = None;
+                self.lane.lock().disown(&unproven.incarnation);
+                self.shared.look_now.store(true, Ordering::Relaxed);
+            }
+            Err(trouble) => self.tell(&trouble),
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -219,10 +256,14 @@ impl Worker {
         }
     }
 
-    /// Tells all who wait what is wrong, and connects anew.
+    /// The client cannot go on.
     fn fail(&mut self, error: &KafkaError) {
         let context = self.shared.settings.cluster.context();
-        let trouble = Trouble::of(error, &format!("read a record of topic {:?}", self.shared.settings.topic), &context);
+        self.tell(&Trouble::of(error, &format!("read a record of topic {:?}", self.shared.settings.topic), &context));
+    }
+
+    /// Tells all who wait what is wrong, and connects anew.
+    fn tell(&mut self, trouble: &Trouble) {
         self.connection = None;
         for ask in std::mem::take(&mut self.lane.lock().waiting) {
             let _ = ask.answer.send(Err(trouble.unavailable()));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -148,7 +149,7 @@ impl<'a> Session<'a> {
             if self.shared.is_over() {
                 return Ok(End::Over);
             }
-            if now >= self.next_look {
+            if now >= self.next_look || self.shared.look_now.swap(false, Ordering::Relaxed) {
                 self.flush();
                 if let Some(end) = self.look() {
                     return Ok(end);
