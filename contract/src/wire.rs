@@ -46,11 +46,21 @@ pub struct ListMeta {
     /// How many items wait behind a queue's window, where known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u64>,
+    /// Of a queue, where known: whether anything was in it since this source runs, whoever took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub had_items: Option<bool>,
 }
 
 impl Default for ListMeta {
     fn default() -> Self {
-        Self { complete: true, resource_version: None, continue_token: None, remaining_item_count: None, backlog: None }
+        Self {
+            complete: true,
+            resource_version: None,
+            continue_token: None,
+            remaining_item_count: None,
+            backlog: None,
+            had_items: None,
+        }
     }
 }
 

@@ -173,6 +173,11 @@ pub struct RunArgs {
     /// End when the source is empty: everything listed is done or dead, and nothing is withheld that will still come.
     #[arg(long)]
     pub until_empty: bool,
+    /// With --until-empty: a source that nothing was ever in is not empty yet, since its loader is still to come; after this long it
+    /// is [without a DURATION: wait for ever].
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "forever",
+          requires = "until_empty", value_parser = value::patience)]
+    pub wait_for_first: Option<Duration>,
     /// End with code 69 when the source has not answered for this long and nothing runs [default: wait for ever].
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub source_wait: Option<Duration>,
@@ -260,6 +265,7 @@ impl LocalArgs {
             limit: self.source.limit,
             skip_first: self.source.first_run == FirstRun::NewOnly,
             until_empty: self.run.until_empty,
+            wait_for_first: self.run.wait_for_first.unwrap_or_default(),
             poll: self.run.poll,
             resync: self.run.resync,
             source_wait: self.run.source_wait,

@@ -63,6 +63,8 @@ pub struct Settings {
     pub skip_first: bool,
     /// Whether to end when everything is done.
     pub until_empty: bool,
+    /// How long a source that nothing was ever in is waited for before it counts as empty.
+    pub wait_for_first: Duration,
     /// From the end of one listing to the next.
     pub poll: Duration,
     /// The same, while a watch tells what changes.
@@ -170,6 +172,8 @@ struct Manager<S, E, L> {
     stopping: bool,
     /// How often an item's state has changed: a list that was begun before the last change proves nothing.
     changes: u64,
+    /// Whether a list has shown that anything is in the source, or was.
+    had_items: bool,
     /// What a run that ends by itself waits for, since nothing runs.
     waiting: Option<Waiting>,
     tally: Tally,
@@ -224,6 +228,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             stop_at: None,
             stopping: false,
             changes: 0,
+            had_items: false,
             waiting: None,
             tally: Tally::default(),
             next_tally: now,

@@ -52,6 +52,8 @@ pub struct Page {
     pub promised: bool,
     /// How many wait behind the window of a queue.
     pub backlog: u64,
+    /// Whether the source says that anything was in it since it runs.
+    pub had_items: bool,
     /// Of a first page: from where the list's changes can be followed.
     pub version: Option<String>,
     /// Of a first page: what marks the list as it was then.

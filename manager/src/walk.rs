@@ -22,6 +22,8 @@ pub(crate) struct Walked {
     pub(crate) names: usize,
     /// How many wait behind the window of a queue.
     pub(crate) backlog: u64,
+    /// Whether anything is in the source, or was since that runs.
+    pub(crate) had_items: bool,
     /// How many were to be listed later without anyone's doing, just before the walk; asked for only where it matters.
     pub(crate) pending: u64,
 }
@@ -49,12 +51,13 @@ pub(crate) async fn walk<S: Source, E: Send + Sync, L: Send + Sync>(
     // could slip from the one to the other between the two questions and be met by neither.
     let pending = if ask_pending { shared.source.pending().await? } else { 0 };
     let Some(mut page) = shared.source.list(known.as_ref()).await? else { return Ok(Answer::Same { pending }) };
-    let mut walked = Walked { complete: true, promised: true, names: 0, backlog: 0, pending };
+    let mut walked = Walked { complete: true, promised: true, names: 0, backlog: 0, had_items: false, pending };
     loop {
         walked.complete &= page.complete;
         walked.promised &= page.promised;
         walked.names += page.names.len();
         walked.backlog = page.backlog;
+        walked.had_items |= page.had_items || page.backlog > 0 || !page.names.is_empty();
         let next = page.next.take();
         while page.names.len() > CHUNK {
             let rest = page.names.split_off(CHUNK);

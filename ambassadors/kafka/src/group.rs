@@ -13,6 +13,7 @@ mod window;
 
 use std::sync::Arc;
 
+use ambassador_kit::Fullness;
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::wire::{Item, Settle, Withheld};
 use contract::{ItemName, TraceContext};
@@ -65,7 +66,8 @@ impl GroupSource {
         let dead_letters =
             membership.dead_letter_topic.as_deref().map(|topic| DeadLetters::connect(&settings, topic)).transpose()?;
         let (doomed, dooms) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(settings, membership, Metrics::new(registry), doomed));
+        let fullness = Fullness::new(membership.window_full_after, registry);
+        let shared = Arc::new(Shared::new(settings, membership, Metrics::new(registry), fullness, doomed));
         lookout::start(Arc::clone(&shared));
         member::start(Arc::clone(&shared), if check { Part::Onlooker } else { Part::Member });
         let inner = Arc::new(Inner { dead_letters, shared });
@@ -151,6 +153,10 @@ impl Source for GroupSource {
 
     fn tally(&self) -> Tally {
         self.inner.shared.tally()
+    }
+
+    fn had_items(&self) -> Option<bool> {
+        Some(self.inner.shared.had_items())
     }
 
     fn revision(&self) -> Option<Revision> {

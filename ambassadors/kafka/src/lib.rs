@@ -69,6 +69,7 @@ async fn run_topic(
     let check = serve.check;
     match settings.membership.clone() {
         Some(membership) => {
+            let serve = ServeArgs { settle: membership.settle, ..serve };
             let open = async |registry: &mut _| {
                 GroupSource::open(settings, membership, check, registry).map_err(trouble::Trouble::failure)
             };

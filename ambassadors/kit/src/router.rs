@@ -16,7 +16,6 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use contract::ItemName;
 use contract::wire;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -31,7 +30,8 @@ use self::request::{ListQuery, Route};
 use self::watch::{WATCHERS, Watch};
 use crate::guard::Guard;
 use crate::metrics::Metrics;
-use crate::source::{Health, Outcome, Source};
+use crate::settling::{SettleWhen, Settler};
+use crate::source::{Health, Source};
 
 /// How a router answers, beside what its source says.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct Options {
     pub metrics: Metrics,
     /// Holds every settlement under way: one that has begun runs to its end, whether or not the asker still waits.
     pub settling: TaskTracker,
+    /// When an item counts as settled.
+    pub settle: SettleWhen,
     /// Ends every watch as soon as draining begins.
     pub shutdown: Shutdown,
     /// Who may ask; without one, everybody.
@@ -54,6 +56,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             metrics: Metrics::default(),
             settling: TaskTracker::new(),
+            settle: SettleWhen::Manager,
             shutdown: Shutdown::default(),
             guard: None,
         }
@@ -62,7 +65,8 @@ impl Default for Options {
 
 /// The contract, answered by `source`.
 pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
-    let served = Arc::new(Served { source, options, watchers: Arc::new(Semaphore::new(WATCHERS)) });
+    let settler = Settler::new(Arc::clone(&source), options.settle, options.settling.clone());
+    let served = Arc::new(Served { source, settler, options, watchers: Arc::new(Semaphore::new(WATCHERS)) });
     Router::new().fallback(move |request: Request| {
         let served = Arc::clone(&served);
         async move { served.answer(request).await }
@@ -73,6 +77,7 @@ pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
 #[derive(Debug)]
 struct Served<S> {
     source: Arc<S>,
+    settler: Arc<Settler<S>>,
     options: Options,
     watchers: Arc<Semaphore>,
 }
@@ -121,9 +126,11 @@ impl<S: Source> Served<S> {
     ) -> Result<Response, Refusal> {
         let settles = matches!(route, Route::Item(_)) && self.source.about().settle != wire::Settle::None;
         match (method, route) {
-            (&Method::GET | &Method::HEAD, route) => self.read(route, query, headers).await,
+            (&Method::GET | &Method::HEAD, route) => self.read(method, route, query, headers).await,
             (&Method::DELETE, Route::Item(name)) if settles => {
-                self.settle(name?, request::outcome(query)?).await?;
+                let (name, outcome) = (name?, request::outcome(query)?);
+                self.gate(false)?;
+                self.settler.settle(name, outcome).await?;
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
             (&Method::DELETE, Route::Item(_)) => {
@@ -133,7 +140,13 @@ impl<S: Source> Served<S> {
         }
     }
 
-    async fn read(&self, route: Route, query: Option<&str>, headers: &HeaderMap) -> Result<Response, Refusal> {
+    async fn read(
+        &self,
+        method: &Method,
+        route: Route,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refusal> {
         match route {
             Route::About => Ok(json(StatusCode::OK, &self.about())),
             Route::Items => {
@@ -157,7 +170,11 @@ impl<S: Source> Served<S> {
             Route::Item(name) => {
                 let name = name?;
                 self.gate(false)?;
-                Ok(json(StatusCode::OK, &self.source.get(&name).await?))
+                let item = self.source.get(&name).await?;
+                if method == Method::GET {
+                    self.settler.got(&name).await?;
+                }
+                Ok(json(StatusCode::OK, &item))
             }
         }
     }
@@ -170,19 +187,6 @@ impl<S: Source> Served<S> {
         match query.limit {
             Some(limit) => walk.page(limit).await,
             None => walk.whole().await,
-        }
-    }
-
-    async fn settle(&self, name: ItemName, outcome: Outcome) -> Result<(), Refusal> {
-        self.gate(false)?;
-        let source = Arc::clone(&self.source);
-        let settlement = self.options.settling.spawn(async move { source.settle(&name, &outcome).await });
-        match settlement.await {
-            Ok(settled) => Ok(settled?),
-            Err(died) => {
-                error!(%died, "a settlement panicked");
-                Err(Refusal::internal())
-            }
         }
     }
 

@@ -22,6 +22,7 @@ pub use self::listen::Listen;
 use crate::guard::Guard;
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::router::{Options, router};
+use crate::settling::SettleWhen;
 use crate::source::{Health, Source};
 
 /// Flags every ambassador has beside those of its source.
@@ -45,6 +46,9 @@ pub struct ServeArgs {
     /// Probes and metrics.
     #[command(flatten)]
     pub probes: ProbeArgs,
+    /// When an item counts as settled: of ambassadors that have [`SettleArgs`](crate::SettleArgs), what those say.
+    #[arg(skip)]
+    pub settle: SettleWhen,
 }
 
 /// Runs the source that `open` makes, until it is told to stop; or checks it, with `--check`.
@@ -100,6 +104,7 @@ pub async fn serve<S: Source>(
         deadline: args.request_timeout,
         metrics,
         settling: settling.clone(),
+        settle: args.settle,
         shutdown: shutdown.clone(),
         guard,
     };

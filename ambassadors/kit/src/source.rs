@@ -27,6 +27,12 @@ pub trait Source: Send + Sync + 'static {
     /// What is listed and withheld, in figures. Cheap and never blocking: asked at every scrape of the metrics.
     fn tally(&self) -> Tally;
 
+    /// Of a queue, where known: whether anything was in it since this runs, whoever took it. Never again `false` once it was `true`.
+    /// By it a manager that found nothing knows whether the loader is still to come or others were faster.
+    fn had_items(&self) -> Option<bool> {
+        None
+    }
+
     /// The catalog's revision now; `None` where no catalog is held: no ETag, no watch. Asked before the first page of a
     /// walk, so that [`changes`](Self::changes) since then tell of everything the walk may have missed.
     fn revision(&self) -> Option<Revision>;

@@ -59,3 +59,11 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
     text.parse().map_err(|error: InvalidEndpoint| error.to_string())
 }
+
+/// How long is waited: a span of time, or for ever. `true` is what the variable of a flag without a value says.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    match text {
+        "forever" | "true" => Ok(Duration::MAX),
+        text => value::positive_duration(text),
+    }
+}

@@ -91,6 +91,7 @@ impl fmt::Display for Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     Source,
+    First,
     Operator,
     Complete,
     Backlog(u64),
@@ -105,6 +106,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source => f.write_str("the source to answer"),
+            Self::First => f.write_str("a first item (--wait-for-first)"),
             Self::Operator => f.write_str("`queue-manager resume`"),
             Self::Complete => f.write_str("the source to see all of itself"),
             Self::Backlog(items) => write!(f, "{items} items behind the source's window"),
@@ -213,6 +215,10 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             // What could not be told is met by the next list.
             self.hasten();
             return Ok(Some(Waiting::Unsettled(unsettled)));
+        }
+        let known = tally.done + tally.dead + tally.skipped + tally.absent;
+        if !self.had_items && known == 0 && self.summary.began.elapsed() < self.settings.wait_for_first {
+            return Ok(Some(Waiting::First));
         }
         if changes != self.changes {
             self.listing.next = self.listing.next.min(Instant::now());

@@ -298,6 +298,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
                 info!(items = forgotten, "forgotten, since they were absent for so long");
             }
         }
+        self.had_items |= walked.had_items;
         self.listing.last = Some((walk.changes, walked));
         self.listing.calm = walked.complete && walked.backlog == 0 && walked.pending == 0;
         self.listing.ended = (Instant::now(), took);

@@ -69,6 +69,7 @@ impl Connected {
             complete: list.metadata.complete,
             promised: self.about.is_some(),
             backlog: list.metadata.backlog.unwrap_or(0),
+            had_items: list.metadata.had_items == Some(true),
             version: None,
             mark: None,
         }

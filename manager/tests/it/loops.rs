@@ -380,6 +380,35 @@ async fn it_is_not_empty_while_something_is_about_to_be_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_nothing_was_ever_in_is_waited_for() {
+    let began = Instant::now();
+    stage(0, |_| 0).finish().await;
+    assert!(began.elapsed() < Duration::from_secs(60), "nobody asked for it");
+    // Until the loader comes.
+    let mut stage = stage(0, |_| 0);
+    stage.settings.wait_for_first = Duration::MAX;
+    let later = async {
+        sleep(Duration::from_secs(3_600)).await;
+        stage.source.world().listed.push(name(0));
+    };
+    let (ending, ()) = tokio::join!(stage.finish(), later);
+    assert_eq!((ending.exit_code(), ending.summary().done), (0, 1));
+    // What is known already is not waited for, nor what others were faster with.
+    stage.source.world().listed.clear();
+    stage.finish().await;
+    let mut other = self::stage(0, |_| 0);
+    other.settings.wait_for_first = Duration::MAX;
+    other.source.world().had_items = true;
+    assert_eq!(other.finish().await.exit_code(), 0);
+    // For as long as one says.
+    let mut patient = self::stage(0, |_| 0);
+    patient.settings.wait_for_first = Duration::from_secs(600);
+    let began = Instant::now();
+    assert_eq!(patient.finish().await.exit_code(), 0);
+    assert!(began.elapsed() >= Duration::from_secs(600));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_wants_to_know_is_told_until_it_lists_the_item_no_more() {
     let stage = stage(3, |attempt| if attempt.item.as_str() == "item-1" { 65 } else { 0 });
     stage.source.world().settles = true;

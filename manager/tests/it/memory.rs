@@ -44,6 +44,7 @@ pub(crate) struct World {
     pub(crate) settled: Vec<(ItemName, Option<String>)>,
     pub(crate) pending: u64,
     pub(crate) backlog: u64,
+    pub(crate) had_items: bool,
     pub(crate) promised: bool,
     pub(crate) incomplete: bool,
     /// Whether it marks its lists.
@@ -143,8 +144,8 @@ impl World {
             names.retain(|_| random.bool());
         }
         let next = (from + PAGE < self.listed.len()).then(|| (from + PAGE).to_string());
-        let (promised, backlog) = (self.promised, self.backlog);
-        Page { names, next, complete, promised, backlog, ..Page::default() }
+        let (promised, backlog, had_items) = (self.promised, self.backlog, self.had_items);
+        Page { names, next, complete, promised, backlog, had_items, ..Page::default() }
     }
 
     /// What a watch that knows everything up to `told` says next, if it says anything.

@@ -50,6 +50,7 @@ pub(crate) fn settings() -> Settings {
         limit: None,
         skip_first: false,
         until_empty: true,
+        wait_for_first: Duration::ZERO,
         poll: Duration::from_secs(5),
         resync: Duration::from_secs(300),
         source_wait: None,

@@ -1,5 +1,8 @@
 //! The flags of group mode.
 
+use std::time::Duration;
+
+use ambassador_kit::{SettleArgs, SettleWhen};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
@@ -27,6 +30,8 @@ pub(crate) struct GroupArgs {
     /// Where records go that failed for good, or that are no items; with headers that say why. Without it such a record is withheld.
     #[arg(long, value_name = "NAME")]
     dead_letter_topic: Option<String>,
+    #[command(flatten)]
+    settling: SettleArgs,
 }
 
 /// `--mode`.
@@ -45,6 +50,8 @@ pub(crate) struct Membership {
     pub(super) bounds: Bounds,
     pub(super) instance_id: Option<String>,
     pub(super) dead_letter_topic: Option<String>,
+    pub(crate) settle: SettleWhen,
+    pub(super) window_full_after: Duration,
 }
 
 impl GroupArgs {
@@ -57,6 +64,7 @@ impl GroupArgs {
             let alone = [
                 ("--instance-id", self.instance_id.is_some()),
                 ("--dead-letter-topic", self.dead_letter_topic.is_some()),
+                ("--settle", self.settling.settle != SettleWhen::Manager),
             ];
             return match alone.into_iter().find(|(_, given)| *given) {
                 Some((flag, _)) => Err(SettingsError::OnlyInAGroup(flag)),
@@ -81,6 +89,8 @@ impl GroupArgs {
             bounds: Bounds { items: usize::try_from(self.window).unwrap_or(usize::MAX), bytes },
             instance_id: self.instance_id,
             dead_letter_topic: self.dead_letter_topic,
+            settle: self.settling.settle,
+            window_full_after: self.settling.window_full_after,
         }))
     }
 }

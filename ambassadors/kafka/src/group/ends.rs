@@ -23,6 +23,10 @@ pub(super) struct Ends {
     /// Partitions of which the end was read, and where that was, once a look has said it. What lies before it and never came is nothing:
     /// compaction may leave nothing at an end.
     read_out: BTreeMap<i32, Option<i64>>,
+    /// How far all partitions reached at the first look.
+    first: Option<i64>,
+    /// Whether anything was there that the group has not done, or came, at any look.
+    had_items: bool,
 }
 
 impl Ends {
@@ -33,6 +37,9 @@ impl Ends {
                 *read_out = partitions.get(partition).map(|end| end.there.end);
             }
         }
+        let reach = partitions.values().map(|end| end.there.end).sum();
+        let waits = |end: &End| end.there.end > end.committed.unwrap_or(end.there.start).max(end.there.start);
+        self.had_items |= reach > *self.first.get_or_insert(reach) || partitions.values().any(waits);
         (self.since, self.partitions) = (Some(began), partitions);
     }
 
@@ -44,6 +51,11 @@ impl Ends {
     /// Something came after that, or the partition is not ours.
     pub(super) fn goes_on(&mut self, partition: i32) {
         self.read_out.remove(&partition);
+    }
+
+    /// Whether anything was ever to be done, by us or by others.
+    pub(super) fn had_items(&self) -> bool {
+        self.had_items
     }
 
     /// Whether the last look began after that.
@@ -100,6 +112,19 @@ mod tests {
         );
         assert_eq!(behind(&known, &[(0, 3)]), Some(7 + 5 + 5), "retention has taken what lay before 5");
         assert_eq!(behind(&known, &[(0, 12), (1, 0), (2, 9)]), Some(5 + 1));
+    }
+
+    #[test]
+    fn what_others_were_faster_with_was_there() {
+        let mut known = Ends::default();
+        let look = |known: &mut Ends, end, committed| {
+            known.saw(Instant::now(), ends(&[(0, 0..end, Some(committed))]), true);
+            known.had_items()
+        };
+        assert!(!look(&mut known, 10, 10), "what was done before is nothing that came");
+        assert!(look(&mut known, 12, 12), "came and was done between two looks");
+        assert!(look(&mut known, 12, 12));
+        assert!(look(&mut Ends::default(), 12, 11));
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn run(shared: &Shared) {
         if looked.is_ok() {
             // What rings meanwhile is heard after it.
             std::thread::sleep(PAUSE);
-            shared.look.wait(shared.settings.when.poll);
+            shared.look.wait(shared.until_the_next_look());
         } else {
             shared.look.wait(RETRY);
         }

@@ -442,6 +442,7 @@ impl<'a> Member<'a> {
         }
         let stall_after = self.shared.settings.when.stall_after;
         let state = self.shared.state();
+        self.shared.fullness.saw(!state.window.has_room());
         let other = state.is_other(&self.topic);
         let waits = state.window.has_room() && state.ends.has_more(state.window.positions());
         let waits = waits || !(self.joined || self.part == Part::Onlooker);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ambassador_kit::source::{Outcome, Page, SourceError, Tally};
-use ambassador_kit::{Remembered, Vitals};
+use ambassador_kit::{Fullness, Remembered, Vitals};
 use contract::wire::{Item, Withheld};
 use contract::{ItemName, Key, Timestamp, TraceContext};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,7 @@ pub(super) struct Shared {
     pub(super) membership: Membership,
     pub(super) vitals: Arc<Vitals>,
     pub(super) metrics: Metrics,
+    pub(super) fullness: Fullness,
     /// Heard by the thread that takes records.
     pub(super) bell: Bell,
     /// Heard by the thread that looks at topic and group.
@@ -116,6 +117,7 @@ impl Shared {
         settings: Settings,
         membership: Membership,
         metrics: Metrics,
+        fullness: Fullness,
         doomed: mpsc::UnboundedSender<(Position, String)>,
     ) -> Self {
         let state = State {
@@ -133,6 +135,7 @@ impl Shared {
             settings,
             membership,
             metrics,
+            fullness,
             bell: Bell::default(),
             look: Bell::default(),
             remembered: Remembered::default(),
@@ -360,6 +363,7 @@ impl Shared {
 
     fn after_settling(&self, state: &mut State, name: &ItemName, outcome: &Outcome) {
         self.finished.settle(name, outcome);
+        self.fullness.settled();
         if state.window.size().0 == 0 {
             state.emptied = Instant::now();
             // Whether there is more is to be known before anybody is told that there is none.
@@ -385,7 +389,9 @@ impl Shared {
             Some((at, self.withheld_as(at, why.reason, &why.message, &held.value.record)))
         });
         let staying = state.staying.iter().map(|(at, one)| (*at, one.clone()));
-        let all: BTreeMap<Position, Withheld> = held.chain(staying).collect();
+        let nowhere = Position { partition: -1, offset: -1 };
+        let full = self.fullness.withheld().map(|one| (nowhere, one));
+        let all: BTreeMap<Position, Withheld> = full.into_iter().chain(held).chain(staying).collect();
         let from = from.unwrap_or(Position { partition: i32::MIN, offset: i64::MIN });
         let mut rest = all.range(from..);
         let items = rest.by_ref().take(max).map(|(_, one)| one.clone()).collect();
@@ -422,6 +428,20 @@ impl Shared {
         }
     }
 
+    /// How long nobody need look. Who has nothing to do but to wait for others looks often: it may be theirs no more, or done.
+    pub(super) fn until_the_next_look(&self) -> Duration {
+        const OFTEN: Duration = Duration::from_secs(1);
+        let state = self.state();
+        let waits_for_others = state.window.size().0 == 0 && state.backlog().is_some_and(|backlog| backlog > 0);
+        if waits_for_others { self.settings.when.poll.min(OFTEN) } else { self.settings.when.poll }
+    }
+
+    /// Whether anything was ever to be done, by us or by others.
+    pub(super) fn had_items(&self) -> bool {
+        let state = self.state();
+        state.ends.had_items() || state.window.size().0 > 0
+    }
+
     pub(super) fn tally(&self) -> Tally {
         let state = self.state();
         let mut withheld: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -434,6 +454,9 @@ impl Shared {
         }
         if !state.staying.is_empty() {
             withheld.insert("dead-letter", state.staying.len() as u64);
+        }
+        if self.fullness.withheld().is_some() {
+            withheld.insert("window-full", 1);
         }
         let (items, bytes) = state.window.size();
         self.metrics.window_records.set(i64::try_from(items).unwrap_or(i64::MAX));

@@ -10,7 +10,7 @@ use super::listed::Listed;
 use super::quiet::{TRIES, too_busy};
 
 /// Every reason for which something is withheld, and whether it will be listed by itself in a while.
-pub const REASONS: [(&str, bool); 28] = [
+pub const REASONS: [(&str, bool); 29] = [
     ("growing", true),
     ("settling", true),
     ("open-for-writing", true),
@@ -39,6 +39,7 @@ pub const REASONS: [(&str, bool); 28] = [
     ("unnameable", false),
     ("name-collision", false),
     ("not-held", false),
+    ("window-full", false),
 ];
 /// Reasons that mean that not everything could be seen.
 const UNSEEN: [&str; 2] = ["unreadable", "mount-gone"];

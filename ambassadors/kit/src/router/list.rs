@@ -219,7 +219,8 @@ impl<S: Source, L: List> Walk<S, L> {
 
     fn metadata(&self, complete: bool, backlog: Option<u64>) -> ListMeta {
         let resource_version = self.revision.map(|revision| version(&self.incarnation, revision));
-        ListMeta { complete, resource_version, backlog, ..ListMeta::default() }
+        let had_items = if L::WORD == Items::WORD { self.source.had_items() } else { None };
+        ListMeta { complete, resource_version, backlog, had_items, ..ListMeta::default() }
     }
 }
 
