@@ -47,10 +47,20 @@ impl Kept {
         Self { keeper, pid }
     }
 
-    /// Whether it has ended by itself. Its keeper has not reaped it, so the pid is still its own.
+    /// Whether it has ended by itself.
     pub(crate) fn over(&self) -> bool {
+        self.is(&['Z', 'X'])
+    }
+
+    /// Whether it neither has ended nor is stopped as it stands.
+    pub(crate) fn runs(&self) -> bool {
+        !self.is(&['Z', 'X', 'T'])
+    }
+
+    /// Whether it is gone or in one of these states of proc(5). Its keeper has not reaped it, so the pid is still its own.
+    fn is(&self, states: &[char]) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(states))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
