@@ -4,12 +4,14 @@
 
 mod check;
 mod conformance;
+mod faults;
 mod kills;
 mod load;
 mod members;
 mod outages;
 mod program;
 mod records;
+mod relay;
 mod rights;
 mod scale;
 mod shared;

@@ -1,7 +1,7 @@
 """Writes what its input says, a JSON object a line, to brokers by confluent-kafka; ends when all of it is confirmed.
 
 {"partition", "key", "value", "headers"}: a record; bytes in base64, or null. {"count", "size"}: so many records. {"begin"}, {"commit"},
-{"abort"}: transactions.
+{"abort"}: transactions. {"flush"}: what comes is in another batch.
 """
 import base64
 import json
@@ -46,6 +46,8 @@ for line in lines:
     elif "abort" in line:
         producer.flush(60)
         producer.abort_transaction(60)
+    elif "flush" in line:
+        producer.flush(60)
     elif "count" in line:
         for n in range(line["count"]):
             send(partition=line["partition"], value=str(n).ljust(line["size"], "x"))
