@@ -15,7 +15,7 @@ use crate::leader::Leader;
 use crate::limits::Limits;
 use crate::mark::Mark;
 use crate::nursery::{Nursery, nursery, nursery_at_once};
-use crate::orphans;
+use crate::orphans::reap_orphans;
 use crate::output::{Kept, Pump, Source};
 
 /// How long the pipes may stay open once every process that is known to hold them has ended.
@@ -190,7 +190,7 @@ async fn supervise(
 ) -> io::Result<Ended> {
     let mut asked = false;
     let mut killed = false;
-    let mut reaping = Box::pin(orphans::reap());
+    let mut reaping = Box::pin(reap_orphans());
     loop {
         let kill_at = *stop.borrow_and_update();
         if kill_at.is_some() && !asked {

@@ -18,6 +18,7 @@ pub use child::{Child, Ended, Exit};
 pub use hunt::{Purged, end, terminate};
 pub use limits::Limits;
 pub use mark::Mark;
+pub use orphans::reap_orphans;
 pub use output::{Kept, Output};
 pub use program::{SpawnError, find};
 pub use spec::Spec;

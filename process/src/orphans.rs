@@ -12,8 +12,10 @@ use crate::claim::reap_adopted;
 use crate::nursery::nursery;
 use crate::table;
 
-/// Reaps those that have ended, for as long as this is polled. Of several who do, one does it at a time.
-pub(crate) async fn reap() -> Infallible {
+/// Reaps those that have ended, for as long as this is polled. Whoever waits for a [`Child`](crate::Child) does so anyway; the first
+/// process of a container has to while it has none, too. Of several who do, one does it at a time. To be called within a runtime
+/// that has I/O enabled.
+pub async fn reap_orphans() -> Infallible {
     static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
     let Ok(mut child_ended) = signal(SignalKind::child()) else { return std::future::pending().await };

@@ -25,6 +25,7 @@ mod words;
 use self::handover::Refusal;
 
 pub use memory::OomCounter;
+pub use process::reap_orphans;
 pub use words::expand;
 
 /// By which every descendant of a command is known.
