@@ -13,7 +13,7 @@ use contract::exit;
 use sidecar::fault;
 use stage::files::{self, next_step};
 use stage::protocol::Done;
-use stage::{AdapterDir, Life, Root};
+use stage::{AdapterDir, Life, Root, StageDir};
 use tracing::warn;
 use worker_kit::{Context, Job, JobError, WorkerArgs};
 
@@ -71,23 +71,47 @@ impl RunArgs {
 
 /// That this process lives, for the stages to see; kept until it ends.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Presence(Arc<OnceLock<(AdapterDir, Life)>>);
+pub(crate) struct Presence(Arc<OnceLock<Present>>);
+
+#[derive(Debug)]
+struct Present {
+    dir: AdapterDir,
+    stages: Vec<StageDir>,
+    life: Life,
+}
 
 impl Presence {
     /// From now on nobody else lives there; the stages do not know it yet.
-    fn begin(&self, dir: AdapterDir, locks: bool) -> io::Result<&Life> {
+    fn begin(&self, root: &Root, pipeline: &Pipeline, locks: bool) -> io::Result<&Present> {
+        let dir = root.adapter();
         let life = Life::begin_quietly(dir.path(), concat!("multi-worker ", env!("CARGO_PKG_VERSION")), locks)?;
-        Ok(&self.0.get_or_init(|| (dir, life)).1)
+        let stages = pipeline.stages.iter().map(|stage| root.stage(&stage.name)).collect();
+        Ok(self.0.get_or_init(|| Present { dir, stages, life }))
     }
 
     /// Tells the stages, if there are any, that there is no more work. To be called when all else is done: what a kubelet sees end
     /// before this process it starts again.
     pub(crate) fn end(&self) {
-        let Some((dir, life)) = self.0.get() else { return };
+        let Some(present) = self.0.get() else { return };
+        let Present { dir, life, .. } = present;
         let told = fault::point("multi.done.before");
-        if let Err(error) = told.and_then(|()| files::write(&dir.done(), &Done { adapter: life.boot().clone() })) {
-            warn!(%error, "the stages cannot be told that there is no more work");
+        match told.and_then(|()| files::write(&dir.done(), &Done { adapter: life.boot().clone() })) {
+            Ok(()) => present.ring(),
+            Err(error) => warn!(%error, "the stages cannot be told that there is no more work"),
         }
+    }
+}
+
+impl Present {
+    /// Tells the stages who lives here.
+    fn greet(&self) -> io::Result<()> {
+        self.life.greet()?;
+        self.ring();
+        Ok(())
+    }
+
+    fn ring(&self) {
+        self.stages.iter().for_each(|stage| stage::ring(stage.path()));
     }
 }
 
@@ -112,16 +136,16 @@ impl Job for Run {
 
     async fn run(self, context: &mut Context) -> Result<(), JobError> {
         let dir = self.root.adapter();
-        let life = self.presence.begin(dir.clone(), self.locks).map_err(|error| unseen(&error))?;
+        let present = self.presence.begin(&self.root, &self.pipeline, self.locks).map_err(|error| unseen(&error))?;
         let failed = |act: &str| {
             let act = act.to_owned();
             move |error: io::Error| machine(&act, &error)
         };
         [dir.path(), &dir.scratch()].into_iter().try_for_each(pass).map_err(failed("let the stages in"))?;
-        let crew = Adapter::begin(&self.pipeline, &self.root, life.boot().clone(), self.hang_timeout, context);
+        let crew = Adapter::begin(&self.pipeline, &self.root, present.life.boot().clone(), self.hang_timeout, context);
         let mut crew = crew.map_err(failed("make room for orders"))?;
         // Only now: who comes finds where orders will appear, and none of an earlier life's. He comes while the rest is done.
-        life.greet().map_err(|error| unseen(&error))?;
+        present.greet().map_err(|error| unseen(&error))?;
         fault::point("multi.hello.after").map_err(|error| unseen(&error))?;
         context.share_inputs().map_err(failed("let the stages read the item's input"))?;
         let room = dir.path().join("inputs");

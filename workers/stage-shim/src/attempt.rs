@@ -11,7 +11,7 @@ use sidecar::{Failure, Shutdown, fault};
 use stage::files::{self, Reserved};
 use stage::protocol::{Ended, Go, Result as Told, Started};
 use stage::run::{self, Stopper, Work};
-use stage::{Life, Peer, Watch};
+use stage::{Bell, Life, Peer};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -38,7 +38,7 @@ pub(crate) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Runs it and tells how it ended. Gives why there is nothing more to be done for this adapter, if there is not.
-    pub(crate) async fn run(self, watch: &mut Watch, orders: &mut Orders) -> Result<Option<Over>, Failure> {
+    pub(crate) async fn run(self, bell: &mut Bell, orders: &mut Orders) -> Result<Option<Over>, Failure> {
         let number = self.go.attempt;
         fault::point("stage.go.after")?;
         // A command that fills its volume must not keep us from saying so, nor that it runs.
@@ -49,7 +49,7 @@ impl Attempt<'_> {
         let (stopper, stop) = run::stop();
         let (ended, over) = {
             let running = pin!(run::run(self.work(), stop, |pid, at| self.started(pid, at, started)));
-            self.attend(running, &stopper, watch, orders).await
+            self.attend(running, &stopper, bell, orders).await
         };
         info!(attempt = number, reason = ?ended.reason, code = ended.exit_code, signal = ended.signal, "the command is over");
         if over != Some(Over::Fallen) {
@@ -85,6 +85,7 @@ impl Attempt<'_> {
         if reserved.and_then(|mut reserved| reserved.write(&started)).is_err() {
             files::write(&self.settings.dir.started(attempt), &started)?;
         }
+        stage::ring(self.settings.adapter.path());
         fault::point("stage.started.after")
     }
 
@@ -93,7 +94,7 @@ impl Attempt<'_> {
         &self,
         mut running: std::pin::Pin<&mut impl Future<Output = Ended>>,
         stopper: &Stopper,
-        watch: &mut Watch,
+        bell: &mut Bell,
         orders: &mut Orders,
     ) -> (Ended, Option<Over>) {
         let mut over = None;
@@ -108,7 +109,7 @@ impl Attempt<'_> {
             }
             tokio::select! {
                 ended = &mut running => return (ended, over),
-                () = watch.changed() => {}
+                () = bell.rung() => {}
                 () = self.peer.fallen(), if over.is_none() => {
                     warn!(attempt = self.go.attempt, "the multi-worker is dead: stopping the command");
                     stopper.stop(Duration::from_millis(self.go.grace_ms));
@@ -156,6 +157,7 @@ impl Attempt<'_> {
                 () = self.peer.fallen() => return Ok(()),
             }
         }
+        stage::ring(self.settings.adapter.path());
         fault::point("stage.result.after")?;
         Ok(())
     }

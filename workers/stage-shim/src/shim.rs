@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use sidecar::{Failure, FailureExt, Shutdown};
 use stage::protocol::Hello;
 use stage::run::{self, OomCounter};
-use stage::{AdapterDir, Boot, Life, Peer, StageDir, StageName, Watch, files, life};
+use stage::{AdapterDir, Bell, Boot, Life, Peer, StageDir, StageName, files, life};
 use tracing::{info, warn};
 
 use crate::attempt::Attempt;
@@ -63,19 +63,25 @@ impl Gone {
 
 /// Lives until there is no more work, or until it is told to end.
 pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitCode, Failure> {
-    let life = begin(&settings).await?;
+    tokio::select! {
+        ended = serve_all(settings, shutdown) => ended,
+        // As a container's first process it is the parent of all who lose theirs, also before a command runs and between two.
+        never = run::reap_orphans() => match never {},
+    }
+}
+
+async fn serve_all(settings: Settings, shutdown: Shutdown) -> Result<ExitCode, Failure> {
+    let (life, mut bell) = begin(&settings).await?;
     info!(stage = %settings.stage, boot = %life.boot(), "waiting for the multi-worker");
-    let mut watch = Watch::new();
-    watch.add(settings.adapter.path());
     let mut gone = None;
     loop {
         let hello = tokio::select! {
             biased;
             () = shutdown.draining() => return Ok(ExitCode::from(TERMINATED)),
-            hello = meet(&settings, &mut watch, gone.as_ref()) => hello?,
+            hello = meet(&settings, &mut bell, gone.as_ref()) => hello?,
         };
         info!(adapter = %hello.boot, program = hello.program, "met the multi-worker");
-        watch.add(&settings.adapter.orders(&settings.stage));
+        bell.expect();
         let peer = Peer::watch(settings.adapter.path(), &hello).or_exit(IO, "start a thread")?;
         let server = Server {
             peer: peer.clone(),
@@ -87,7 +93,7 @@ pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitC
             ),
             settings: &settings,
             life: &life,
-            watch: &mut watch,
+            bell: &mut bell,
             shutdown: &shutdown,
         };
         match server.serve().await? {
@@ -104,7 +110,7 @@ pub(crate) async fn live(settings: Settings, shutdown: Shutdown) -> Result<ExitC
 }
 
 /// Clears away what an earlier life of this container has left, and begins another.
-async fn begin(settings: &Settings) -> Result<Life, Failure> {
+async fn begin(settings: &Settings) -> Result<(Life, Bell), Failure> {
     let dir = &settings.dir;
     let failed = |error: io::Error| {
         let code = if error.kind() == io::ErrorKind::ResourceBusy { CONFIG } else { IO };
@@ -116,19 +122,22 @@ async fn begin(settings: &Settings) -> Result<Life, Failure> {
         Failure::new(code, anyhow!("stage {}: {error}{step}", settings.stage))
     };
     let old = life::predecessors(dir.path()).map_err(failed)?;
-    let begun = Life::begin(dir.path(), concat!("stage-shim ", env!("CARGO_PKG_VERSION")), settings.locks);
+    let begun = Life::begin_quietly(dir.path(), concat!("stage-shim ", env!("CARGO_PKG_VERSION")), settings.locks);
     let begun = begun.map_err(failed)?;
+    let bell = Bell::hang(dir.path());
+    begun.greet().map_err(failed)?;
+    stage::ring(settings.adapter.path());
     // Nobody asks us for anything before we have said that we live; but who lived here before is known to be dead only now.
     match run::end_leftovers(&old).await {
         Ok(0) => {}
         Ok(ended) => info!(ended, "ended what an earlier life had left running"),
         Err(error) => warn!(%error, "cannot see whether an earlier life has left anything running"),
     }
-    Ok(begun)
+    Ok((begun, bell))
 }
 
 /// Waits for an adapter that is not the one which is `gone`.
-async fn meet(settings: &Settings, watch: &mut Watch, gone: Option<&Gone>) -> Result<Hello, Failure> {
+async fn meet(settings: &Settings, bell: &mut Bell, gone: Option<&Gone>) -> Result<Hello, Failure> {
     let mut complained = false;
     loop {
         match stage::hello(settings.adapter.path()) {
@@ -143,7 +152,7 @@ async fn meet(settings: &Settings, watch: &mut Watch, gone: Option<&Gone>) -> Re
             }
             Err(_) => {}
         }
-        watch.changed().await;
+        bell.rung().await;
     }
 }
 
@@ -151,7 +160,7 @@ async fn meet(settings: &Settings, watch: &mut Watch, gone: Option<&Gone>) -> Re
 struct Server<'a> {
     settings: &'a Settings,
     life: &'a Life,
-    watch: &'a mut Watch,
+    bell: &'a mut Bell,
     shutdown: &'a Shutdown,
     peer: Peer,
     orders: Orders,
@@ -166,7 +175,7 @@ impl Server<'_> {
             if let Some(go) = self.orders.next() {
                 let attempt =
                     Attempt { go, settings: self.settings, life: self.life, shutdown: self.shutdown, peer: &self.peer };
-                match attempt.run(self.watch, &mut self.orders).await? {
+                match attempt.run(self.bell, &mut self.orders).await? {
                     None => continue,
                     Some(Over::Fallen) => return self.fallen(),
                     Some(over) => return Ok(over),
@@ -177,7 +186,7 @@ impl Server<'_> {
                 () = self.shutdown.draining() => return Ok(Over::Terminated),
                 () = self.peer.fallen() => return self.fallen(),
                 _ = self.peer.known(), if !self.peer.lived() => {}
-                () = self.watch.changed() => if self.is_succeeded() { return Ok(Over::Fallen) },
+                () = self.bell.rung() => if self.is_succeeded() { return Ok(Over::Fallen) },
             }
         }
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bell;
 pub mod files;
 pub mod life;
 pub mod name;
@@ -7,10 +8,9 @@ pub mod peer;
 pub mod protocol;
 pub mod root;
 pub mod run;
-pub mod watch;
 
+pub use bell::{Bell, ring};
 pub use life::Life;
 pub use name::{Boot, StageName};
 pub use peer::{Peer, Sign, heartbeat, hello};
 pub use root::{AdapterDir, Root, StageDir};
-pub use watch::Watch;

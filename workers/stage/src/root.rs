@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! <root>/adapter/                    the adapter writes; every stage reads
-//!     hello.json  lock.<boot>  heartbeat  done.json
+//!     hello.json  lock.<boot>  heartbeat  bell  done.json
 //!     stages/<stage>/<n>.go.json  <n>.cancel.json
 //!     scratch/                       the item and its inputs
 //! <root>/stages/<stage>/             the stage writes; the adapter and the stages that need it read
-//!     hello.json  lock.<boot>  heartbeat
+//!     hello.json  lock.<boot>  heartbeat  bell
 //!     <n>.started.json  <n>.result.json
 //!     out.<n>.partial/ → out/        tmp/
 //! ```
@@ -129,4 +129,9 @@ pub fn lock(side: &Path, boot: &Boot) -> PathBuf {
 /// The file whose number grows as long as a life lives.
 pub fn heartbeat(side: &Path) -> PathBuf {
     side.join("heartbeat")
+}
+
+/// The pipe by which a side is told that something was written for it.
+pub fn bell(side: &Path) -> PathBuf {
+    side.join("bell")
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidecar::tree;
-use stage::{Boot, Root, StageDir, Watch};
+use stage::{Bell, Boot, Root, StageDir};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use worker_kit::{Context, JobError};
@@ -27,9 +27,10 @@ mod pulse;
 pub(super) struct Adapter {
     desk: Desk,
     posts: Vec<Post>,
-    watch: Watch,
-    /// Rung when it is known of somebody whether he lives, or that he does no more.
-    bell: Arc<Notify>,
+    /// Rung by the stages when they have written something.
+    bell: Bell,
+    /// Told when it is known of somebody whether he lives, or that he does no more.
+    signs: Arc<Notify>,
     news: VecDeque<News>,
 }
 
@@ -50,23 +51,22 @@ impl Adapter {
             remove(&old)?;
         }
         open_dir(&dir.path().join("stages"))?;
-        let mut watch = Watch::new();
+        let mut bell = Bell::hang(dir.path());
+        bell.expect();
         let mut posts = Vec::new();
         for stage in &pipeline.stages {
             open_dir(&dir.orders(&stage.name))?;
-            let place = root.stage(&stage.name);
-            watch.add(place.path());
-            posts.push(Post::new(stage.clone(), place));
+            posts.push(Post::new(stage.clone(), root.stage(&stage.name)));
         }
         let (grace, tail_bytes) = (context.shutdown().grace(), context.tail_bytes() as u64);
-        let desk = Desk { dir, boot, grace, tail_bytes, hang_timeout };
-        Ok(Self { desk, posts, watch, bell: Arc::new(Notify::new()), news: VecDeque::new() })
+        let desk = Desk { root: root.clone(), boot, grace, tail_bytes, hang_timeout };
+        Ok(Self { desk, posts, bell, signs: Arc::new(Notify::new()), news: VecDeque::new() })
     }
 
     /// Looks at all that may have changed; what has come of it is news then.
     fn look(&mut self) -> Result<(), JobError> {
         for (stage, post) in self.posts.iter_mut().enumerate() {
-            post.meet(&self.bell)?;
+            post.meet(&self.signs)?;
             post.attend(&self.desk, |news| self.news.push_back(news.of(stage)));
         }
         Ok(())
@@ -98,8 +98,8 @@ impl Crew for Adapter {
             }
             let patient_for = self.posts.iter().filter_map(Post::patient_for).min();
             tokio::select! {
-                () = self.watch.changed() => {}
-                () = self.bell.notified() => {}
+                () = self.bell.rung() => {}
+                () = self.signs.notified() => {}
                 () = sleep(patient_for.unwrap_or(Duration::MAX)) => {}
             }
         }

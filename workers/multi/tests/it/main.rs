@@ -1,5 +1,6 @@
 //! Real pipelines of real commands, by the programs themselves.
 
+mod bells;
 mod chain;
 mod cli;
 mod ending;

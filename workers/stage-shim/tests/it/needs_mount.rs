@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use stage::protocol::Reason;
 
-use crate::tools::{Pod, Shim, until};
+use crate::tools::{Pod, Ringing, Shim, until};
 
 /// The stage's program in mount and pid namespaces of its own, after `prepare` has mounted what it likes.
 fn within(pod: &Pod, prepare: &str, script: &str) -> Shim {
@@ -125,4 +125,51 @@ fn as_the_first_process_of_a_container_it_ends_whoever_is_left() {
     assert_eq!(ended.reason, Reason::Completed, "{ended:?}");
     adapter.done();
     assert_eq!(shim.code(), 0);
+}
+
+#[test]
+fn a_bell_rings_through_a_read_only_mount() {
+    let pod = Pod::new();
+    let mut rung = Ringing::hang(pod.adapter.path());
+    let dir = pod.adapter.path().display();
+    let shim = within(&pod, &format!("mount --bind {dir} {dir}; mount -o remount,bind,ro {dir}"), "exit 0");
+    let adapter = pod.adapter();
+    assert_eq!(adapter.run(1).reason, Reason::Completed);
+    rung.until(3, "it has said hello, started and ended");
+    adapter.done();
+    assert_eq!(shim.code(), 0);
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_reaps_orphans_also_before_anybody_asks_it_for_anything() {
+    let pod = Pod::new();
+    let _shim = within(&pod, "true", "exit 0");
+    pod.hello(None);
+    let own = |pid: &u32| {
+        let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let top = pod.top.path().as_os_str().as_encoded_bytes();
+        let program = env!("CARGO_BIN_EXE_stage-shim").as_bytes();
+        cmdline.starts_with(program) && cmdline.split(|byte| *byte == 0).any(|word| word == top)
+    };
+    let shim = until("the shim runs", || pids().find(own));
+    // As `kubectl exec` does, whose command leaves something behind.
+    let leave = "setsid sh -c 'until [ -e \"$0\" ]; do sleep 0.01; done' \"$0\" >/dev/null 2>&1 </dev/null &";
+    let end = pod.top.path().join("end");
+    let mut enter = Command::new("nsenter");
+    enter.args(["--target", &shim.to_string(), "--pid", "setsid", "--wait", "sh", "-c", leave]).arg(&end);
+    assert!(enter.status().expect("runs").success());
+    let orphan = until("it has adopted somebody", || pids().find(|pid| parent(*pid) == Some(shim)));
+    std::fs::write(&end, "").expect("written");
+    until("nothing is left of it", || parent(orphan).is_none().then_some(()));
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    let all = std::fs::read_dir("/proc").expect("lists").flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Of a process that is alive, or a zombie.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }

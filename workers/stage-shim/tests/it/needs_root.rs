@@ -5,7 +5,7 @@ use std::process::Command;
 
 use stage::protocol::Reason;
 
-use crate::tools::{Pod, Shim, mode};
+use crate::tools::{Pod, Ringing, Shim, mode};
 
 /// The stage's program as nobody in particular, with umask 077.
 fn as_somebody(pod: &Pod, script: &str) -> Shim {
@@ -24,11 +24,13 @@ fn as_somebody(pod: &Pod, script: &str) -> Shim {
 fn another_user_hands_over_what_everybody_can_read() {
     let pod = Pod::new();
     chown(pod.dir.path(), Some(54321), Some(54321)).expect("given");
+    let mut rung = Ringing::hang(pod.adapter.path());
     let shim = as_somebody(&pod, "mkdir $OUTPUT_DIR/d; id -u >$OUTPUT_DIR/d/x");
     let adapter = pod.adapter();
     let ended = adapter.run(1);
     assert_eq!(ended.reason, Reason::Completed, "{ended:?}");
     assert_eq!((mode(&pod.dir.out().join("d")) & 0o777, mode(&pod.dir.out().join("d/x"))), (0o755, 0o644));
+    rung.until(3, "the bell of another user was rung");
     adapter.done();
     assert_eq!(shim.code(), 0);
 }

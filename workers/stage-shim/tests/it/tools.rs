@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, openat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stage::protocol::{Cancel, Done, Ended, Go, Hello, Result as Told, Started};
@@ -111,6 +113,7 @@ impl Adapter<'_> {
 
     pub(crate) fn send(&self, go: &Go) {
         files::write(&self.pod.adapter.go(&self.pod.stage, go.attempt), go).expect("written");
+        stage::ring(self.pod.dir.path());
     }
 
     /// Asks for an attempt, and gives to whom.
@@ -124,10 +127,12 @@ impl Adapter<'_> {
         let cancel =
             Cancel { adapter: self.boot().clone(), attempt, grace_ms: u64::try_from(grace.as_millis()).expect("fits") };
         files::write(&self.pod.adapter.cancel(&self.pod.stage, attempt), &cancel).expect("written");
+        stage::ring(self.pod.dir.path());
     }
 
     pub(crate) fn done(&self) {
         files::write(&self.pod.adapter.done(), &Done { adapter: self.boot().clone() }).expect("written");
+        stage::ring(self.pod.dir.path());
     }
 
     pub(crate) fn started(&self, attempt: u32) -> Started {
@@ -150,6 +155,37 @@ impl Adapter<'_> {
     pub(crate) fn run(&self, attempt: u32) -> Ended {
         self.go(attempt);
         self.result(attempt)
+    }
+}
+
+/// A bell that counts.
+pub(crate) struct Ringing {
+    pipe: OwnedFd,
+    times: usize,
+}
+
+impl Ringing {
+    /// In the directory of a side that this test is.
+    pub(crate) fn hang(side: &Path) -> Self {
+        let bell = stage::root::bell(side);
+        mkfifoat(CWD, &bell, Mode::RUSR | Mode::WUSR).expect("made");
+        let pipe = openat(CWD, &bell, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).expect("opens");
+        rustix::fs::fchmod(&pipe, Mode::from_raw_mode(0o622)).expect("set");
+        Self { pipe, times: 0 }
+    }
+
+    /// How often it was rung.
+    pub(crate) fn times(&mut self) -> usize {
+        while let Ok(read) = rustix::io::read(&self.pipe, &mut [0; 64]) {
+            self.times += read;
+        }
+        self.times
+    }
+
+    /// Waits until it was rung so often.
+    pub(crate) fn until(&mut self, times: usize, what: &str) {
+        until(what, || (self.times() >= times).then_some(()));
+        assert_eq!(self.times, times, "{what}");
     }
 }
 

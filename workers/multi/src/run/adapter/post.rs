@@ -11,7 +11,7 @@ use contract::exit;
 use sidecar::fault;
 use stage::files::{self, next_step};
 use stage::protocol::{Cancel, Ended, Go, Reason, Result as Told, Started};
-use stage::{AdapterDir, Boot, Peer, Sign, StageDir};
+use stage::{Boot, Peer, Root, Sign, StageDir};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 use worker_kit::JobError;
@@ -27,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// Where orders are written, and whose they are.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) dir: AdapterDir,
+    pub(super) root: Root,
     pub(super) boot: Boot,
     pub(super) grace: Duration,
     pub(super) tail_bytes: u64,
@@ -115,11 +115,11 @@ impl Post {
         desk.cancel(&self.stage, attempt, grace);
     }
 
-    /// Looks who lives there, if nobody is known to. `bell` is rung when more is known of him.
+    /// Looks who lives there, if nobody is known to. `signs` is told when more is known of him.
     ///
     /// # Errors
     /// 78 for one who speaks another version of the protocol.
-    pub(super) fn meet(&mut self, bell: &Arc<Notify>) -> Result<(), JobError> {
+    pub(super) fn meet(&mut self, signs: &Arc<Notify>) -> Result<(), JobError> {
         if self.peer.as_ref().is_some_and(|peer| peer.sign() != Sign::Fallen) {
             return Ok(());
         }
@@ -136,13 +136,13 @@ impl Post {
         };
         let peer = Peer::watch(self.dir.path(), &hello)
             .map_err(|error| JobError::new(exit::IO, "MachineError", format!("cannot start a thread: {error}")))?;
-        let (bell, watched, name) = (Arc::clone(bell), peer.clone(), self.stage.name.clone());
+        let (signs, watched, name) = (Arc::clone(signs), peer.clone(), self.stage.name.clone());
         tokio::spawn(async move {
             let sign = watched.known().await;
             debug!(stage = %name, boot = %watched.boot(), ?sign, program = hello.program, "met a stage");
-            bell.notify_one();
+            signs.notify_one();
             watched.fallen().await;
-            bell.notify_one();
+            signs.notify_one();
         });
         self.peer = Some(peer);
         Ok(())
@@ -252,8 +252,8 @@ impl Post {
 }
 
 impl Desk {
-    fn ask(&self, stage: &Stage, pending: &mut Pending, boot: &Boot) -> io::Result<()> {
-        let name = &stage.name;
+    fn ask(&self, of: &Stage, pending: &mut Pending, boot: &Boot) -> io::Result<()> {
+        let name = &of.name;
         let text = |(variable, value): (String, OsString)| match value.into_string() {
             Ok(value) => Some((variable, value)),
             Err(value) => {
@@ -268,21 +268,23 @@ impl Desk {
             adapter: self.boot.clone(),
             attempt: pending.attempt,
             environment: std::mem::take(&mut pending.environment).into_iter().filter_map(text).collect(),
-            timeout_ms: stage.timeout.map(millis),
+            timeout_ms: of.timeout.map(millis),
             grace_ms: millis(self.grace),
             tail_bytes: self.tail_bytes,
         };
         fault::point("multi.go.before")?;
-        files::write(&self.dir.go(name, pending.attempt), &go)?;
+        files::write(&self.root.adapter().go(name, pending.attempt), &go)?;
+        stage::ring(self.root.stage(name).path());
         fault::point("multi.go.after")
     }
 
-    fn cancel(&self, stage: &Stage, attempt: u32, grace: Duration) {
+    fn cancel(&self, of: &Stage, attempt: u32, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let cancel = Cancel { adapter: self.boot.clone(), attempt, grace_ms };
-        if let Err(error) = files::write(&self.dir.cancel(&stage.name, attempt), &cancel) {
-            warn!(stage = %stage.name, %error, "a stage cannot be told to stop; it stops when this process has ended");
+        if let Err(error) = files::write(&self.root.adapter().cancel(&of.name, attempt), &cancel) {
+            warn!(stage = %of.name, %error, "a stage cannot be told to stop; it stops when this process has ended");
         }
+        stage::ring(self.root.stage(&of.name).path());
     }
 }
 
