@@ -168,6 +168,8 @@ impl ClassifyRetry for Judge {
         match status {
             Some(429) => RetryAction::throttling_error(),
             Some(400..=499) if self.is_expired(ctx) => RetryAction::client_error(),
+            // We send all of it or fail by ourselves: MinIO says so of a body for which it could not wait, as when it stood still.
+            Some(400) if says(ctx, &["IncompleteBody"]) => RetryAction::transient_error(),
             _ if crate::error::find::<CutShort>(error).is_some() => RetryAction::transient_error(),
             // Another handshake meets the same certificate.
             None if crate::error::is_distrusted(&chain(error)) => RetryAction::RetryForbidden,
@@ -187,11 +189,15 @@ impl ClassifyRetry for Judge {
 impl Judge {
     /// Whether the credential has ended before its time, and there may be another.
     fn is_expired(&self, ctx: &InterceptorContext) -> bool {
-        let body = ctx.response().and_then(|response| response.body().bytes()).unwrap_or_default();
-        let body = String::from_utf8_lossy(body);
-        let expired = EXPIRED.iter().any(|code| body.contains(&format!("<Code>{code}</Code>")));
-        expired && self.0.as_ref().is_some_and(|keeper| keeper.distrust())
+        says(ctx, &EXPIRED) && self.0.as_ref().is_some_and(|keeper| keeper.distrust())
     }
+}
+
+/// Whether an answer's code is one of these.
+fn says(ctx: &InterceptorContext, codes: &[&str]) -> bool {
+    let body = ctx.response().and_then(|response| response.body().bytes()).unwrap_or_default();
+    let body = String::from_utf8_lossy(body);
+    codes.iter().any(|code| body.contains(&format!("<Code>{code}</Code>")))
 }
 
 impl fmt::Debug for Judge {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use storage::Error;
-use storage_s3::{Condition, ListQuery};
+use storage_s3::{Condition, ListQuery, Patience};
 
 use super::{NONE, anybody, said};
 use crate::teller::{Asked, Teller, Told};
@@ -66,6 +66,19 @@ async fn what_is_no_fault_of_an_item_is_none() {
     let teller = Teller::new(|_| refused(400, "KeyTooLongError", "m"));
     let listed = anybody(&teller.url(), NONE).bucket("bucket").list(&ListQuery::default()).await;
     assert!(matches!(listed, Err(Error::Invalid(_))), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_did_not_reach_the_store_is_sent_again() {
+    let count = AtomicUsize::new(0);
+    let teller = Teller::new(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => refused(400, "IncompleteBody", "You did not provide the number of bytes"),
+        _ => (200, "etag: \"e\"\r\n", String::new()),
+    });
+    let bucket = anybody(&teller.url(), Patience::WORKER).bucket("bucket");
+    let put = bucket.put("key", Bytes::from("x"), &Condition::Always, &HashMap::new()).await;
+    put.expect("it is written in the end");
+    assert_eq!(teller.asked().iter().map(|put| put.body.as_str()).collect::<Vec<_>>(), ["x", "x", "x"]);
 }
 
 #[tokio::test]
