@@ -24,6 +24,13 @@ demo-s3: ## The same from bucket to bucket, with a MinIO that is built and start
 	@set -e; servers=$$(tests/servers/s3/setup); clients=$$(tests/servers/s3-clients/setup); \
 		examples/s3-thumbnails/demo.sh "$(BIN)" "$$servers" "$$clients" "$(OUT)"
 
+.PHONY: demo-kafka
+demo-kafka: OUT = demo-kafka-out
+demo-kafka: ## The same from a topic, which three copies share until it is empty, with a Kafka that is started here (OUT=demo-kafka-out)
+	@scripts/setup ffmpeg java mvn perl make c++
+	cargo build --locked -p kafka-ambassador -p queue-manager -p ffmpeg-worker
+	@set -e; kafka=$$(tests/servers/kafka/setup); examples/kafka-thumbnails/demo.sh "$(BIN)" "$$kafka" "$(OUT)"
+
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
 	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv ip openssl java mvn perl make c++
@@ -71,4 +78,4 @@ deny: ## Licences, sources and duplicate bans of the dependencies (needs cargo-d
 .PHONY: clean
 clean: ## Remove what was built and what the demo made
 	cargo clean
-	rm -rf demo-out demo-s3-out
+	rm -rf demo-out demo-s3-out demo-kafka-out

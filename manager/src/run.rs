@@ -174,6 +174,8 @@ struct Manager<S, E, L> {
     changes: u64,
     /// Whether a list has shown that anything is in the source, or was.
     had_items: bool,
+    /// Whether it was said that a first item is waited for.
+    first_awaited: bool,
     /// What a run that ends by itself waits for, since nothing runs.
     waiting: Option<Waiting>,
     tally: Tally,
@@ -229,6 +231,7 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             stopping: false,
             changes: 0,
             had_items: false,
+            first_awaited: false,
             waiting: None,
             tally: Tally::default(),
             next_tally: now,

@@ -57,7 +57,7 @@ pub(crate) async fn walk<S: Source, E: Send + Sync, L: Send + Sync>(
         walked.promised &= page.promised;
         walked.names += page.names.len();
         walked.backlog = page.backlog;
-        walked.had_items |= page.had_items || page.backlog > 0 || !page.names.is_empty();
+        walked.had_items |= page.had_items || !page.names.is_empty();
         let next = page.next.take();
         while page.names.len() > CHUNK {
             let rest = page.names.split_off(CHUNK);

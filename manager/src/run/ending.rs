@@ -218,6 +218,9 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
         }
         let known = tally.done + tally.dead + tally.skipped + tally.absent;
         if !self.had_items && known == 0 && self.summary.began.elapsed() < self.settings.wait_for_first {
+            if !std::mem::replace(&mut self.first_awaited, true) {
+                info!("waiting for a first item (--wait-for-first)");
+            }
             return Ok(Some(Waiting::First));
         }
         if changes != self.changes {

@@ -69,7 +69,8 @@ impl Connected {
             complete: list.metadata.complete,
             promised: self.about.is_some(),
             backlog: list.metadata.backlog.unwrap_or(0),
-            had_items: list.metadata.had_items == Some(true),
+            // What waits behind a window may be a guess, where the source knows better.
+            had_items: list.metadata.had_items.unwrap_or(list.metadata.backlog.is_some_and(|backlog| backlog > 0)),
             version: None,
             mark: None,
         }
