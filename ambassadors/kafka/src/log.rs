@@ -53,19 +53,21 @@ impl Shared {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Whether a record is listed.
-    fn sort(&self, value: Option<&[u8]>, record: impl FnOnce() -> (Record, Option<Naming>)) -> Sort {
+    /// Whether a record is listed: one of so many bytes, which may have no value.
+    fn sort(&self, has_value: bool, weight: usize, record: impl FnOnce() -> (Record, Option<Naming>)) -> Sort {
         let settings = &self.settings;
-        match value {
-            None if !settings.tombstones => Sort::Withheld(Reason::Tombstone),
-            Some(value) if value.len() > settings.max_value => Sort::Withheld(Reason::TooLarge),
-            _ if settings.payload == Payload::Text => Sort::Listed,
-            _ => {
-                let (record, naming) = record();
-                let readable = naming.is_some_and(|naming| record.item(&naming, settings).is_ok());
-                if readable { Sort::Listed } else { Sort::Withheld(Reason::Malformed) }
-            }
+        if !has_value && !settings.tombstones {
+            return Sort::Withheld(Reason::Tombstone);
         }
+        if weight > settings.max_value {
+            return Sort::Withheld(Reason::TooLarge);
+        }
+        if settings.payload == Payload::Text {
+            return Sort::Listed;
+        }
+        let (record, naming) = record();
+        let readable = naming.is_some_and(|naming| record.item(&naming, settings).is_ok());
+        if readable { Sort::Listed } else { Sort::Withheld(Reason::Malformed) }
     }
 
     /// What a reason means here, for people.
@@ -75,7 +77,7 @@ impl Shared {
                 "it has no value: it deletes its key; give --tombstones to list such records".to_owned()
             }
             Reason::TooLarge => format!(
-                "its value is larger than {} bytes; give --max-value more, where the workers' input takes it",
+                "its value, key and headers are larger than {} bytes; give --max-value more, where the workers' input takes it",
                 self.settings.max_value
             ),
             Reason::Malformed => {

@@ -14,6 +14,13 @@ use crate::naming::{Naming, Position};
 /// A header.
 pub(crate) type NamedValue = (Box<str>, Option<Box<[u8]>>);
 
+/// Bytes that somebody wrote into it: value, key and headers, all of which become part of the item.
+pub(crate) fn weight(message: &BorrowedMessage<'_>) -> usize {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let headers = headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+    message.payload_len() + message.key_len() + headers.sum::<usize>()
+}
+
 /// A record, copied out of the client's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {

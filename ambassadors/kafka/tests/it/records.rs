@@ -84,6 +84,28 @@ mod needs_kafka {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_only_key_and_headers_make_larger_than_an_item_may_be_is_withheld_too() {
+        let topic = Topic::named(
+            Kafka::shared(),
+            &format!("heavy-{:x}", fastrand::u64(..)),
+            &[("max.message.bytes", "10000000")],
+        );
+        let large = vec![b'l'; 1_200_000];
+        let mut heavy = record(0, None, Some(b"by its headers"));
+        heavy["headers"] = json!([["small", "eA=="], ["large", BASE64.encode(&large)]]);
+        let mut light = record(0, Some(b"key"), Some(b"light"));
+        light["headers"] = json!([["small", "eA=="]]);
+        topic.write(&[heavy, record(0, Some(&large), Some(b"by its key")), light]);
+        let source = topic.served(&[]).await;
+        assert_eq!(values(&source).await, ["light"]);
+        let why: Vec<_> = withheld(&source).await.into_iter().map(|one| one.reason).collect();
+        assert_eq!(why, ["too-large", "too-large"]);
+        // Larger than what a lane asks for at once.
+        let source = topic.served(&["--max-value", "2MiB"]).await;
+        assert_eq!(values(&source).await, ["by its headers", "by its key", "light"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_is_not_what_payload_says_is_withheld() {
         let topic = Topic::new(1);
         topic.kcat(0, ["s3://b/k", "not one", "{\"uri\":\"file:/x\"}", "[1]"].map(str::to_owned));

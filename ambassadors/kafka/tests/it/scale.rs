@@ -1,12 +1,85 @@
 //! Many records in little memory.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::program::{Program, command};
-use crate::topic::Topic;
+use crate::topic::{Topic, until};
+
+/// A control group of either version with little memory. Removed when dropped, once its processes are gone.
+struct Group(PathBuf);
+
+impl Group {
+    fn of(bytes: u64) -> Self {
+        let mount = Path::new("/sys/fs/cgroup");
+        let (top, limits) = if mount.join("memory").is_dir() {
+            (mount.join("memory"), ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"])
+        } else {
+            (mount.to_owned(), ["memory.max", "memory.swap.max"])
+        };
+        let group = Self(top.join(format!("longshore-kafka-{:x}", fastrand::u64(..))));
+        fs::create_dir(&group.0).expect("made");
+        fs::write(group.0.join(limits[0]), bytes.to_string()).expect("limited");
+        // Not every kernel counts swap.
+        let _ = fs::write(group.0.join(limits[1]), if top == mount { "0".into() } else { bytes.to_string() });
+        group
+    }
+
+    /// The same command, in here.
+    fn holding(&self, command: &Command) -> Command {
+        let mut held = Command::new("/bin/sh");
+        held.args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""]).arg(&self.0);
+        held.arg(command.get_program()).args(command.get_args());
+        held
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for _ in 0..500 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
 
 mod needs_kafka {
     use super::*;
+
+    mod needs_memory_cgroup {
+        use super::*;
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_million_records_are_listed_by_one_who_may_take_64_mib() {
+            const COUNT: usize = 1_000_000;
+            let topic = Topic::new(2);
+            for partition in 0..2 {
+                topic.kcat(partition, (0..COUNT / 2).map(|n| format!("{n:0>120}")));
+            }
+            let group = Group::of(64 << 20);
+            let mut program = Program::start(group.holding(&command(&topic, &[]))).await;
+            // Killed for want of memory, it is over.
+            until("the end of the log", async || {
+                assert!(!program.is_over(), "{}", program.log());
+                let (status, page) = program.ask("/v1/items?limit=1").await?;
+                let metadata = &page["metadata"];
+                let all = metadata["remainingItemCount"].as_u64() == Some(COUNT as u64 - 1);
+                (status == 200 && all && metadata["complete"] == true).then_some(())
+            })
+            .await;
+            let list = reqwest::get(format!("{}/v1/items", program.url)).await.expect("an answer");
+            assert_eq!(list.status(), 200);
+            let list = list.bytes().await.expect("all of it");
+            let names = list.windows(2).filter(|two| two == b"\",").count();
+            assert!(names >= COUNT - 1, "{names}");
+            assert!(!program.is_over());
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn two_hundred_thousand_records_are_listed_in_little_memory() {

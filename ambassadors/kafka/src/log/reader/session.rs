@@ -16,7 +16,7 @@ use super::begin::{consumer, starts};
 use super::{ANSWER, TICK, backoff, lose};
 use crate::client::Context;
 use crate::naming::Position;
-use crate::record::Record;
+use crate::record::{Record, weight};
 use crate::topic::Observer;
 use crate::trouble::Trouble;
 
@@ -193,7 +193,7 @@ impl<'a> Session<'a> {
             Some(Ok(message)) => {
                 let at = Position { partition: message.partition(), offset: message.offset() };
                 let record = || (Record::of(&message), self.shared.list.naming());
-                Polled::Record(at, self.shared.sort(message.payload(), record))
+                Polled::Record(at, self.shared.sort(message.payload().is_some(), weight(&message), record))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition),
             Some(Err(error)) => Polled::Trouble(error),
