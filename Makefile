@@ -55,7 +55,7 @@ images: ## An image of every program, with docker, podman or buildah (images/REA
 
 .PHONY: bench
 bench: ## Speed and memory beside find, Node, xargs and others (docs/performance.md; about ten minutes)
-	@scripts/setup find node parallel strace
+	@scripts/setup find node parallel strace curl python3 venv flock java mvn perl make c++
 	cargo build --locked --release --no-default-features -p script-worker -p ffmpeg-worker
 	@install -D -t "$(TARGET_DIR)/release/without-s3" "$(TARGET_DIR)/release/script-worker" "$(TARGET_DIR)/release/ffmpeg-worker"
 	cargo build --locked --release --bins

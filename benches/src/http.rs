@@ -1,6 +1,6 @@
-//! The least HTTP that a measurement needs: one request per connection, nothing between us and the socket.
+//! The least HTTP that a measurement needs: nothing between us and the socket.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -59,15 +59,55 @@ pub(crate) fn follow(address: SocketAddr, path: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// A connection that is used again and again, as a manager's is.
+#[derive(Debug)]
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    /// # Errors
+    /// When there is none to be had.
+    pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+        connect(address).map(|stream| Self(BufReader::with_capacity(64 * 1024, stream)))
+    }
+
+    /// Asks, and reads the answer's body into `body`, whatever was there; the status.
+    ///
+    /// # Errors
+    /// When there is no answer, or one whose length is not told.
+    pub(crate) fn get(&mut self, path: &str, body: &mut Vec<u8>) -> Result<u16> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).with_context(|| format!("ask for {path}"))?;
+        let (mut line, mut status, mut length) = (String::new(), None, None);
+        loop {
+            line.clear();
+            self.0.read_line(&mut line).with_context(|| format!("read the answer to {path}"))?;
+            match line.trim_end().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().ok(),
+                Some(_) => {}
+                None if status.is_none() => status = line.split(' ').nth(1).and_then(|word| word.parse().ok()),
+                None => break,
+            }
+        }
+        body.resize(length.with_context(|| format!("the answer to {path} has a length"))?, 0);
+        self.0.read_exact(body).with_context(|| format!("read the answer to {path}"))?;
+        status.with_context(|| format!("the answer to {path} has a status"))
+    }
+}
+
 fn send(address: SocketAddr, path: &str, version: &str, headers: &[(&str, &str)]) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE)).context("set a deadline")?;
-    stream.set_nodelay(true).context("send at once")?;
+    let mut stream = connect(address)?;
     let mut request = format!("GET {path} HTTP/{version}\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).with_context(|| format!("ask for {path}"))?;
+    Ok(stream)
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    stream.set_read_timeout(Some(PATIENCE)).context("set a deadline")?;
+    stream.set_nodelay(true).context("send at once")?;
     Ok(stream)
 }

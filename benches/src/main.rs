@@ -1,6 +1,7 @@
 //! Measures what our programs cost, beside what people would use instead, on this machine and in the same run.
 
 mod clock;
+mod group;
 mod harness;
 mod http;
 mod machine;

@@ -106,6 +106,15 @@ impl Ambassador {
         Ok(1024.0 * number(&status, "VmRSS:").context("its status tells its memory")?)
     }
 
+    /// The most bytes of memory that were ever its own.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn peak(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).context("read its status")?;
+        Ok(1024.0 * number(&status, "VmHWM:").context("its status tells its memory")?)
+    }
+
     /// How often its threads have gone to sleep, all together: each time something woke them.
     ///
     /// # Errors

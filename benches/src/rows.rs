@@ -5,6 +5,7 @@ mod dispatch;
 mod first_list;
 mod footprint;
 mod idle;
+mod kafka;
 mod overhead;
 mod pipelines;
 mod s3;
@@ -46,6 +47,8 @@ pub(crate) enum Name {
     S3,
     /// Memory of s3-ambassador with nothing and with a million objects listed.
     S3Catalog,
+    /// Indexing a topic, beside kcat reading it; items of it, beside a source that holds them in memory; ten million records in 64 MiB.
+    Kafka,
     /// Size and start of the programs that link the AWS SDK, beside the same without it where `without-s3` has them.
     S3Programs,
 }
@@ -81,6 +84,7 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Dispatch => dispatch::measure(bench),
         Name::S3 => s3::measure(bench),
         Name::S3Catalog => s3_catalog::measure(bench),
+        Name::Kafka => kafka::measure(bench),
         Name::S3Programs => s3::programs(bench),
     }
 }

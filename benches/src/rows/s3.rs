@@ -232,7 +232,7 @@ impl<'a> Field<'a> {
 }
 
 /// Waits for a process, and looks at its greatest memory until it ends.
-fn watch(mut child: Child, began: Instant) -> Result<(Duration, f64)> {
+pub(super) fn watch(mut child: Child, began: Instant) -> Result<(Duration, f64)> {
     let status = format!("/proc/{}/status", child.id());
     let looking = thread::spawn(move || {
         let mut most = 0.0_f64;
