@@ -5,6 +5,7 @@ mod contract_check;
 mod edges;
 mod get_only;
 mod images;
+mod kafka;
 mod kill_matrix;
 mod kubernetes;
 mod nfs;

@@ -36,6 +36,20 @@ static SHOWN: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
         // Its families are shown from the first thing that is counted in each.
         ["longshore_s3_requests_total{", "longshore_s3_errors_total{"].iter().all(|f| text.contains(f)).then_some(text)
     });
+    // No broker answers there either, and each mode counts other things.
+    let topic = |name: &str, mode: &[&str]| {
+        let (contract, probes) = (port(), port());
+        let mut topic = Command::new(program("kafka-ambassador"));
+        topic.args(["--brokers", "127.0.0.1:1", "--topic", "none", "--listen", &contract, "--probe-listen", &probes]);
+        (Daemon::start(topic.args(mode), &world.path().join(name)), probes)
+    };
+    let topics = [topic("log.log", &[]), topic("group.log", &["--mode", "group", "--group", "none"])];
+    let topics_show = topics.each_ref().map(|(_, probes)| {
+        wait_until("a topic's ambassador", || {
+            let text = ask(probes, "GET", "/metrics").1;
+            text.contains("longshore_kafka_errors_total{").then_some(text)
+        })
+    });
     let mut ambassador = Command::new(program("files-ambassador"));
     ambassador.arg("--root").arg(&folder).args(["--stable-for", "0s", "--listen", &contract]);
     ambassador.args(["--probe-listen", &ambassador_probes]);
@@ -52,7 +66,7 @@ static SHOWN: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
     });
     let texts = [ask(&ambassador_probes, "GET", "/metrics").1, ask(&manager_probes, "GET", "/metrics").1, bucket_shows];
     let mut shown = BTreeMap::new();
-    for line in texts.iter().flat_map(|text| text.lines()) {
+    for line in texts.iter().chain(&topics_show).flat_map(|text| text.lines()) {
         if let Some(family) = line.strip_prefix("# TYPE ") {
             let (name, kind) = family.split_once(' ').expect("a type");
             // A family that nothing was counted in yet is known by its type alone.
