@@ -12,8 +12,15 @@ use serde_json::Value;
 use super::podman::{Run, podman, said};
 
 /// What is one program, and nothing else.
-const ALONE: [&str; 6] =
-    ["files-ambassador", "s3-ambassador", "contract-check", "queue-manager", "stage-shim", "multi-worker"];
+const ALONE: [&str; 7] = [
+    "files-ambassador",
+    "s3-ambassador",
+    "kafka-ambassador",
+    "contract-check",
+    "queue-manager",
+    "stage-shim",
+    "multi-worker",
+];
 /// What runs the programs of others.
 const WORKERS: [&str; 2] = ["script-worker", "ffmpeg-worker"];
 
@@ -182,6 +189,19 @@ fn the_ffmpeg_of_the_worker_is_whole() {
     worker.well(&["thumbnails", "--every", "5"]);
     let images = fs::read_dir(made.join("a.mp4")).expect("published").flatten();
     assert_eq!(images.filter(|entry| entry.path().extension().is_some_and(|end| end == "jpg")).count(), 2);
+}
+
+mod needs_kafka {
+    use test_servers::{Kafka, KafkaListener};
+
+    use super::Run;
+
+    #[test]
+    fn the_ambassador_of_a_topic_needs_variables_alone() {
+        let kafka = Kafka::shared();
+        let run = Run::ours("kafka-ambassador").env("LONGSHORE_BROKERS", &kafka.bootstrap(KafkaListener::Plain));
+        run.env("LONGSHORE_TOPIC", &kafka.topic(1)).env("LONGSHORE_CHECK", "true").on_the_host().well(&[]);
+    }
 }
 
 mod needs_s3_servers {
