@@ -2,5 +2,6 @@
 
 mod drain;
 mod kills;
+mod metrics;
 mod settle;
 mod trace;
