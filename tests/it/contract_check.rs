@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -66,8 +66,7 @@ impl Folder {
 }
 
 fn free_address() -> String {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-    address.to_string()
+    format!("127.0.0.1:{}", test_servers::free_port())
 }
 
 /// The report and the exit code.

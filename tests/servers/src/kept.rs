@@ -97,9 +97,9 @@ impl Drop for Kept {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on. Below those that connections get by themselves, so that a server that was killed
-/// finds its own again.
-pub(crate) fn free_port() -> u16 {
+/// A port of 127.0.0.1 that nobody listens on. Below those that connections get by themselves, so that none of them takes it before
+/// the server that it is for does, or when that was killed and comes again, and that who waits for it does not meet itself.
+pub fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(10_000..32_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

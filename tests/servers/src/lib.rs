@@ -17,6 +17,7 @@ pub use bucket::Bucket;
 pub use certificates::{Certificates, Identity};
 pub use cluster::{Cluster, JobEnd, Namespace, base_image};
 pub use kafka::{Kafka, KafkaListener, KafkaOptions, KafkaResource};
+pub use kept::free_port;
 pub use proxy::{Proxy, Seen, Spoil};
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 /// Long enough for anything that will come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer read to its end.
 #[derive(Debug)]

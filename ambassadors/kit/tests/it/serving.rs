@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::sources::{Mood, Shelf, Unruly};
 
 /// Long enough for anything that will come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Long enough for what must not happen to have happened, most of the time.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -90,10 +90,13 @@ struct Running {
     serving: JoinHandle<Result<ExitCode, Failure>>,
 }
 
-/// An address nobody listens on just now.
+/// An address nobody listens on just now, and that no connection of this test or others gets by itself before it is listened on.
 async fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address")
+    loop {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000))).await {
+            return listener.local_addr().expect("an address");
+        }
+    }
 }
 
 async fn start<S: Source>(source: &Arc<S>, more: &[&str]) -> Running {

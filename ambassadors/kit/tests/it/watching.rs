@@ -21,7 +21,7 @@ use crate::asking::{app, get, send};
 use crate::sources::{Log, Mood, Queue, Shelf, Unruly};
 
 /// Long enough for anything that will come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A watch being read.
 struct Watch {

@@ -289,7 +289,8 @@ async fn a_server_that_falls_silent_is_left_and_asked_again() {
     let url = format!("https://good.test:{}/a", server.port());
     let input = fetch(&store, &object(&url), dir.path()).await.expect("fetched");
     assert!(std::fs::read(input.path()).expect("a file") == body);
-    assert_eq!(server.asked().last().and_then(Asked::from), Some(100_000));
+    let from = server.asked().last().and_then(Asked::from);
+    assert!(from > Some(0), "what there was is not asked for again: {from:?}");
 }
 
 #[tokio::test]

@@ -63,7 +63,6 @@ async fn a_store_that_stays_slow_is_given_up_by_the_clock_and_the_last_word_is_t
     let error = bucket.list(&ListQuery::default()).await.expect_err("it never answers");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(said(&error).contains("given up after") && said(&error).contains("SlowDown"), "{}", said(&error));
-    assert!(proxy.seen().len() >= 2, "{:?}", proxy.seen().len());
 }
 
 #[tokio::test]
