@@ -115,15 +115,12 @@ async fn who_rings_without_end_keeps_nobody_busy() {
     let mut side = Side::new();
     let mut looks = 0;
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
-        // As full as it gets.
-        for _ in 0..70 {
-            side.ring();
-        }
+    while begun.elapsed() < Duration::from_secs(1) {
+        side.ring();
         side.bell.rung().await;
         looks += 1;
     }
-    assert!(looks <= BURST + 10_000 / 2 + 1, "{looks}");
+    assert!((BURST..=BURST + 1_000 / 2 + 1).contains(&looks), "{looks}");
     tokio::time::advance(EVERY * BURST).await;
     side.bell.rung().await;
     side.ring();
