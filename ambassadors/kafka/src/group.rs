@@ -19,6 +19,7 @@ use contract::wire::{Item, Settle, Withheld};
 use contract::{ItemName, TraceContext};
 use futures_util::stream::BoxStream;
 use prometheus_client::registry::Registry;
+use sidecar::Failure;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -27,7 +28,7 @@ use self::member::Part;
 use self::metrics::Metrics;
 use self::poison::DeadLetters;
 use self::state::{Ending, Next, Shared};
-use crate::args::Settings;
+use crate::args::{Settings, SettingsError};
 use crate::naming::Position;
 use crate::trouble::{RETRY, Trouble};
 
@@ -44,15 +45,28 @@ struct Inner {
 }
 
 impl GroupSource {
-    /// Joins the group, which need not be reachable yet, on threads of its own. With `check` it only looks: it sees what a member that
-    /// is alone would, takes nothing from the others, and commits nothing.
+    /// Joins the group of `--mode group`, which need not be reachable yet, on threads of its own.
+    ///
+    /// # Errors
+    /// [`Failure`] (78) where the settings name no group, or librdkafka takes them for wrong.
+    ///
+    /// # Panics
+    /// Outside a runtime, or where the system gives no thread.
+    pub fn open(settings: Settings, registry: &mut Registry) -> Result<Self, Failure> {
+        let none = || Failure::config(SettingsError::NoGroup("a member of a group"));
+        let membership = settings.membership.clone().ok_or_else(none)?;
+        Self::join(settings, membership, false, registry).map_err(Trouble::failure)
+    }
+
+    /// As [`open`](Self::open). With `check` it only looks: it sees what a member that is alone would, takes nothing from the others, and
+    /// commits nothing.
     ///
     /// # Errors
     /// [`Trouble`] where librdkafka takes the settings for wrong.
     ///
     /// # Panics
     /// Outside a runtime, or where the system gives no thread.
-    pub(crate) fn open(
+    pub(crate) fn join(
         settings: Settings,
         membership: Membership,
         check: bool,
@@ -90,17 +104,17 @@ impl Drop for GroupSource {
 
 impl Inner {
     async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
-        let Next::Bury(at, record) = self.shared.settle(name, outcome)? else { return Ok(()) };
+        let Next::Bury(burial) = self.shared.settle(name, outcome)? else { return Ok(()) };
         let Some(dead_letters) = &self.dead_letters else { return Ok(()) };
         let reason = match outcome {
             Outcome::Failed { reason: Some(reason) } => reason,
             Outcome::Failed { reason: None } | Outcome::Done => "it failed for good",
         };
-        let written = dead_letters.bury(&record, reason).await;
-        self.shared.buried(at, written.is_ok());
+        let written = dead_letters.bury(&burial.record, reason).await;
+        self.shared.buried(&burial, written.is_ok());
         if written.is_ok() {
             self.shared.metrics.buried("failed");
-            let (trace, Position { partition, offset }) = (record.trace(), at);
+            let (trace, Position { partition, offset }) = (burial.record.trace(), burial.at);
             let trace_id = trace.as_ref().map(TraceContext::trace_id);
             info!(%name, partition, offset, reason, trace_id, "written to the dead letter topic");
         }
@@ -108,24 +122,26 @@ impl Inner {
     }
 }
 
-/// Writes what is no item to the dead letter topic, one after the other, for as long as each takes.
-async fn bury_doomed(inner: std::sync::Weak<Inner>, mut dooms: mpsc::UnboundedReceiver<(Position, String)>) {
-    while let Some((at, reason)) = dooms.recv().await {
-        loop {
-            let Some(inner) = inner.upgrade() else { return };
-            let Some(dead_letters) = &inner.dead_letters else { break };
-            let Some(record) = inner.shared.doom(at) else { break };
-            let written = dead_letters.bury(&record, &reason).await;
-            inner.shared.buried(at, written.is_ok());
-            if written.is_ok() {
-                inner.shared.metrics.buried("no-item");
-                let (trace, Position { partition, offset }) = (record.trace(), at);
-                let trace_id = trace.as_ref().map(TraceContext::trace_id);
-                info!(partition, offset, reason, trace_id, "written to the dead letter topic");
-                break;
-            }
-            drop(inner);
-            tokio::time::sleep(RETRY).await;
+/// Writes what is no item to the dead letter topic. What cannot be written waits for another turn, and keeps nothing else waiting.
+async fn bury_doomed(inner: std::sync::Weak<Inner>, mut dooms: mpsc::UnboundedReceiver<Position>) {
+    while let Some(at) = dooms.recv().await {
+        let Some(inner) = inner.upgrade() else { return };
+        let Some(dead_letters) = &inner.dead_letters else { continue };
+        let Some((burial, reason)) = inner.shared.doom(at) else { continue };
+        let written = dead_letters.bury(&burial.record, &reason).await;
+        inner.shared.buried(&burial, written.is_ok());
+        if written.is_ok() {
+            inner.shared.metrics.buried("no-item");
+            let (trace, Position { partition, offset }) = (burial.record.trace(), at);
+            let trace_id = trace.as_ref().map(TraceContext::trace_id);
+            info!(partition, offset, reason, trace_id, "written to the dead letter topic");
+        } else {
+            let doomed = inner.shared.doomed.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(RETRY).await;
+                // Fails only where nobody writes any more.
+                let _ = doomed.send(at);
+            });
         }
     }
 }

@@ -71,7 +71,7 @@ async fn run_topic(
         Some(membership) => {
             let serve = ServeArgs { settle: membership.settle, ..serve };
             let open = async |registry: &mut _| {
-                GroupSource::open(settings, membership, check, registry).map_err(trouble::Trouble::failure)
+                GroupSource::join(settings, membership, check, registry).map_err(trouble::Trouble::failure)
             };
             ambassador_kit::serve(serve, shutdown, open).await
         }

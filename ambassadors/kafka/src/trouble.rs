@@ -150,6 +150,10 @@ fn classed(code: RDKafkaErrorCode, reason: &str) -> (Kind, String) {
             Kind::Forbidden,
             "the brokers do not allow it; allow IdempotentWrite on the cluster, or Write on the topic".to_owned(),
         ),
+        Code::FencedInstanceId => (
+            Kind::Config,
+            "another member says that it is the same, and came later; give each a name of its own".to_owned(),
+        ),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => (
             Kind::NoTopic,
             "there is no such topic; make it, or write --topic as it is written, capitals and all".to_owned(),

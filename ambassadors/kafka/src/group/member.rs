@@ -74,7 +74,10 @@ fn run(shared: &Arc<Shared>, part: Part) {
         match Member::join(shared, topic, part) {
             Ok(mut member) => {
                 member.work();
-                member.leave();
+                if member.leave() == Over::Fenced {
+                    // Whoever came later is it now; both would else put each other out for ever.
+                    shared.rest(shared.settings.when.stall_after);
+                }
             }
             Err(trouble) => {
                 shared.trouble(Some(trouble.to_string()));
@@ -95,6 +98,8 @@ enum Over {
     Stalled,
     /// Records came again: the log was cut off, or is another.
     Backwards,
+    /// Another member says that it is us.
+    Fenced,
     /// librdkafka says that it can do no more.
     Fatal,
 }
@@ -403,11 +408,17 @@ impl<'a> Member<'a> {
 
     /// What there is to be said of an error.
     fn complain(&mut self, error: &KafkaError) {
-        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-            self.over = Some(Over::Fatal);
-        }
         let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::FencedInstanceId) {
+            self.over = Some(Over::Fenced);
+        } else if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            self.over.get_or_insert(Over::Fatal);
+        }
         let doing = match code {
+            Some(RDKafkaErrorCode::FencedInstanceId) => {
+                let instance = self.shared.membership.instance_id.as_deref().unwrap_or_default();
+                format!("be --instance-id {instance:?} of the group {:?}", self.shared.membership.group)
+            }
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
                 format!("join the group {:?}", self.shared.membership.group)
             }
@@ -440,26 +451,30 @@ impl<'a> Member<'a> {
             self.over = Some(Over::Ending);
             return;
         }
-        let stall_after = self.shared.settings.when.stall_after;
         let state = self.shared.state();
         self.shared.fullness.saw(!state.window.has_room());
         let other = state.is_other(&self.topic);
         let waits = state.window.has_room() && state.ends.has_more(state.window.positions());
-        let waits = waits || !(self.joined || self.part == Part::Onlooker);
         drop(state);
+        let mut patience = self.shared.settings.when.stall_after;
+        let joins = !self.joined && self.part == Part::Member;
+        if joins {
+            // Whoever goes away while the group waits for others is one more that it waits for.
+            patience += self.client.context().join;
+        }
         if other {
             self.over = Some(Over::Remade);
-        } else if !waits {
+        } else if !waits && !joins {
             self.progress = Instant::now();
-        } else if self.progress.elapsed() >= stall_after {
+        } else if self.progress.elapsed() >= patience {
             warn!(joined = self.joined, "nothing comes of the connection: it is made anew");
             self.shared.metrics.stalls.inc();
             self.over = Some(Over::Stalled);
         }
     }
 
-    /// Commits and leaves. Where the brokers do not answer, somebody else waits for that.
-    fn leave(mut self) {
+    /// Commits and leaves, and says why. Where the brokers do not answer, somebody else waits for that.
+    fn leave(mut self) -> Over {
         if self.part == Part::Member
             && matches!(self.over, Some(Over::Ending | Over::Stalled))
             && !self.client.assignment_lost()
@@ -479,10 +494,12 @@ impl<'a> Member<'a> {
         self.commits.end(self.committing);
         self.client.context().close();
         let client = self.client;
-        if self.over == Some(Over::Ending) {
+        let over = self.over.unwrap_or(Over::Ending);
+        if over == Over::Ending {
             drop(client);
         } else {
             std::thread::spawn(move || drop(client));
         }
+        over
     }
 }

@@ -1,16 +1,18 @@
 //! Records that failed for good: written to another topic, with headers that say what they were and why they are there.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use ambassador_kit::source::SourceError;
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use sidecar::fault;
 use tracing::warn;
 
 use crate::args::Settings;
-use crate::client::Context;
+use crate::client::{Cluster, Context};
 use crate::record::Record;
 use crate::trouble::{RETRY, Trouble};
 
@@ -19,7 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The dead letter topic.
 pub(super) struct DeadLetters {
-    producer: FutureProducer<Context>,
+    cluster: Cluster,
+    config: ClientConfig,
+    /// Made anew where librdkafka says that it can do no more: a right that is missing ends an idempotent producer for good.
+    producer: Mutex<FutureProducer<Context>>,
     /// What errors are read with; the producer does not give its own back.
     context: Context,
     topic: String,
@@ -50,11 +55,20 @@ impl DeadLetters {
             ("allow.auto.create.topics", "false"),
         ]);
         config.remove("group.id").remove("group.instance.id");
-        let context = settings.cluster.context();
-        let doing = || format!("write to the dead letter topic {topic:?}");
-        let producer = config.create_with_context(settings.cluster.context());
-        let producer = producer.map_err(|error| Trouble::of(&error, &doing(), &context))?;
-        Ok(Self { producer, context, topic: topic.to_owned(), from: settings.topic.clone() })
+        let (cluster, context) = (settings.cluster.clone(), settings.cluster.context());
+        let producer = config.create_with_context(cluster.context());
+        let producer = producer.map_err(|error| Trouble::of(&error, &doing(topic), &context))?;
+        let producer = Mutex::new(producer);
+        Ok(Self { cluster, config, producer, context, topic: topic.to_owned(), from: settings.topic.clone() })
+    }
+
+    /// One that can do something.
+    fn producer(&self) -> Result<FutureProducer<Context>, KafkaError> {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if producer.client().fatal_error().is_some() {
+            *producer = self.config.create_with_context(self.cluster.context())?;
+        }
+        Ok(producer.clone())
     }
 
     /// Writes a record there. It may be there twice, if we are killed before its offset is committed.
@@ -66,14 +80,17 @@ impl DeadLetters {
         let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(self.headers(record, reason));
         letter.key = record.key.as_deref();
         letter.payload = record.value.as_deref();
-        let written = match self.producer.send_result(letter) {
-            Ok(written) => written.await,
-            Err((error, _)) => return Err(self.unavailable(&error)),
+        let producer = self.producer().map_err(|error| self.unavailable(&error))?;
+        let written = match producer.send_result(letter) {
+            Ok(written) => match written.await {
+                Ok(written) => written.map(drop).map_err(|(error, _)| error),
+                Err(_cancelled) => Err(KafkaError::Canceled),
+            },
+            Err((error, _)) => Err(error),
         };
-        match written {
-            Ok(Ok(_)) => {}
-            Ok(Err((error, _))) => return Err(self.unavailable(&error)),
-            Err(_cancelled) => return Err(self.unavailable(&KafkaError::Canceled)),
+        if let Err(error) = written {
+            let fatal = producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code));
+            return Err(self.unavailable(&fatal.unwrap_or(error)));
         }
         fault::point("kafka.dead-letter.after").map_err(|error| SourceError::Internal(error.into()))
     }
@@ -96,7 +113,7 @@ impl DeadLetters {
     }
 
     fn unavailable(&self, error: &KafkaError) -> SourceError {
-        let doing = format!("write to the dead letter topic {:?}", self.topic);
+        let doing = doing(&self.topic);
         let why = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 format!("cannot {doing}: the record is too large for it; give that topic a larger max.message.bytes")
@@ -106,4 +123,8 @@ impl DeadLetters {
         warn!(error = why, "a dead letter was not written");
         SourceError::Unavailable { why, retry: RETRY }
     }
+}
+
+fn doing(topic: &str) -> String {
+    format!("write to the dead letter topic {topic:?}")
 }

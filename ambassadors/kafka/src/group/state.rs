@@ -15,7 +15,7 @@ use super::args::Membership;
 use super::bell::Bell;
 use super::ends::Ends;
 use super::metrics::Metrics;
-use super::window::{Delivered, Settled, Window};
+use super::window::{Delivered, Known, Settled, Window};
 use crate::args::{Payload, Settings};
 use crate::naming::{Naming, Position};
 use crate::record::Record;
@@ -37,10 +37,8 @@ pub(super) struct Shared {
     pub(super) look: Bell,
     /// What was settled and is not at hand.
     pub(super) remembered: Remembered<()>,
-    /// What was settled here.
-    finished: Remembered<()>,
     /// To be written to the dead letter topic without being asked.
-    pub(super) doomed: mpsc::UnboundedSender<(Position, String)>,
+    pub(super) doomed: mpsc::UnboundedSender<Position>,
     /// Whether nothing is taken any more: asked for, and done.
     pub(super) ending: watch::Sender<Ending>,
     state: Mutex<State>,
@@ -96,6 +94,8 @@ pub(super) struct State {
 pub(super) struct Topic {
     pub(super) identity: String,
     pub(super) naming: Naming,
+    /// Of the topic of this name that was there before, if we have seen it.
+    before: Option<Naming>,
     /// Partitions that were there when we first looked.
     pub(super) first: usize,
     pub(super) partitions: Vec<i32>,
@@ -109,7 +109,29 @@ pub(super) struct Topic {
 pub(super) enum Next {
     Nothing,
     /// Its record is to be written to the dead letter topic.
-    Bury(Position, Arc<Record>),
+    Bury(Burial),
+}
+
+/// A record that is being written to the dead letter topic.
+#[derive(Debug)]
+pub(super) struct Burial {
+    pub(super) at: Position,
+    pub(super) record: Arc<Record>,
+    /// Of which topic of the name it is.
+    generation: Option<u64>,
+}
+
+/// Where the item of a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the window.
+    Here(Position),
+    /// Settled, or gone with the topic that it was of.
+    Over,
+    /// With the partition that was taken away.
+    Elsewhere,
+    /// It was never here.
+    Nowhere,
 }
 
 impl Shared {
@@ -118,7 +140,7 @@ impl Shared {
         membership: Membership,
         metrics: Metrics,
         fullness: Fullness,
-        doomed: mpsc::UnboundedSender<(Position, String)>,
+        doomed: mpsc::UnboundedSender<Position>,
     ) -> Self {
         let state = State {
             topic: None,
@@ -139,7 +161,6 @@ impl Shared {
             bell: Bell::default(),
             look: Bell::default(),
             remembered: Remembered::default(),
-            finished: Remembered::default(),
             doomed,
             ending: watch::Sender::default(),
             state: Mutex::new(state),
@@ -163,6 +184,14 @@ impl Shared {
 
     pub(super) fn is_ending(&self) -> bool {
         *self.ending.borrow() != Ending::No
+    }
+
+    /// Waits for so long, or for the end.
+    pub(super) fn rest(&self, patience: Duration) {
+        let began = Instant::now();
+        while !self.is_ending() && began.elapsed() < patience {
+            self.bell.wait(patience.saturating_sub(began.elapsed()));
+        }
     }
 
     pub(super) fn topic(&self) -> Option<Topic> {
@@ -190,7 +219,8 @@ impl Shared {
             identity,
             first: before.as_ref().map_or(partitions.len(), |_| 0),
             partitions,
-            generation: before.map_or(0, |before| before.generation + 1),
+            generation: before.as_ref().map_or(0, |before| before.generation + 1),
+            before: before.map(|before| before.naming),
             looked: began,
         });
         drop(state);
@@ -264,6 +294,7 @@ impl Shared {
             if let Some((why, trace)) = doom {
                 let trace_id = trace.as_ref().map(TraceContext::trace_id);
                 warn!(
+                    %name,
                     partition = at.partition,
                     offset = at.offset,
                     reason = why.reason,
@@ -272,7 +303,7 @@ impl Shared {
                     "a record is no item"
                 );
                 // Fails only where nobody answers any more.
-                let _ = self.doomed.send((at, why.message));
+                let _ = self.doomed.send(at);
             }
         }
         delivered == Delivered::Backwards
@@ -293,32 +324,39 @@ impl Shared {
     }
 
     pub(super) fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
-        let not_found = || match self.finished.was_settled(name) {
-            true => SourceError::Gone(name.clone()),
-            false => SourceError::NotFound(name.clone()),
-        };
         let state = self.state();
-        let naming = state.topic.as_ref().map(|topic| topic.naming.clone()).ok_or_else(not_found)?;
-        let at = naming.position(name).ok_or_else(not_found)?;
-        let held = state.window.get(at).filter(|held| held.value.withheld.is_none()).ok_or_else(not_found)?;
-        let record = Arc::clone(&held.value.record);
+        let (record, naming) = match state.place(name) {
+            Place::Here(at) => {
+                let held = state.window.get(at).filter(|held| held.value.withheld.is_none());
+                let found = held.zip(state.topic.as_ref());
+                let found = found.map(|(held, topic)| (Arc::clone(&held.value.record), topic.naming.clone()));
+                found.ok_or_else(|| SourceError::NotFound(name.clone()))?
+            }
+            Place::Over | Place::Elsewhere => return Err(SourceError::Gone(name.clone())),
+            Place::Nowhere => return Err(SourceError::NotFound(name.clone())),
+        };
         drop(state);
         record.item(&naming, &self.settings).map_err(|error| SourceError::Internal(error.into()))
     }
 
     /// Begins to settle. What is not at hand is remembered.
     pub(super) fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<Next, SourceError> {
-        if self.finished.was_settled(name) && self.get(name).is_err() {
+        if let Place::Over = self.state().place(name) {
             return Ok(Next::Nothing);
         }
         let find = || {
             let state = self.state();
-            let at = state.topic.as_ref().and_then(|topic| topic.naming.position(name));
-            let at = at.filter(|at| state.window.get(*at).is_some());
-            at.ok_or_else(|| SourceError::NotFound(name.clone()))
+            match state.place(name) {
+                Place::Here(at) => Ok((at, state.generation())),
+                Place::Over | Place::Elsewhere | Place::Nowhere => Err(SourceError::NotFound(name.clone())),
+            }
         };
-        let Some(at) = self.remembered.find_or_remember(name, outcome, find)? else { return Ok(Next::Nothing) };
+        let found = self.remembered.find_or_remember(name, outcome, find)?;
+        let Some((at, generation)) = found else { return Ok(Next::Nothing) };
         let mut state = self.state();
+        if state.generation() != generation {
+            return Ok(Next::Nothing);
+        }
         let Some(letter) = state.window.get_mut(at) else { return Ok(Next::Nothing) };
         if letter.leaving {
             let why = "this item is being settled already".into();
@@ -327,42 +365,44 @@ impl Shared {
         match outcome {
             Outcome::Failed { .. } if self.membership.dead_letter_topic.is_some() => {
                 letter.leaving = true;
-                return Ok(Next::Bury(at, Arc::clone(&letter.record)));
+                let record = Arc::clone(&letter.record);
+                return Ok(Next::Bury(Burial { at, record, generation }));
             }
             Outcome::Failed { reason } => self.stay(&mut state, at, reason.as_deref()),
             Outcome::Done => {}
         }
         if let Settled::Now(_) = state.window.settle(at) {
-            self.after_settling(&mut state, name, outcome);
+            self.after_settling(&mut state);
         }
         Ok(Next::Nothing)
     }
 
     /// A dead letter was written, or not.
-    pub(super) fn buried(&self, at: Position, written: bool) {
+    pub(super) fn buried(&self, burial: &Burial, written: bool) {
         let mut state = self.state();
-        if !written {
-            if let Some(letter) = state.window.get_mut(at) {
-                letter.leaving = false;
-            }
+        if state.generation() != burial.generation {
+            // What lies there now is another record, of a topic that was made in place of that one.
             return;
         }
-        state.window.settle_late(at);
-        if let Some(name) = state.topic.as_ref().map(|topic| topic.naming.name(at)) {
-            self.after_settling(&mut state, &name, &Outcome::Failed { reason: None });
+        if written {
+            state.window.settle_late(burial.at);
+            self.after_settling(&mut state);
+        } else if let Some(letter) = state.window.get_mut(burial.at) {
+            letter.leaving = false;
         }
     }
 
-    /// A record that is no item is to be written to the dead letter topic now, if it is ours still.
-    pub(super) fn doom(&self, at: Position) -> Option<Arc<Record>> {
+    /// A record that is no item is to be written to the dead letter topic now, if it is ours still; and why.
+    pub(super) fn doom(&self, at: Position) -> Option<(Burial, String)> {
         let mut state = self.state();
+        let generation = state.generation();
         let letter = state.window.get_mut(at).filter(|letter| !letter.leaving)?;
+        let reason = letter.withheld.as_ref()?.message.clone();
         letter.leaving = true;
-        Some(Arc::clone(&letter.record))
+        Some((Burial { at, record: Arc::clone(&letter.record), generation }, reason))
     }
 
-    fn after_settling(&self, state: &mut State, name: &ItemName, outcome: &Outcome) {
-        self.finished.settle(name, outcome);
+    fn after_settling(&self, state: &mut State) {
         self.fullness.settled();
         if state.window.size().0 == 0 {
             state.emptied = Instant::now();
@@ -386,7 +426,13 @@ impl Shared {
         let state = self.state();
         let held = state.window.held(None).filter_map(|(at, held)| {
             let why = held.value.withheld.as_ref()?;
-            Some((at, self.withheld_as(at, why.reason, &why.message, &held.value.record)))
+            let message = match (&self.membership.dead_letter_topic, &state.topic) {
+                (None, Some(topic)) => {
+                    format!("{}; commits wait for it until it is settled as {}", why.message, topic.naming.name(at))
+                }
+                _ => why.message.clone(),
+            };
+            Some((at, self.withheld_as(at, why.reason, &message, &held.value.record)))
         });
         let staying = state.staying.iter().map(|(at, one)| (*at, one.clone()));
         let nowhere = Position { partition: -1, offset: -1 };
@@ -478,6 +524,24 @@ impl State {
         self.staying.clear();
         self.joined = self.joined.map(|_| false);
         self.emptied = Instant::now();
+    }
+
+    fn place(&self, name: &ItemName) -> Place {
+        let Some(topic) = &self.topic else { return Place::Nowhere };
+        let Some(at) = topic.naming.position(name) else {
+            let before = topic.before.as_ref().is_some_and(|before| before.position(name).is_some());
+            return if before { Place::Over } else { Place::Nowhere };
+        };
+        match self.window.known(at) {
+            Known::Held => Place::Here(at),
+            Known::Settled => Place::Over,
+            Known::Elsewhere => Place::Elsewhere,
+            Known::Never => Place::Nowhere,
+        }
+    }
+
+    fn generation(&self) -> Option<u64> {
+        self.topic.as_ref().map(|topic| topic.generation)
     }
 
     /// Whether the topic was made again since it was this.

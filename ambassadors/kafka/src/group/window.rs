@@ -5,6 +5,7 @@
 //! settled beyond that is known until it is committed, also while somebody else has the partition: it is not listed twice.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use roaring::RoaringTreemap;
@@ -48,6 +49,8 @@ struct Partition<T> {
     held: BTreeMap<i64, Held<T>>,
     /// Settled, and not committed.
     settled: RoaringTreemap,
+    /// From the first to the last record that was ever held.
+    seen: Option<RangeInclusive<i64>>,
 }
 
 /// What became of a record that came.
@@ -72,6 +75,19 @@ pub(super) enum Settled<T> {
     Before,
     /// It is not at hand.
     Unknown,
+}
+
+/// What is known of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It waits to be settled.
+    Held,
+    /// It is settled.
+    Settled,
+    /// It was held, and its partition was taken away: whoever has that now decides. If that is us, it is to come again.
+    Elsewhere,
+    /// It was never here.
+    Never,
 }
 
 impl<T> Window<T> {
@@ -126,6 +142,8 @@ impl<T> Window<T> {
         if part.settled.contains(offset(at.offset)) {
             return Delivered::Settled;
         }
+        let seen = part.seen.get_or_insert(at.offset..=at.offset);
+        *seen = at.offset.min(*seen.start())..=at.offset.max(*seen.end());
         part.held.insert(at.offset, Held { value: value(), since: Instant::now(), bytes });
         self.items += 1;
         self.bytes += bytes;
@@ -163,8 +181,7 @@ impl<T> Window<T> {
                 self.bytes -= held.bytes;
                 Settled::Now(held.value)
             }
-            None if part.settled.contains(offset(at.offset)) => Settled::Before,
-            None if part.committed.is_some_and(|committed| at.offset < committed) => Settled::Before,
+            None if part.is_settled(at.offset) => Settled::Before,
             None => Settled::Unknown,
         }
     }
@@ -175,6 +192,17 @@ impl<T> Window<T> {
             && let Some(part) = self.partitions.get_mut(&at.partition)
         {
             part.settled.insert(offset(at.offset));
+        }
+    }
+
+    /// What is known of a position.
+    pub(super) fn known(&self, at: Position) -> Known {
+        match self.partitions.get(&at.partition) {
+            Some(part) if part.held.contains_key(&at.offset) => Known::Held,
+            Some(part) if part.is_settled(at.offset) => Known::Settled,
+            Some(part) if part.assigned && at.offset < part.next => Known::Never,
+            Some(part) if part.seen.as_ref().is_some_and(|seen| seen.contains(&at.offset)) => Known::Elsewhere,
+            Some(_) | None => Known::Never,
         }
     }
 
@@ -234,7 +262,12 @@ impl<T> Window<T> {
 
 impl<T> Partition<T> {
     fn new() -> Self {
-        Self { assigned: false, next: 0, committed: None, held: BTreeMap::new(), settled: RoaringTreemap::new() }
+        let settled = RoaringTreemap::new();
+        Self { assigned: false, next: 0, committed: None, held: BTreeMap::new(), settled, seen: None }
+    }
+
+    fn is_settled(&self, at: i64) -> bool {
+        self.settled.contains(offset(at)) || self.committed.is_some_and(|committed| at < committed)
     }
 
     /// Everything before this is settled, or nothing.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::{ClientContext, OAuthToken};
@@ -33,6 +34,8 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) context: Context,
+    /// Longest that joining may take: the group waits so long for members that are dead, or hold up the others.
+    pub(super) join: Duration,
     news: Mutex<VecDeque<News>>,
     /// Nobody asks for news any more: librdkafka is answered at once.
     closing: AtomicBool,
@@ -113,22 +116,35 @@ pub(super) fn connect(shared: &Arc<Shared>, partitions: usize) -> Result<Arc<Con
     // What is read ahead is kept by partition.
     let ahead = shared.settings.when.read_ahead.as_u64() / 1_024 / (partitions.max(1) as u64);
     let ahead = ahead.clamp(64, 65_536).to_string();
-    let mut config = cluster.config([
-        ("group.id", shared.membership.group.as_str()),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("enable.partition.eof", "true"),
-        // What retention took before it was read is lost in any case; what is left is not passed over.
-        ("auto.offset.reset", "earliest"),
-        ("isolation.level", "read_committed"),
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        ("allow.auto.create.topics", "false"),
-        ("queued.max.messages.kbytes", ahead.as_str()),
-    ]);
+    // Partitions that come, and a topic that may be seen again, are noticed as soon as anything else of it.
+    let refresh = shared.settings.when.poll.as_millis().clamp(1_000, 300_000).to_string();
+    let defaults = [("topic.metadata.refresh.interval.ms", refresh.as_str())];
+    let mut config = cluster.config_over(
+        &defaults,
+        &[
+            ("group.id", shared.membership.group.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            // What retention took before it was read is lost in any case; what is left is not passed over.
+            ("auto.offset.reset", "earliest"),
+            ("isolation.level", "read_committed"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("allow.auto.create.topics", "false"),
+            ("queued.max.messages.kbytes", ahead.as_str()),
+        ],
+    );
     if let Some(instance) = &shared.membership.instance_id {
         config.set("group.instance.id", instance);
     }
-    let told = Told { context: cluster.context(), news: Mutex::default(), closing: AtomicBool::new(false) };
+    let millis = |name: &str, default| config.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let join = millis("session.timeout.ms", 45_000).max(millis("max.poll.interval.ms", 300_000));
+    let told = Told {
+        context: cluster.context(),
+        join: Duration::from_millis(join),
+        news: Mutex::default(),
+        closing: AtomicBool::new(false),
+    };
     let made: KafkaResult<Consuming> = config.create_with_context(told);
     let mut client = made.map_err(|error| Trouble::of(&error, "set the client up", &cluster.context()))?;
     let bell = Arc::downgrade(shared);

@@ -1,10 +1,11 @@
 //! Where a partition that was given to us begins.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
+use tracing::warn;
 
 use super::super::state::Topic;
 use super::client::Consuming;
@@ -26,7 +27,7 @@ pub(super) struct Begin {
 }
 
 /// Where these partitions begin: where the group stands, or where `start` says, but for topics and partitions that were made since we
-/// run, of which everything is new.
+/// run, of which everything is new. A log that ends before where the group stands was cut off, or is another, and begins anew.
 ///
 /// # Errors
 /// Kafka's.
@@ -36,6 +37,9 @@ pub(super) fn begins(
     partitions: &[i32],
     start: Start,
 ) -> Result<Vec<Begin>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition(name, *partition);
@@ -51,9 +55,24 @@ pub(super) fn begins(
         };
         let is_new = usize::try_from(partition).is_ok_and(|partition| partition >= topic.first);
         let start = if is_new || matches!(element.offset(), Offset::Offset(_)) { Start::Earliest } else { start };
-        let from = match committed {
-            Some(committed) => committed,
-            None => first(client, name, partition, start)?,
+        let (low, high) = client.fetch_watermarks(name, partition, PATIENCE)?;
+        let committed = committed.filter(|committed| {
+            let cut = *committed > high;
+            if cut {
+                warn!(
+                    partition,
+                    committed,
+                    end = high,
+                    "the group stands behind the end of the log, which begins anew"
+                );
+            }
+            !cut
+        });
+        let from = match (committed, start) {
+            (Some(committed), _) => committed,
+            (None, Start::Latest) => high,
+            (None, Start::Earliest | Start::Committed) => low,
+            (None, Start::Time(time)) => since(client, name, partition, time)?.unwrap_or(high),
         };
         begins.push(Begin { partition, from, committed });
     }
@@ -70,20 +89,17 @@ pub(super) fn metadata(topic: &Topic) -> String {
     format!("{OF}{}", topic.identity)
 }
 
-fn first(client: &Consuming, name: &str, partition: i32, start: Start) -> Result<i64, KafkaError> {
-    let (low, high) = client.fetch_watermarks(name, partition, PATIENCE)?;
-    let Start::Time(time) = start else {
-        return Ok(if start == Start::Latest { high } else { low });
-    };
-    let millis = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
+/// The first record that is not older, if there is one.
+fn since(client: &Consuming, name: &str, partition: i32, time: SystemTime) -> Result<Option<i64>, KafkaError> {
+    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(name, partition, Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))?;
     let list = client.offsets_for_times(list, PATIENCE)?;
-    let Some(element) = list.elements().into_iter().next() else { return Ok(high) };
+    let Some(element) = list.elements().into_iter().next() else { return Ok(None) };
     element.error()?;
     Ok(match element.offset() {
-        Offset::Offset(offset) => offset,
-        _ => high,
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
     })
 }
 

@@ -89,6 +89,24 @@ fn a_partition_that_comes_back_lists_nothing_that_was_settled() {
 }
 
 #[test]
+fn what_went_with_its_partition_is_known_from_what_is_settled_and_what_never_came() {
+    let mut window = Window::new(BOUNDS);
+    window.assign(0, 3, Some(3));
+    for offset in [4, 6] {
+        window.deliver(at(0, offset), 1, || ());
+    }
+    window.settle(at(0, 6));
+    let known = |window: &Window<()>| [2, 4, 5, 6, 7].map(|offset| window.known(at(0, offset)));
+    let (before, here) = (Known::Settled, Known::Held);
+    assert_eq!(known(&window), [before, here, Known::Never, Known::Settled, Known::Never], "nothing lies at 5");
+    window.revoke(0);
+    assert_eq!(known(&window), [before, Known::Elsewhere, Known::Elsewhere, Known::Settled, Known::Never]);
+    window.assign(0, 3, Some(3));
+    assert_eq!(known(&window)[1], Known::Elsewhere, "it has not come again yet");
+    assert_eq!(window.known(at(1, 4)), Known::Never);
+}
+
+#[test]
 fn a_group_that_was_set_back_on_purpose_gets_everything_again() {
     let mut window = Window::new(BOUNDS);
     window.assign(0, 0, Some(0));
