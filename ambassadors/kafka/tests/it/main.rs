@@ -5,6 +5,7 @@
 mod check;
 mod conformance;
 mod faults;
+mod group;
 mod kills;
 mod load;
 mod members;

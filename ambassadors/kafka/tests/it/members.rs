@@ -25,6 +25,31 @@ impl Member {
         Self { program: Program::start(command).await, http: reqwest::Client::new() }
     }
 
+    /// Where it serves.
+    pub(crate) fn url(&self) -> String {
+        self.program.url.clone()
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// A metric, summed over those of its labels that hold this text.
+    pub(crate) async fn figure(&self, name: &str, label: &str) -> f64 {
+        let (_, metrics) = self.probe("/metrics").await.expect("metrics");
+        let lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until readiness is this, and says why it is.
+    pub(crate) async fn ready(&self, status: u16) -> String {
+        until(&format!("/readyz {status}"), async || {
+            self.probe("/readyz").await.filter(|(is, _)| *is == status).map(|(_, why)| why)
+        })
+        .await
+    }
+
     /// The list, unless it has none to give.
     pub(crate) async fn list(&self) -> Option<Value> {
         self.program.ask("/v1/items").await.filter(|(status, _)| *status == 200).map(|(_, list)| list)

@@ -1,6 +1,7 @@
 //! The program as a child process, and what is asked of it.
 
 use std::fs::File;
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -96,6 +97,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // With what else is shown of a test that failed.
+            let _ = writeln!(std::io::stderr(), "its log:\n{}", self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,0 +1,11 @@
+//! The topic as a queue, `--mode group`.
+
+mod conformance;
+mod kills;
+mod outages;
+mod poison;
+mod rebalances;
+mod rights;
+mod scale;
+mod window;
+pub(crate) mod workers;

@@ -1,0 +1,98 @@
+//! How much is taken at once, and where that begins.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use super::workers::{commit, committed, committed_to_the_end};
+use crate::members::{Member, group};
+use crate::topic::{Topic, until};
+
+mod needs_kafka {
+    use super::*;
+
+    /// Settles all that is listed, which must never be more than `most`, until all of the topic is committed.
+    async fn drain(member: &Member, topic: &Topic<'_>, group: &str, most: usize) {
+        let ends: Vec<_> = topic.kafka.end_offsets(&topic.name).into_iter().map(Some).collect();
+        until("all of it", async || {
+            let names = member.listed().await?;
+            assert!(names.len() <= most, "{names:?}");
+            for name in names {
+                assert_eq!(member.settle(&name).await, Some(204));
+            }
+            (topic.kafka.committed(group, &topic.name) == ends).then_some(())
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_window_holds_so_many_records_and_so_many_bytes_and_one_that_is_larger_than_all_of_it() {
+        let (topic, few, small) = (Topic::new(2), group(), group());
+        // Each takes its value and 128 bytes more, so that the fourth is the one that does not fit.
+        topic.write(&[
+            json!({"partition": 0, "count": 20, "size": 1_024}),
+            json!({"partition": 1, "count": 20, "size": 1_024}),
+        ]);
+        topic.kcat(0, ["x".repeat(100_000)]);
+        topic.write(&[json!({"partition": 0, "count": 20, "size": 1_024})]);
+        let member = Member::start(&topic, &small, &["--window-bytes", "4KiB"], &[]).await;
+        member.holds(4).await;
+        assert_eq!(member.figure("longshore_kafka_window_bytes", "").await, 4.0 * 1_152.0);
+        let list = member.list().await.expect("a list");
+        assert_eq!((&list["metadata"]["complete"], &list["metadata"]["backlog"]), (&json!(true), &json!(57)));
+        drain(&member, &topic, &small, 4).await;
+        let member = Member::start(&topic, &few, &["--window", "7"], &[]).await;
+        member.holds(7).await;
+        drain(&member, &topic, &few, 7).await;
+        member.is_empty().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_group_that_never_began_begins_where_it_is_told_to_and_one_that_did_goes_on() {
+        let (topic, latest, since) = (Topic::new(2), group(), group());
+        topic.kcat(0, ["old", "older"].map(str::to_owned));
+        let mut member = Member::start(&topic, &latest, &["--start", "latest"], &[]).await;
+        committed(&topic, &latest, &[Some(2), Some(0)]).await;
+        let between = SystemTime::now() + Duration::from_millis(50);
+        until("a later time", async || (SystemTime::now() > between).then_some(())).await;
+        topic.kcat(0, ["new".to_owned()]);
+        topic.kcat(1, ["new".to_owned()]);
+        let names = member.holds(2).await;
+        assert!(names[0].contains("-0-2-") && names[1].contains("-1-0-"), "{names:?}");
+        assert_eq!(member.settle(&names[1]).await, Some(204));
+        member.terminate().await;
+        assert_eq!(topic.kafka.committed(&latest, &topic.name), [Some(2), Some(1)]);
+        let member = Member::start(&topic, &latest, &["--start", "earliest"], &[]).await;
+        assert_eq!(member.holds(1).await, names[..1], "where the group stands, and not where --start says");
+        let time = humantime::format_rfc3339_millis(between).to_string();
+        let member = Member::start(&topic, &since, &["--start", &time], &[]).await;
+        assert_eq!(member.holds(2).await, names);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_group_that_stands_behind_the_end_of_a_log_that_was_cut_off_begins_it_anew() {
+        let (topic, group) = (Topic::new(1), group());
+        topic.kcat(0, (0..3).map(|n| n.to_string()));
+        commit(&topic, &group, 0, 10);
+        let member = Member::start(&topic, &group, &[], &[]).await;
+        for name in member.holds(3).await {
+            assert_eq!(member.settle(&name).await, Some(204));
+        }
+        committed_to_the_end(&topic, &group).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_of_which_nothing_comes_is_made_anew_and_one_that_is_not_asked_is_not() {
+        let (topic, idle, stuck) = (Topic::new(1), group(), group());
+        topic.kcat(0, (0..3).map(|n| n.to_string()));
+        let full = Member::start(&topic, &idle, &["--window", "1", "--stall-after", "1s"], &[]).await;
+        full.holds(1).await;
+        // Brokers wait for more than there is, or for longer than anybody has patience.
+        let wait = ["--property", "fetch.min.bytes=1000000", "--property", "fetch.wait.max.ms=50000"];
+        let member = Member::start(&topic, &stuck, &[&wait[..], &["--stall-after", "1s"]].concat(), &[]).await;
+        until("a stall", async || (member.figure("longshore_kafka_stalls_total", "").await >= 2.0).then_some(())).await;
+        topic.kcat(0, (0..40).map(|_| "x".repeat(100_000)));
+        until("what came", async || member.listed().await.filter(|names| names.len() >= 3)).await;
+        assert_eq!(full.figure("longshore_kafka_stalls_total", "").await, 0.0);
+    }
+}
