@@ -57,7 +57,7 @@ fn workers(copy: &Copy) -> Vec<Pid> {
 fn everybody_is_killed_in_random_order_and_nothing_is_lost() {
     #[expect(clippy::disallowed_methods, reason = "a test's process has no flags of its own")]
     let variable = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
-    let items = variable("LONGSHORE_TEST_KILL_ITEMS").unwrap_or(600);
+    let items = variable("LONGSHORE_TEST_KILL_ITEMS").unwrap_or(300);
     let seed = variable("LONGSHORE_TEST_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("LONGSHORE_TEST_SEED={seed} LONGSHORE_TEST_KILL_ITEMS={items}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -76,7 +76,7 @@ fn everybody_is_killed_in_random_order_and_nothing_is_lost() {
         (0..COPIES).map(|n| site.copy(&format!("copy-{n}"), &flags, &manager, &["sh", "-c", &work])).collect();
     let mut kills = BTreeMap::new();
     // Between two kills some work is done, so that the order of kills, and not the speed of the machine, decides.
-    let step = (items / variable("LONGSHORE_TEST_KILLS").unwrap_or(15)).max(10);
+    let step = (items / variable("LONGSHORE_TEST_KILLS").unwrap_or(12)).max(10);
     let mut next = step;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
