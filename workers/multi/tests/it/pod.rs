@@ -45,7 +45,9 @@ fn a_container_that_is_killed_is_lost() {
     let (world, stages) = world(&format!("  - {{name: stage, {WAITING}}}\n"));
     let shim = world.shim(&stages[0], &[]).start();
     let worker = world.worker().start();
-    until("it runs", || world.path("ready.1").exists());
+    // The command may run before its shim has said so.
+    let started = world.root().stage(&stages[0].name).started(1);
+    until("it runs, and that is said", || world.path("ready.1").exists() && started.exists());
     kill(&world, shim);
     let ended = worker.wait().assert(137, "Lost");
     assert!(ended.report().message.contains("killed or restarted while its command ran"), "{}", ended.report().message);

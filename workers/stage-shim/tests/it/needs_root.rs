@@ -12,9 +12,11 @@ fn as_somebody(pod: &Pod, script: &str) -> Shim {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=54321", "--regid=54321", "--clear-groups", "--no-new-privs", "--inh-caps=-all"]);
     command.args(["/bin/sh", "-c", "umask 077; exec \"$@\"", "sh"]);
-    // Where the program was built need not be everybody's to enter.
+    // Where the program was built need not be everybody's to enter. Copied by another process: what this one has open for writing
+    // another test's child may hold open for a moment, and then it cannot be executed.
     let own = pod.top.path().join("stage-shim");
-    std::fs::copy(env!("CARGO_BIN_EXE_stage-shim"), &own).expect("copied");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_stage-shim")).arg(&own).status().expect("runs");
+    assert!(copied.success());
     command.arg(own).args(["--stage", "detect", "--root"]).arg(pod.top.path()).args(["--", "/bin/sh", "-c", script]);
     command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
     Shim::start(command)
