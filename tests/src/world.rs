@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ impl World {
         fs::write(dir.path().join("pace"), "0.02").expect("a pace");
         fs::write(dir.path().join("runs"), "").expect("a log");
         fs::write(dir.path().join("hits"), "").expect("a log");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = test_servers::free_port();
         let settled = match settling {
             Settling::Nowhere | Settling::Beside => tempfile::tempdir_in(dir.path()),
             Settling::Across => tempfile::tempdir_in("/dev/shm"),

@@ -1,7 +1,6 @@
 //! Our programs on a bucket, as a user runs them: flags, `AWS_*` in the environment, exit codes.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -51,7 +50,7 @@ impl<'a> Site<'a> {
 
     /// Starts an ambassador over the bucket.
     pub(crate) fn start_ambassador(&self, flags: &[&str]) -> (Daemon, Source) {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = test_servers::free_port();
         let source = Source { address: format!("127.0.0.1:{port}") };
         let mut command = self.command("s3-ambassador");
         command

@@ -144,7 +144,7 @@ fn of_two_refusals_the_one_that_may_pass_decides() {
     // The store of the one is away, and whoever has the other lets nobody in.
     data["url"] = json!(remote.url("in/a"));
     let item = remote.world.item_file(data.to_string());
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port");
+    let nobody = format!("127.0.0.1:{}", test_servers::free_port());
     let script = remote.world.script(NEVER);
     let worker =
         remote.with_urls(remote.bare(item).arg("--output").arg(remote.world.path("out/{key}/")).script(script));

@@ -262,7 +262,7 @@ fn a_commit_whose_reply_is_lost_is_a_commit() {
 fn a_server_that_is_gone_is_69_when_patience_ends() {
     let remote = Remote::on_minio();
     let item = remote.item("a", "x");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port");
+    let nobody = format!("127.0.0.1:{}", test_servers::free_port());
     let worker = remote.worker(item, COPY).env("AWS_ENDPOINT_URL", format!("http://{nobody}"));
     let worker = worker.args(["--s3-patience", "3s"]);
     worker.run().expect_saying(69, "StorageUnavailable", &["out/", "given up"]);
