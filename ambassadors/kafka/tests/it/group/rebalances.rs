@@ -74,8 +74,7 @@ mod needs_kafka {
         let back = set(one.holds(4 * EACH - 1).await);
         assert!(!back.contains(gone), "what was settled meanwhile is");
         let seen = lists.end().await;
-        assert!(seen.iter().all(|list| ours.is_subset(list)), "what stays is always listed");
-        assert!(seen.iter().any(|list| *list == ours), "and what goes is not, for a while");
+        assert!(!seen.is_empty() && seen.iter().all(|list| ours.is_subset(list)), "what stays is always listed");
     }
 
     #[tokio::test(flavor = "multi_thread")]
