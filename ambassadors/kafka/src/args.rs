@@ -31,7 +31,7 @@ pub struct TopicArgs {
     /// `json` (an object whose members are the item's data).
     #[arg(long, value_enum, default_value_t = Payload::Text)]
     payload: Payload,
-    /// Withhold records whose value is larger, or in log mode value, key and headers together: a worker's item has at most 1 MiB as JSON.
+    /// Withhold records whose value, key and headers are larger together: a worker's item has at most 1 MiB as JSON.
     #[arg(long, value_name = "SIZE", default_value = "700KiB")]
     max_value: ByteSize,
 

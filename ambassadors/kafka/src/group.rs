@@ -8,6 +8,7 @@ mod lookout;
 mod member;
 mod metrics;
 mod poison;
+mod shared;
 mod state;
 mod window;
 
@@ -27,7 +28,7 @@ pub(crate) use self::args::{GroupArgs, Membership};
 use self::member::Part;
 use self::metrics::Metrics;
 use self::poison::DeadLetters;
-use self::state::{Ending, Next, Shared};
+use self::shared::{Ending, Next, Shared};
 use crate::args::{Settings, SettingsError};
 use crate::naming::Position;
 use crate::trouble::{RETRY, Trouble};

@@ -51,12 +51,17 @@ impl Record {
         }
     }
 
+    /// The same as [`weight`].
+    pub(crate) fn weight(&self) -> usize {
+        let headers =
+            self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len()));
+        let parts = [&self.key, &self.value].into_iter().flatten().map(|part| part.len());
+        headers.chain(parts).sum()
+    }
+
     /// How much memory it takes, about.
     pub(crate) fn size(&self) -> usize {
-        let headers =
-            self.headers.iter().map(|(name, value)| 48 + name.len() + value.as_ref().map_or(0, |value| value.len()));
-        let parts = [&self.key, &self.value].into_iter().flatten().map(|part| part.len());
-        128 + headers.chain(parts).sum::<usize>()
+        128 + 48 * self.headers.len() + self.weight()
     }
 
     /// The trace that its headers say it is part of.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ends::End;
-use super::state::Shared;
+use super::shared::Shared;
 use crate::topic::Observer;
 use crate::trouble::{RETRY, Trouble};
 

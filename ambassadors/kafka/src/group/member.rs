@@ -6,35 +6,28 @@
 
 mod client;
 mod commits;
+mod sharing;
 mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
-use sidecar::fault;
-use tracing::{debug, info, warn};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, warn};
 
-use self::client::{Consuming, News, Told, give_up, take};
-use self::commits::Commits;
-use self::start::begins;
-use super::state::{Ending, Shared, Topic};
-use crate::naming::Position;
+use self::client::{Consuming, News, Told};
+use self::commits::{COMMIT_EVERY, Commits};
+use super::shared::{Ending, Shared};
+use super::state::Topic;
 use crate::record::Record;
 use crate::trouble::{RETRY, Trouble};
 
 /// How long to wait for a ring; what goes by the clock is looked after in between.
 const TURN: Duration = Duration::from_millis(250);
-/// Least time between commits.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How many records may be settled and not committed before that time is over.
-const COMMIT_AFTER: u64 = 1_000;
-/// How long an answer to a commit is waited for, where something waits for it.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Records taken from a partition before the next has its turn.
 const ROUND: usize = 64;
 
@@ -191,92 +184,6 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Takes what was given, as soon as it is known where it begins.
-    fn begin(&mut self) {
-        if !(self.joined || self.part == Part::Onlooker) || self.asked.elapsed() < RETRY {
-            return;
-        }
-        if self.given.is_empty() && self.part == Part::Onlooker {
-            return;
-        }
-        let name = self.shared.settings.topic.as_str();
-        self.asked = Instant::now();
-        let begins = match begins(&self.client, (name, &self.topic), &self.given, self.shared.settings.start) {
-            Ok(begins) => begins,
-            Err(error) => return self.complain(&error),
-        };
-        let mut list = TopicPartitionList::new();
-        for begin in &begins {
-            let added = list.add_partition_offset(name, begin.partition, Offset::Offset(begin.from));
-            added.expect("an offset that the brokers said");
-            // Before it is taken: what is fetched then goes to its own queue from the first record on.
-            if let Some(mut queue) = self.client.split_partition_queue(name, begin.partition) {
-                let shared = Arc::downgrade(self.shared);
-                queue.set_nonempty_callback(move || {
-                    if let Some(shared) = shared.upgrade() {
-                        shared.bell.ring();
-                    }
-                });
-                self.queues.insert(begin.partition, queue);
-            }
-        }
-        let mut state = self.shared.state();
-        for begin in &begins {
-            state.window.assign(begin.partition, begin.from, begin.committed);
-            state.ends.goes_on(begin.partition);
-        }
-        state.rebalanced();
-        drop(state);
-        let taken = if self.part == Part::Member { take(&self.client, &list) } else { self.client.assign(&list) };
-        if let Err(error) = taken {
-            self.over = Some(Over::Fatal);
-            return self.complain(&error);
-        }
-        info!(partitions = ?self.given, "partitions are ours");
-        self.shared.metrics.rebalanced("given", self.given.len(), self.queues.len());
-        self.given.clear();
-        // Nothing else is given at once, and whoever gives calls again.
-        self.asked = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
-        self.progress = Instant::now();
-        self.shared.joined(true);
-        if begins.iter().any(|begin| begin.committed.is_none()) {
-            // From now on that is where the group goes on, whatever --start comes to later.
-            self.commit_now();
-        }
-    }
-
-    /// Gives partitions up, and commits before what was settled of them.
-    fn give_up(&mut self, partitions: &[i32]) {
-        let lost = self.client.assignment_lost();
-        if !lost {
-            self.commit_now();
-        }
-        self.given.retain(|partition| !partitions.contains(partition));
-        let name = self.shared.settings.topic.as_str();
-        let (mut list, mut held) = (TopicPartitionList::new(), 0);
-        let mut state = self.shared.state();
-        for partition in partitions {
-            list.add_partition(name, *partition);
-            self.queues.remove(partition);
-            held += state.window.revoke(*partition);
-            state.ends.goes_on(*partition);
-        }
-        state.rebalanced();
-        drop(state);
-        info!(?partitions, lost, items = held, "partitions are ours no more");
-        let kind = if lost { "lost" } else { "revoked" };
-        self.shared.metrics.rebalanced(kind, partitions.len(), self.queues.len());
-        if let Err(error) = give_up(&self.client, &list) {
-            self.complain(&error);
-        }
-        if lost {
-            self.joined = false;
-            self.progress = Instant::now();
-            self.shared.joined(false);
-        }
-        self.shared.look.ring();
-    }
-
     /// Takes records while there is room. Whether there were some.
     fn fill(&mut self) -> bool {
         let (mut took, queues) = (false, std::mem::take(&mut self.queues));
@@ -331,78 +238,6 @@ impl<'a> Member<'a> {
             if let Offset::Offset(next) = element.offset() {
                 state.window.reach(element.partition(), next);
             }
-        }
-    }
-
-    fn commit_is_due(&self) -> bool {
-        !self.committing
-            && (self.committed.elapsed() >= COMMIT_EVERY || self.shared.state().window.uncommitted() >= COMMIT_AFTER)
-    }
-
-    /// Commits what is settled, up to the first record that is not.
-    fn commit(&mut self) {
-        let due = self.shared.state().window.committable();
-        if due.is_empty() || self.part == Part::Onlooker {
-            return;
-        }
-        self.committed = Instant::now();
-        let (name, metadata) = (self.shared.settings.topic.as_str(), start::metadata(&self.topic));
-        let mut list = TopicPartitionList::with_capacity(due.len());
-        for at in &due {
-            let mut element = list.add_partition(name, at.partition);
-            element.set_metadata(&metadata);
-            element.set_offset(Offset::Offset(at.offset)).expect("an offset of a record");
-        }
-        if let Err(error) = fault::point("kafka.commit.before") {
-            return debug!(%error, "not committed");
-        }
-        self.committing = true;
-        self.commits.send(due, list);
-    }
-
-    fn answered(&mut self, due: Vec<Position>, answer: KafkaResult<()>) {
-        self.committing = false;
-        self.shared.metrics.committed(answer.is_ok());
-        if let Err(error) = answer {
-            // Where somebody else has the partitions now, he commits them.
-            return info!(%error, "not committed, to be tried again");
-        }
-        if let Err(error) = fault::point("kafka.commit.after") {
-            return debug!(%error, "not known to be committed");
-        }
-        let mut state = self.shared.state();
-        due.into_iter().for_each(|at| state.window.committed(at));
-    }
-
-    /// Commits what is settled and waits for the answer, as far as one comes.
-    fn commit_now(&mut self) {
-        let (began, mut others) = (Instant::now(), Vec::new());
-        let mut sent = false;
-        while began.elapsed() < PATIENCE {
-            if !self.committing {
-                if sent {
-                    break;
-                }
-                self.commit();
-                sent = true;
-                continue;
-            }
-            self.shared.bell.wait(TURN);
-            let client = Arc::clone(&self.client);
-            match client.poll(Duration::ZERO) {
-                Some(Ok(message)) => self.deliver(Record::of(&message)),
-                Some(Err(error)) => self.complain(&error),
-                None => {}
-            }
-            while let Some(news) = self.client.context().next() {
-                match news {
-                    News::Committed(due, answer) => self.answered(due, answer),
-                    other => others.push(other),
-                }
-            }
-        }
-        for news in others {
-            self.client.context().tell(news);
         }
     }
 

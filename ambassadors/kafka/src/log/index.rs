@@ -17,7 +17,7 @@ const REMEMBERED: u64 = 1 << 22;
 pub(super) enum Reason {
     /// It has no value.
     Tombstone,
-    /// Its value is larger than `--max-value`.
+    /// Its value, key and headers are larger than `--max-value`.
     TooLarge,
     /// Its value is not what `--payload` says.
     Malformed,

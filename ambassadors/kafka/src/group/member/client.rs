@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::super::state::Shared;
+use super::super::shared::Shared;
 use crate::client::Context;
 use crate::naming::Position;
 use crate::trouble::Trouble;

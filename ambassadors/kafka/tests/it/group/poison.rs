@@ -44,12 +44,13 @@ mod needs_kafka {
             record(0, None, Some(b"{\"n\":1}")),
             record(0, None, Some(&[0xff, 0xfe])),
             record(0, Some(b"deleted too"), None),
+            record(0, Some(&[b'k'; 5_000]), Some(b"{\"n\":2}")),
         ]);
         let flags = ["--payload", "json", "--max-value", "4KiB", "--dead-letter-topic", &dead.name];
         let member = Member::start(&topic, &group, &flags, &[]).await;
         let names = member.holds(1).await;
         assert_eq!(member.settle(&format!("{}?outcome=failed&reason=no%20such%20film", names[0])).await, Some(204));
-        committed(&topic, &group, &[Some(6)]).await;
+        committed(&topic, &group, &[Some(7)]).await;
         member.is_empty().await;
         let letters = letters(&dead);
         let mut found: Vec<_> = letters.iter().map(headers).collect();
@@ -59,9 +60,9 @@ mod needs_kafka {
         };
         let reasons: Vec<_> = found.iter().map(|headers| of(headers, "longshore-reason")).collect();
         assert!(reasons[0].contains("JSON object") && reasons[3].contains("JSON object"), "{reasons:?}");
-        assert!(reasons[1].contains("--max-value"), "{reasons:?}");
+        assert!(reasons[1].contains("--max-value") && reasons[4].contains("--max-value"), "{reasons:?}");
         assert_eq!(reasons[2], "no such film");
-        for (headers, offset) in found.iter().zip(["1", "2", "3", "4"]) {
+        for (headers, offset) in found.iter().zip(["1", "2", "3", "4", "6"]) {
             assert_eq!(of(headers, "longshore-topic"), topic.name);
             assert_eq!((&*of(headers, "longshore-partition"), &*of(headers, "longshore-offset")), ("0", offset));
             assert!(of(headers, "longshore-timestamp").parse::<u64>().expect("milliseconds") > 1_700_000_000_000);
