@@ -20,10 +20,7 @@ static SHOWN: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
     for name in ["good", "hopeless", "unfinished.part"] {
         fs::write(folder.join(name), name).expect("written");
     }
-    let port = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("bound").to_string()
-    };
+    let port = || format!("127.0.0.1:{}", test_servers::free_port());
     let (contract, ambassador_probes, manager_probes) = (port(), port(), port());
     // No store answers there: what it counts is shown all the same.
     let (s3_contract, s3_probes) = (port(), port());

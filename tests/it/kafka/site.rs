@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,7 +9,7 @@ use longshore_tests::http::ask;
 use longshore_tests::programs::program;
 use longshore_tests::{Daemon, Ended, wait_until};
 use serde_json::Value;
-use test_servers::{Kafka, KafkaListener, queue_client};
+use test_servers::{Kafka, KafkaListener, free_port, queue_client};
 
 /// A topic and a group of its own, and a folder for what our programs need.
 pub(crate) struct Site {
@@ -66,10 +65,7 @@ impl Site {
 
     /// Both, not started yet.
     pub(crate) fn prepare(&self, name: &str, ambassador: &[&str], manager: &[&str], worker: &[&str]) -> Copy {
-        let port = || {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            listener.local_addr().expect("bound").to_string()
-        };
+        let port = || format!("127.0.0.1:{}", free_port());
         let dir = self.path().join(name);
         fs::create_dir_all(dir.join("tmp")).expect("a folder");
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -98,11 +100,17 @@ impl Drop for Kept {
 }
 
 /// A port of 127.0.0.1 that nobody listens on. Below those that connections get by themselves, so that none of them takes it before
-/// the server that it is for does, or when that was killed and comes again, and that who waits for it does not meet itself.
+/// the server that it is for does, or when that was killed and comes again, and that who waits for it does not meet itself. Nobody else
+/// who asks so is given it as long as this process lives.
 pub fn free_port() -> u16 {
+    static OURS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     loop {
         let port = fastrand::u16(10_000..32_000);
+        // A name that goes with its process, however that ends, and is of the same network namespace as the port.
+        let name = SocketAddr::from_abstract_name(format!("longshore-port-{port}")).expect("it is short");
+        let Ok(reserved) = UnixListener::bind_addr(&name) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            OURS.lock().unwrap_or_else(PoisonError::into_inner).push(reserved);
             return port;
         }
     }
@@ -138,4 +146,20 @@ pub(crate) fn converse(port: u16, say: &str, hear: &str) -> bool {
         && connection.write_all(say.as_bytes()).is_ok()
         && connection.read_exact(&mut heard).is_ok()
         && heard == hear.as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let ask = || (0..100).map(|_| free_port()).collect::<Vec<_>>();
+        let asking: Vec<_> = (0..4).map(|_| thread::spawn(ask)).collect();
+        let given: BTreeSet<_> = asking.into_iter().flat_map(|ports| ports.join().expect("ports")).collect();
+        assert_eq!(given.len(), 400);
+    }
 }

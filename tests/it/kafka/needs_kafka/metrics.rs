@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::process::Command;
 
 use longshore_tests::http::ask;
 use longshore_tests::programs::{program, root};
 use longshore_tests::{Daemon, wait_until};
+use test_servers::free_port;
 
 use crate::kafka::site::Site;
 use crate::operations::{families, is_of_a_topic, named};
@@ -15,8 +15,7 @@ use crate::operations::{families, is_of_a_topic, named};
 #[test]
 fn operations_md_names_every_metric_of_a_topic_and_no_other() {
     // Looks fail where no broker answers.
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string();
+    let port = format!("127.0.0.1:{}", free_port());
     let site = Site::new(1);
     let mut lost = Command::new(program("kafka-ambassador"));
     lost.args(["--brokers", "127.0.0.1:1", "--topic", "none", "--listen", "127.0.0.1:0", "--probe-listen", &port]);
