@@ -211,6 +211,13 @@ impl Ambassador {
         self.ask("DELETE", &format!("/v1/items/{name}")).await
     }
 
+    /// Whether its first thread has ended, with which all others do that can.
+    pub(crate) fn is_over(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("nobody has waited for it");
+        // After the name, which may hold anything.
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+    }
+
     /// Waits until the process is gone by itself.
     pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
         until("the end of the process", async || self.child.try_wait().expect("a child")).await

@@ -157,6 +157,10 @@ mod needs_fuse {
             kill_process(pid, Signal::TERM).expect("signalled");
         };
         tokio::join!(settle, end);
+        // The rest of it is the kernel's: a request that the server had read when it was stopped is waited for until that is answered,
+        // and the process that made it with it, however it ends.
+        until("the end of what can end", async || bound.ambassador.is_over().then_some(())).await;
+        bound.signal(Signal::CONT);
         assert_eq!(bound.ambassador.ended().await.code(), Some(0));
     }
 
