@@ -32,7 +32,10 @@ fn the_adapter_ends_what_it_began_and_begins_nothing() {
         }
         adapter.signal(Signal::TERM);
         wait_until("the adapter to tell the stage", || pod.said("adapter/stages/detect/1.cancel.json"));
-        sidecars.of("detect").signal(Signal::CONT);
+        if point.is_some() {
+            // The one that runs may have heard it, and be over by now.
+            sidecars.of("detect").signal(Signal::CONT);
+        }
         let outcome = sidecars.finish(adapter).assert(&pod, point.unwrap_or("running"), 143, "Cancelled");
         assert_eq!(outcome.stage("blur"), "Skipped", "{point:?}");
         assert!(point.is_some() || pod.log().contains("heard TERM"), "it is asked before it is killed: {}", pod.log());
