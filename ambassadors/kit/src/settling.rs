@@ -83,6 +83,8 @@ impl<S: Source> Settler<S> {
             SettleWhen::OnGet => self.settle(name.clone(), Outcome::Done).await,
             SettleWhen::After(pause) => {
                 let (this, settled) = (Arc::clone(self), name.clone());
+                // Held until it is noted: what is over at once takes its note away after that, and none stays.
+                let mut timers = self.timers();
                 let timer = tokio::spawn(async move {
                     tokio::time::sleep(pause).await;
                     while let Err(error) = this.settle_now(settled.clone(), Outcome::Done).await {
@@ -91,7 +93,7 @@ impl<S: Source> Settler<S> {
                     }
                     this.timers().remove(&settled);
                 });
-                if let Some(before) = self.timers().insert(name.clone(), timer.abort_handle()) {
+                if let Some(before) = timers.insert(name.clone(), timer.abort_handle()) {
                     before.abort();
                 }
                 Ok(())
