@@ -6,6 +6,7 @@ mod guard;
 pub mod metrics;
 pub mod naming;
 mod patterns;
+pub mod queue;
 mod remembered;
 pub mod router;
 pub mod serve;
