@@ -15,13 +15,13 @@ mod trouble;
 use std::process::ExitCode;
 
 use ambassador_kit::ServeArgs;
+use ambassador_kit::load::LoadArgs;
 use clap::Parser;
 use sidecar::{Failure, ProcessArgs, Shutdown};
 
 pub use args::{Settings, SettingsError, TopicArgs};
 pub use client::ClusterError;
 pub use group::GroupSource;
-pub use load::LoadArgs;
 pub use log::LogSource;
 
 /// Serves a Kafka topic's records through the source contract.
@@ -61,7 +61,8 @@ async fn run_topic(
 ) -> Result<ExitCode, Failure> {
     let settings = topic.settings().map_err(Failure::config)?;
     if load.is_given() {
-        return load::load(settings, load, serve.request_timeout, shutdown).await;
+        let open = move || load::TopicPublisher::open(&settings, serve.request_timeout);
+        return ambassador_kit::load::load(load, shutdown, open).await;
     }
     if serve.check {
         preflight::preflight(&settings, serve.request_timeout, &mut std::io::stdout()).await?;

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod conformance;
 mod guard;
+pub mod load;
 pub mod metrics;
 pub mod naming;
 mod patterns;

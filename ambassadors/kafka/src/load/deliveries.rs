@@ -42,21 +42,14 @@ impl Deliveries {
         &self.inner
     }
 
-    /// Which lines were confirmed since this was asked last.
-    pub(super) fn confirmed(&self) -> Vec<u64> {
-        std::mem::take(&mut self.news().confirmed)
-    }
-
-    /// The first line that was not taken.
-    pub(super) fn failed(&self) -> Option<Failed> {
-        self.news().failed.clone()
-    }
-
-    /// Waits until something is told, or for so long.
-    pub(super) fn wait(&self, time: Duration) {
-        let news = self.news();
-        if news.confirmed.is_empty() {
-            drop(self.came.wait_timeout(news, time));
+    /// Which lines were confirmed since this was asked last, or the first that was not taken since; waits at most so long for either.
+    pub(super) fn confirmed(&self, wait: Duration) -> Result<Vec<u64>, Failed> {
+        let nothing = |news: &mut News| news.confirmed.is_empty() && news.failed.is_none();
+        let waited = self.came.wait_timeout_while(self.news(), wait, nothing);
+        let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match news.failed.take() {
+            Some(failed) => Err(failed),
+            None => Ok(std::mem::take(&mut news.confirmed)),
         }
     }
 

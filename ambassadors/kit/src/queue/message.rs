@@ -125,7 +125,11 @@ mod tests {
         let binary = said(b"\xff").data(Payload::Text, place()).expect("is bytes");
         assert_eq!(Value::from(binary), json!({"queue": "q", "id": 7, "valueBase64": "/w==", "key": "k"}));
         let own = said(br#"{"id": 1, "a": [2]}"#).data(Payload::Json, place()).expect("is an object");
-        assert_eq!(Value::from(own), json!({"queue": "q", "id": 7, "a": [2]}), "where it lies is not the sender's to say");
+        assert_eq!(
+            Value::from(own),
+            json!({"queue": "q", "id": 7, "a": [2]}),
+            "where it lies is not the sender's to say"
+        );
         let uri = said(b" s3://b/k\n").data(Payload::Uri, place()).expect("is a URI");
         assert_eq!(uri.get("uri"), Some(&json!("s3://b/k")));
         assert_eq!(said(b"a b:c").data(Payload::Uri, place()), Err(Unreadable::NoUri));

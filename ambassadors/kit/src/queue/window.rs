@@ -324,7 +324,11 @@ impl<T: Clone + Send + 'static> Window<T> {
         }
     }
 
-    fn content(&self, said: Said<'_>, place: Vec<(&'static str, Value)>) -> Result<serde_json::Map<String, Value>, Why> {
+    fn content(
+        &self,
+        said: Said<'_>,
+        place: Vec<(&'static str, Value)>,
+    ) -> Result<serde_json::Map<String, Value>, Why> {
         let headers = said.headers.iter().map(|(name, value)| name.len() + weight(value));
         let parts = [said.value, said.key].into_iter().flatten().map(<[u8]>::len);
         let (size, most) = (headers.chain(parts).sum::<usize>(), self.message.most());

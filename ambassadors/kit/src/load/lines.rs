@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sidecar::Failure;
 
+use super::Stuck;
+
 /// A line without its end.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -16,14 +18,11 @@ pub(super) struct Line {
     pub(super) end: u64,
 }
 
-/// Why there is no such line.
-#[derive(Debug)]
-pub(super) struct Unread {
-    pub(super) number: u64,
-    pub(super) failure: Failure,
-}
+/// Lines, or why there is no next one.
+type Batch = Result<Vec<Line>, Stuck>;
 
-type Batch = Result<Vec<Line>, Unread>;
+/// How many bytes a line may have, and what makes that more.
+type Longest = (usize, &'static str);
 
 /// About how many bytes are handed over at once; so many batches wait.
 const BATCH: usize = 256 << 10;
@@ -42,7 +41,7 @@ impl Lines {
         file: impl Read + Send + 'static,
         lines: u64,
         bytes: u64,
-        longest: usize,
+        longest: Longest,
     ) -> std::io::Result<Self> {
         let (to, batches) = sync_channel(BATCHES);
         std::thread::Builder::new()
@@ -55,22 +54,23 @@ impl Lines {
     ///
     /// # Errors
     /// `Timeout` when there is none yet, `Disconnected` when there are no more.
-    pub(super) fn next(&mut self, wait: Duration) -> Result<Result<Line, Unread>, RecvTimeoutError> {
+    pub(super) fn next(&mut self, wait: Duration) -> Result<Result<Line, Stuck>, RecvTimeoutError> {
         loop {
             if let Some(line) = self.batch.next() {
                 return Ok(Ok(line));
             }
             match self.batches.recv_timeout(wait)? {
                 Ok(batch) => self.batch = batch.into_iter(),
-                Err(unread) => return Ok(Err(unread)),
+                Err(stuck) => return Ok(Err(stuck)),
             }
         }
     }
 }
 
-fn read<F: Read>(mut file: BufReader<F>, mut number: u64, mut end: u64, longest: usize, to: &SyncSender<Batch>) {
+fn read<F: Read>(mut file: BufReader<F>, mut number: u64, mut end: u64, longest: Longest, to: &SyncSender<Batch>) {
+    let (longest, see) = longest;
     let (mut batch, mut size) = (Vec::new(), 0);
-    let error = loop {
+    let why = loop {
         // What is whole is handed over before more is waited for.
         if size > 0 && (size >= BATCH || !file.buffer().contains(&b'\n')) {
             if to.send(Ok(std::mem::take(&mut batch))).is_err() {
@@ -90,16 +90,13 @@ fn read<F: Read>(mut file: BufReader<F>, mut number: u64, mut end: u64, longest:
             text.pop_if(|last| *last == b'\r');
         }
         if text.len() > longest {
-            break Failure::new(
-                65,
-                anyhow::anyhow!("it has more than {longest} bytes (see --property message.max.bytes=…)"),
-            );
+            break Failure::new(65, anyhow::anyhow!("it has more than {longest} bytes (see {see})"));
         }
         size += text.len() + std::mem::size_of::<Line>();
         batch.push(Line { number, text, end });
     };
     // An error of the receiver is that it is gone, and then nobody wants to know.
-    let _ = to.send(Ok(batch)).and_then(|()| to.send(Err(Unread { number, failure: error })));
+    let _ = to.send(Ok(batch)).and_then(|()| to.send(Err(Stuck { number, why })));
 }
 
 #[cfg(test)]
@@ -107,12 +104,12 @@ mod tests {
     use super::*;
 
     fn all(text: &'static [u8], longest: usize) -> (Vec<(u64, String, u64)>, Option<u64>) {
-        let mut lines = Lines::of(text, 0, 0, longest).expect("a thread");
+        let mut lines = Lines::of(text, 0, 0, (longest, "")).expect("a thread");
         let mut found = Vec::new();
         loop {
             match lines.next(Duration::from_secs(60)) {
                 Ok(Ok(line)) => found.push((line.number, String::from_utf8(line.text).expect("text"), line.end)),
-                Ok(Err(unread)) => return (found, Some(unread.number)),
+                Ok(Err(stuck)) => return (found, Some(stuck.number)),
                 Err(RecvTimeoutError::Disconnected) => return (found, None),
                 Err(RecvTimeoutError::Timeout) => panic!("nothing came"),
             }

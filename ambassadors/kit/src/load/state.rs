@@ -21,8 +21,9 @@ pub(super) struct State {
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
-    topic: String,
-    /// The topic's id: of one that was made again nothing is loaded.
+    /// Into what, for people.
+    to: String,
+    /// By which that is known: of a topic that was made again nothing is loaded.
     id: String,
     lines: u64,
     bytes: u64,
@@ -45,8 +46,8 @@ impl State {
     ///
     /// # Errors
     /// 66 when the file cannot be read, 73 when the state cannot be kept, 75 when somebody else loads it, 78 when the state is of another
-    /// file or topic.
-    pub(super) fn open(path: &Path, kept_at: PathBuf, topic: &str, id: &str) -> Result<(File, Self), Failure> {
+    /// file or destination.
+    pub(super) fn open(path: &Path, kept_at: PathBuf, to: &str, id: &str) -> Result<(File, Self), Failure> {
         let open = || File::open(path).or_exit(66, format!("open --load {path:?}"));
         let (mut lines, file) = (open()?, open()?);
         let metadata = file.metadata().or_exit(66, format!("look at --load {path:?}"))?;
@@ -62,7 +63,7 @@ impl State {
                 "{kept_at:?} says how far {what} was loaded; remove it to load all of {path:?}"
             ))
         };
-        let new = Kept { topic: topic.to_owned(), id: id.to_owned(), lines: 0, bytes: 0, tail: name::hash(&[b""]) };
+        let new = Kept { to: to.to_owned(), id: id.to_owned(), lines: 0, bytes: 0, tail: name::hash(&[b""]) };
         let kept = match std::fs::read(&kept_at) {
             Ok(text) => serde_json::from_slice(&text).map_err(|_| other("something else"))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => new.clone(),
@@ -70,8 +71,8 @@ impl State {
                 return Err(Failure::new(66, anyhow::Error::from(error).context(format!("read {kept_at:?}"))));
             }
         };
-        if (&kept.topic, &kept.id) != (&new.topic, &new.id) {
-            return Err(other(&format!("another topic ({} {})", kept.topic, kept.id)));
+        if (&kept.to, &kept.id) != (&new.to, &new.id) {
+            return Err(other(&format!("something else, into {} ({}),", kept.to, kept.id)));
         }
         let mut this = Self { path: kept_at.clone(), file, size: metadata.len(), kept };
         let Kept { bytes, .. } = this.kept;

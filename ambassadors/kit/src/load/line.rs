@@ -1,4 +1,4 @@
-//! What a line says: the key, value and headers of a record.
+//! What a line says: the key, value and headers of a message.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// `--load-key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Records have none.
+    /// Messages have none.
     None,
     /// The line.
     Line,
@@ -39,17 +39,20 @@ pub(super) enum Layout {
     Json,
 }
 
-/// A record to be.
+/// A message to be. What its destination cannot hold is for the [`Publisher`](super::Publisher) to refuse, with 65.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: Option<Vec<u8>>,
-    /// `None` makes a tombstone.
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
-    pub(super) partition: Option<i32>,
+pub struct Entry {
+    /// What it is about.
+    pub key: Option<Vec<u8>>,
+    /// `None` where a line says that there is none at all, as of a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Those of every line, then its own.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Where it is to lie.
+    pub partition: Option<i32>,
 }
 
-/// Why a line is no record.
+/// Why a line is no message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadLine {
     #[error("it is no JSON object: {0}")]
@@ -58,7 +61,7 @@ pub(super) enum BadLine {
     NoTab,
     #[error("it has no member {0:?} that could be a key (--load-key)")]
     NoField(String),
-    #[error("it has neither value nor valueBase64; for a tombstone write \"value\": null")]
+    #[error("it has neither value nor valueBase64; of a message that has none write \"value\": null")]
     NoValue,
     #[error("it has both {0} and {0}Base64")]
     Both(&'static str),
@@ -82,7 +85,7 @@ impl Layout {
         }
     }
 
-    /// The record that a line makes; none of an empty line.
+    /// The message that a line makes; none of an empty line.
     pub(super) fn entry(&self, line: &[u8]) -> Result<Option<Entry>, BadLine> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
@@ -112,7 +115,7 @@ impl Layout {
 
 impl Entry {
     /// How many bytes its key and value have.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum()
     }
 }

@@ -1,0 +1,79 @@
+//! `--load`: publishes one message a line, and counts a line once whoever keeps messages has confirmed it.
+
+mod args;
+mod line;
+mod lines;
+mod loader;
+mod progress;
+mod state;
+mod window;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sidecar::{Failure, Shutdown};
+use tokio::runtime::Handle;
+
+pub use self::args::LoadArgs;
+pub use self::line::Entry;
+use self::loader::Loader;
+
+/// Sends entries, and tells which of them are there to stay. It is made and called on a thread of its own, where waiting is allowed,
+/// within the runtime of whoever called [`load`]: `Handle::current()` is that one. What it has to do between calls, it does by itself.
+///
+/// It outlives a restart of whoever it publishes to: what is not confirmed it keeps, and sends again.
+pub trait Publisher: 'static {
+    /// Of what: `topic videos`, `queue videos`; for people.
+    fn destination(&self) -> String;
+    /// By which a load that is resumed knows that it is the same destination still.
+    fn identity(&self) -> String;
+    /// Bytes of the longest line that could be a message, and for people what makes them more: `--property message.max.bytes=…`.
+    fn longest(&self) -> (usize, &'static str);
+    /// Sends the entry of line `number`; `Ok(false)`: there is no room now, and it is to be offered again once
+    /// [`confirmed`](Self::confirmed) was asked.
+    ///
+    /// # Errors
+    /// What keeps this line from being published: 65 where it is the line's fault.
+    fn send(&mut self, number: u64, entry: &Entry) -> Result<bool, Failure>;
+    /// The lines that were confirmed since this was asked last; waits at most so long for the first. It is asked before every line, with
+    /// nothing to wait for.
+    ///
+    /// # Errors
+    /// [`Stuck`], told once: a line that was sent and is refused, or that nobody took for too long. Those before it are asked for still.
+    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck>;
+}
+
+/// Why a line is not loaded.
+#[derive(Debug)]
+pub struct Stuck {
+    /// Of the line, from 1.
+    pub number: u64,
+    /// What happened to it.
+    pub why: Failure,
+}
+
+/// Loads what `args` says by the publisher that `open` makes, once it is known that there is something to load.
+///
+/// # Errors
+/// Those of `open` and of the publisher. Exit 65 for a line that is none, 66 for a file that cannot be read, 69 when it was told to end,
+/// 73 when the state cannot be written, 75 when somebody else loads the file, 78 when it was loaded elsewhere or the flags are wrong.
+///
+/// # Panics
+/// Outside a runtime.
+pub async fn load<P: Publisher>(
+    args: LoadArgs,
+    shutdown: Shutdown,
+    open: impl FnOnce() -> Result<P, Failure> + Send + 'static,
+) -> Result<ExitCode, Failure> {
+    let (told, end) = tokio::sync::oneshot::channel();
+    let runtime = Handle::current();
+    // A thread of its own: everything in it waits.
+    std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+        let _within = runtime.enter();
+        let _ = told.send(Loader::open(&args, open).and_then(|loader| loader.run(&shutdown)));
+    })?;
+    let said = end.await.map_err(|_| anyhow::anyhow!("the loader ended without a word"))??;
+    writeln!(std::io::stdout(), "{said}")?;
+    Ok(ExitCode::SUCCESS)
+}
