@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use ambassador_kit::queue::MessageArgs;
 use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sidecar::cli::value;
 
 use crate::client::{ClientArgs, Cluster, ClusterError};
@@ -27,14 +28,9 @@ pub struct TopicArgs {
     /// List tombstones too (records without a value, which delete a key in a compacted topic).
     #[arg(long)]
     tombstones: bool,
-    /// What becomes of a record's value: `text` (`value`, or `valueBase64` where it is none), `uri` (it is the address of the input), or
-    /// `json` (an object whose members are the item's data).
-    #[arg(long, value_enum, default_value_t = Payload::Text)]
-    payload: Payload,
-    /// Withhold records whose value, key and headers are larger together: a worker's item has at most 1 MiB as JSON.
-    #[arg(long, value_name = "SIZE", default_value = "700KiB")]
-    max_value: ByteSize,
 
+    #[command(flatten)]
+    message: MessageArgs,
     #[command(flatten)]
     taking: GroupArgs,
     #[command(flatten)]
@@ -61,17 +57,6 @@ pub(crate) struct WhenArgs {
     pub(crate) read_ahead: ByteSize,
 }
 
-/// `--payload`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Payload {
-    /// As it is.
-    Text,
-    /// The address of the input.
-    Uri,
-    /// An object, whose members are the data.
-    Json,
-}
-
 /// `--start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -96,8 +81,7 @@ pub struct Settings {
     /// How to take part in the group; `None` in log mode.
     pub(crate) membership: Option<Membership>,
     pub(crate) tombstones: bool,
-    pub(crate) payload: Payload,
-    pub(crate) max_value: usize,
+    pub(crate) message: MessageArgs,
     pub(crate) when: WhenArgs,
 }
 
@@ -144,8 +128,7 @@ impl TopicArgs {
             membership,
             group: self.group,
             tombstones: self.tombstones,
-            payload: self.payload,
-            max_value: usize::try_from(self.max_value.as_u64()).unwrap_or(usize::MAX),
+            message: self.message,
             when: self.when,
         })
     }

@@ -75,7 +75,7 @@ impl GroupSource {
     ) -> Result<Self, Trouble> {
         info!(
             topic = settings.topic, group = membership.group, cluster = ?settings.cluster, start = ?settings.start,
-            payload = ?settings.payload, window = ?membership.bounds, instance_id = membership.instance_id,
+            payload = ?settings.message.payload, window = ?membership.bounds, instance_id = membership.instance_id,
             dead_letter_topic = membership.dead_letter_topic, "taking records of the topic"
         );
         let dead_letters =

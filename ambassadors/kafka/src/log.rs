@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ambassador_kit::Vitals;
+use ambassador_kit::queue::Payload;
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::ItemName;
 use contract::wire::{Item, Settle, Withheld};
@@ -23,7 +24,7 @@ use tracing::info;
 use self::fetch::{Fetched, Fetcher};
 use self::index::{Reason, Sort};
 use self::list::List;
-use crate::args::{Payload, Settings};
+use crate::args::Settings;
 use crate::metrics::Metrics;
 use crate::naming::{Naming, Position};
 use crate::record::Record;
@@ -59,10 +60,10 @@ impl Shared {
         if !has_value && !settings.tombstones {
             return Sort::Withheld(Reason::Tombstone);
         }
-        if weight > settings.max_value {
+        if weight > settings.message.most() {
             return Sort::Withheld(Reason::TooLarge);
         }
-        if settings.payload == Payload::Text {
+        if settings.message.payload == Payload::Text {
             return Sort::Listed;
         }
         let (record, naming) = record();
@@ -78,10 +79,10 @@ impl Shared {
             }
             Reason::TooLarge => format!(
                 "its value, key and headers are larger than {} bytes; give --max-value more, where the workers' input takes it",
-                self.settings.max_value
+                self.settings.message.most()
             ),
             Reason::Malformed => {
-                let what = if self.settings.payload == Payload::Uri { "a URI" } else { "a JSON object" };
+                let what = if self.settings.message.payload == Payload::Uri { "a URI" } else { "a JSON object" };
                 format!("its value is not {what}, as --payload says")
             }
         }
@@ -95,7 +96,7 @@ impl LogSource {
     /// Outside a runtime, or where the system gives no thread.
     pub fn open(settings: Settings, registry: &mut Registry) -> Self {
         info!(
-            topic = settings.topic, cluster = ?settings.cluster, start = ?settings.start, payload = ?settings.payload,
+            topic = settings.topic, cluster = ?settings.cluster, start = ?settings.start, payload = ?settings.message.payload,
             poll = ?settings.when.poll, "reading the topic"
         );
         let shared = Arc::new(Shared {

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use ambassador_kit::queue::{Said, Unreadable};
 use contract::wire::Item;
 use contract::{Timestamp, TraceContext};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
 use serde_json::{Map, Value};
 
-use crate::args::{Payload, Settings};
+use crate::args::Settings;
 use crate::naming::{Naming, Position};
 
 /// A header.
@@ -75,69 +76,31 @@ impl Record {
     /// # Errors
     /// [`Unreadable`], where the value is not what `--payload` says; such a record is withheld.
     pub(crate) fn item(&self, naming: &Naming, settings: &Settings) -> Result<Item, Unreadable> {
-        let mut data = match settings.payload {
-            Payload::Json => object(self.value.as_deref().unwrap_or_default())?,
-            Payload::Text | Payload::Uri => Map::new(),
+        let said = Said {
+            value: self.value.as_deref(),
+            key: self.key.as_deref(),
+            headers: headers(&self.headers),
+            trace: self.trace(),
         };
-        data.insert("topic".to_owned(), settings.topic.as_str().into());
-        data.insert("partition".to_owned(), self.at.partition.into());
-        data.insert("offset".to_owned(), self.at.offset.into());
-        if let Some(time) = self.time {
-            data.insert("timestamp".to_owned(), Timestamp(time).to_string().into());
-        }
-        if settings.payload != Payload::Json {
-            insert(&mut data, "value", self.value.as_deref());
-            insert(&mut data, "key", self.key.as_deref());
-        }
-        if settings.payload == Payload::Uri {
-            let text = self.value.as_deref().and_then(|value| std::str::from_utf8(value).ok()).map(str::trim);
-            let uri = text
-                .filter(|text| text.contains(':') && !text.contains(char::is_whitespace))
-                .ok_or(Unreadable::NoUri)?;
-            data.insert("uri".to_owned(), uri.into());
-        }
-        if !self.headers.is_empty() {
-            data.insert("headers".to_owned(), headers(&self.headers));
-        }
-        if let Some(trace) = self.trace() {
-            trace.insert_into(&mut data);
-        }
-        Ok(Item::new(naming.name(self.at), data))
+        let place = [
+            ("topic", Some(settings.topic.as_str().into())),
+            ("partition", Some(self.at.partition.into())),
+            ("offset", Some(self.at.offset.into())),
+            ("timestamp", self.time.map(|time| Timestamp(time).to_string().into())),
+        ];
+        let place = place.into_iter().filter_map(|(field, value)| Some((field, value?)));
+        Ok(Item::new(naming.name(self.at), said.data(settings.message.payload, place)?))
     }
 }
 
-/// Why a value is not what `--payload` says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
-    /// `--payload uri`.
-    #[error("its value is no URI")]
-    NoUri,
-    /// `--payload json`.
-    #[error("its value is no JSON object: {0}")]
-    NoObject(String),
-}
-
-fn object(value: &[u8]) -> Result<Map<String, Value>, Unreadable> {
-    serde_json::from_slice(value).map_err(|error| Unreadable::NoObject(error.to_string()))
-}
-
-/// As text where it is some, else in base64, so that nothing is lost.
-fn insert(data: &mut Map<String, Value>, field: &str, bytes: Option<&[u8]>) {
-    let Some(bytes) = bytes else { return };
-    match std::str::from_utf8(bytes) {
-        Ok(text) => data.insert(field.to_owned(), text.into()),
-        Err(_) => data.insert(format!("{field}Base64"), data_encoding::BASE64.encode(bytes).into()),
-    };
-}
-
-/// An object of name to value; of a name that comes more than once, the last, as Kafka's own `lastHeader` has it.
-fn headers(all: &[NamedValue]) -> Value {
+/// Name to value; of a name that comes more than once, the last, as Kafka's own `lastHeader` has it.
+fn headers(all: &[NamedValue]) -> Map<String, Value> {
     let mut object = Map::new();
     for (name, value) in all {
         match value {
-            Some(value) => insert(&mut object, name, Some(value)),
+            Some(value) => Said::text(&mut object, name, value),
             None => drop(object.insert(name.to_string(), Value::Null)),
         }
     }
-    Value::Object(object)
+    object
 }

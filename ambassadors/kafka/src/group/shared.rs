@@ -6,6 +6,7 @@ mod settling;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ambassador_kit::queue::Payload;
 use ambassador_kit::{Fullness, Remembered, Vitals};
 use contract::TraceContext;
 use tokio::sync::{mpsc, watch};
@@ -17,7 +18,7 @@ use super::bell::Bell;
 use super::metrics::Metrics;
 use super::state::{Letter, State, Topic, Why};
 use super::window::Delivered;
-use crate::args::{Payload, Settings};
+use crate::args::Settings;
 use crate::naming::{Naming, Position};
 use crate::record::Record;
 use crate::trouble::Trouble;
@@ -222,12 +223,12 @@ impl Shared {
     fn why(&self, record: &Record, naming: &Naming) -> Option<Why> {
         let settings = &self.settings;
         let size = record.weight();
-        if size > settings.max_value {
+        if size > settings.message.most() {
             let message =
-                format!("its value, key and headers have {size} bytes, and --max-value is {}", settings.max_value);
+                format!("its value, key and headers have {size} bytes, and --max-value is {}", settings.message.most());
             return Some(Why { reason: "too-large", message });
         }
-        if settings.payload == Payload::Text {
+        if settings.message.payload == Payload::Text {
             return None;
         }
         let error = record.item(naming, settings).err()?;
