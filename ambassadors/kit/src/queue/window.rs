@@ -1,26 +1,22 @@
-//! The window of a queue: messages that are taken from it, each an item until it is settled; and all that is answered of them.
+//! The window of a queue: messages that are taken from it, each an item until it is settled.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use contract::wire::{Item, Withheld};
-use contract::{ItemName, Key, TraceContext};
+use contract::{ItemName, TraceContext};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::leases::{Lease, Leases};
 use super::message::{MessageArgs, Said};
-use crate::source::{Health, Outcome, Page, SourceError, Tally};
-use crate::turns::Turn;
+use super::past::Past;
+use super::settling::Settling;
+use crate::source::{Health, Outcome, SourceError};
 use crate::{Fullness, Remembered, SettleArgs, Turns, Vitals};
-
-/// Names that are remembered as settled, and others as gone: the youngest so many.
-const PAST: usize = 65_536;
 
 /// How much is taken of a queue.
 #[derive(Clone, Debug, Args)]
@@ -40,8 +36,8 @@ pub struct Window<T> {
     most: usize,
     message: MessageArgs,
     vitals: Arc<Vitals>,
-    fullness: Fullness,
-    remembered: Remembered<()>,
+    pub(super) fullness: Fullness,
+    pub(super) remembered: Remembered<()>,
     turns: Turns,
     held: Gauge,
     state: Mutex<State<T>>,
@@ -50,22 +46,15 @@ pub struct Window<T> {
 }
 
 #[derive(Debug)]
-struct State<T> {
-    leases: Leases<T>,
-    settled: Past,
-    gone: Past,
-    /// Since when nothing is held, if nothing is.
-    emptied: Instant,
-    /// When the last look behind the window began, and what it found.
-    behind: Option<(Instant, u64)>,
-    had_items: bool,
-}
-
-/// The youngest of many names.
-#[derive(Debug, Default)]
-struct Past {
-    names: HashSet<ItemName>,
-    order: VecDeque<ItemName>,
+pub(super) struct State<T> {
+    pub(super) leases: Leases<T>,
+    pub(super) settled: Past,
+    pub(super) gone: Past,
+    /// How many items have left the list.
+    pub(super) departures: u64,
+    /// The last look behind the window, and how many it found there.
+    pub(super) behind: Option<(Look, u64)>,
+    pub(super) had_items: bool,
 }
 
 /// Why a message is no item.
@@ -90,28 +79,12 @@ pub enum Taken {
     Double,
 }
 
-/// When a look behind the window began.
+/// A look behind the window: how many items had left the list when it began.
 #[derive(Clone, Copy, Debug)]
-pub struct Look(Instant);
-
-/// An item that is being settled, by nobody else meanwhile. Dropped, it is listed as before.
-#[derive(Debug)]
-#[must_use = "nothing is settled until `done` or `keep` says so"]
-pub struct Settling<'a, T> {
-    window: &'a Window<T>,
-    name: ItemName,
-    /// By which the backend knows it.
-    pub token: T,
-    /// Of the trace it is part of.
-    pub trace_id: Option<String>,
-    _turn: Turn,
-}
+pub struct Look(pub(super) u64);
 
 impl<T: Clone + Send + 'static> Window<T> {
     /// An empty one, of a backend that nobody has seen yet; registers what [`Fullness`] does, and `window_messages`.
-    ///
-    /// # Panics
-    /// Outside a runtime.
     pub fn new(args: &WindowArgs, message: MessageArgs, registry: &mut Registry) -> Self {
         let held = Gauge::default();
         registry.register("window_messages", "Messages that are taken and not settled", held.clone());
@@ -128,7 +101,7 @@ impl<T: Clone + Send + 'static> Window<T> {
                 leases: Leases::default(),
                 settled: Past::default(),
                 gone: Past::default(),
-                emptied: Instant::now(),
+                departures: 0,
                 behind: None,
                 had_items: false,
             }),
@@ -163,12 +136,29 @@ impl<T: Clone + Send + 'static> Window<T> {
     ) -> Taken {
         let trace_id = said.trace.as_ref().map(|trace: &TraceContext| trace.trace_id().to_owned());
         let content = self.content(said, place);
+        self.hold(name, key, content, trace_id, token, again)
+    }
+
+    /// As [`take`](Self::take), of a message of which the backend knows without its content that it is no item, and why.
+    pub fn withhold(&self, name: &ItemName, key: &[u8], why: Why, token: T, again: bool) -> Taken {
+        self.hold(name, key, Err(why), None, token, again)
+    }
+
+    fn hold(
+        &self,
+        name: &ItemName,
+        key: &[u8],
+        content: Result<Map<String, Value>, Why>,
+        trace_id: Option<String>,
+        token: T,
+        again: bool,
+    ) -> Taken {
         let why = content.as_ref().err().cloned();
         let mut state = self.state();
         if state.leases.get(name).is_some() {
             return Taken::Double;
         }
-        if again && state.settled.names.contains(name) {
+        if again && state.settled.contains(name) {
             return Taken::Settled;
         }
         state.had_items = true;
@@ -218,11 +208,19 @@ impl<T: Clone + Send + 'static> Window<T> {
         }
         let find = || {
             let state = self.state();
-            let lease = state.leases.get(name).ok_or_else(|| SourceError::NotFound(name.clone()))?;
-            Ok((lease.token.clone(), lease.trace_id.clone()))
+            let (place, lease) = state.leases.find(name).ok_or_else(|| SourceError::NotFound(name.clone()))?;
+            Ok((place, lease.token.clone(), lease.trace_id.clone()))
         };
         let found = self.remembered.find_or_remember(name, outcome, find)?;
-        Ok(found.map(|(token, trace_id)| Settling { window: self, name: name.clone(), token, trace_id, _turn: turn }))
+        Ok(found.map(|(place, token, trace_id)| Settling {
+            window: self,
+            name: name.clone(),
+            outcome: outcome.clone(),
+            place,
+            token,
+            trace_id,
+            _turn: turn,
+        }))
     }
 
     /// Has `settle` settle what was settled before it came, as long as there is a `source` to do it. To be called once.
@@ -240,13 +238,14 @@ impl<T: Clone + Send + 'static> Window<T> {
     /// A look behind the window begins.
     pub fn look(&self) -> Look {
         self.fullness.saw(self.room() == 0);
-        Look(Instant::now())
+        Look(self.state().departures)
     }
 
-    /// So many wait behind the window, as that look found; the backend is seen. Whether it was lost before.
+    /// So many wait behind the window, as that look found, by which whatever was handed over before is [taken](Self::take); the backend is
+    /// seen. Whether it was lost before.
     pub fn seen(&self, look: Look, behind: u64) -> bool {
         let mut state = self.state();
-        state.behind = Some((look.0, behind));
+        state.behind = Some((look, behind));
         state.had_items |= behind > 0;
         drop(state);
         self.vitals.live()
@@ -263,72 +262,7 @@ impl<T: Clone + Send + 'static> Window<T> {
         self.vitals.subscribe()
     }
 
-    /// Whether anything was ever in the queue since this runs.
-    pub fn had_items(&self) -> bool {
-        self.state().had_items
-    }
-
-    /// The item of this name.
-    ///
-    /// # Errors
-    /// [`SourceError::Gone`] or [`SourceError::NotFound`].
-    pub fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
-        let state = self.state();
-        match state.leases.get(name).map(|lease| &lease.content) {
-            Some(Ok(data)) => Ok(Item::new(name.clone(), data.clone())),
-            None if state.gone.names.contains(name) || state.settled.names.contains(name) => {
-                Err(SourceError::Gone(name.clone()))
-            }
-            Some(Err(_)) | None => Err(SourceError::NotFound(name.clone())),
-        }
-    }
-
-    /// Part of the list, in the order in which messages came.
-    pub fn page(&self, from: Option<u64>, max: usize) -> Page<ItemName, u64> {
-        let state = self.state();
-        let listed = state.leases.from(from.unwrap_or(0)).filter(|(_, lease)| lease.content.is_ok());
-        let page = part(listed.map(|(place, lease)| (place, || lease.name.clone())), max);
-        Page { complete: state.behind.is_some(), backlog: state.backlog(), ..page }
-    }
-
-    /// Part of what is held and not listed.
-    pub fn withheld(&self, from: Option<u64>, max: usize) -> Page<Withheld, u64> {
-        let state = self.state();
-        let full = self.fullness.withheld().map(|one| (0, one));
-        let held = state.leases.from(0).filter_map(|(place, lease)| Some((place + 1, lease.withheld()?)));
-        let all: BTreeMap<u64, Withheld> = full.into_iter().chain(held).collect();
-        let rest = all.range(from.unwrap_or(0)..);
-        let page = part(rest.map(|(place, one)| (*place, || one.clone())), max);
-        Page { complete: state.behind.is_some(), ..page }
-    }
-
-    /// It in figures.
-    pub fn tally(&self) -> Tally {
-        let state = self.state();
-        let mut withheld: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut listed = 0;
-        for (_, lease) in state.leases.from(0) {
-            match &lease.content {
-                Ok(_) => listed += 1,
-                Err(why) => *withheld.entry(why.reason).or_default() += 1,
-            }
-        }
-        if self.fullness.withheld().is_some() {
-            withheld.insert("window-full", 1);
-        }
-        Tally {
-            listed: Some(listed),
-            withheld: withheld.into_iter().collect(),
-            oldest: state.leases.from(0).next().map(|(_, lease)| lease.taken.elapsed()),
-            backlog: state.backlog(),
-        }
-    }
-
-    fn content(
-        &self,
-        said: Said<'_>,
-        place: Vec<(&'static str, Value)>,
-    ) -> Result<serde_json::Map<String, Value>, Why> {
+    fn content(&self, said: Said<'_>, place: Vec<(&'static str, Value)>) -> Result<Map<String, Value>, Why> {
         let headers = said.headers.iter().map(|(name, value)| name.len() + weight(value));
         let parts = [said.value, said.key].into_iter().flatten().map(<[u8]>::len);
         let (size, most) = (headers.chain(parts).sum::<usize>(), self.message.most());
@@ -340,11 +274,9 @@ impl<T: Clone + Send + 'static> Window<T> {
             .map_err(|error| Why { reason: "malformed", message: format!("{error}, as --payload says") })
     }
 
-    /// Something is held no more.
-    fn left(&self, mut state: MutexGuard<'_, State<T>>) {
-        if state.leases.len() == 0 {
-            state.emptied = Instant::now();
-        }
+    /// Something is listed no more.
+    pub(super) fn left(&self, mut state: MutexGuard<'_, State<T>>) {
+        state.departures += 1;
         self.count(&state);
         drop(state);
         self.room.send_replace(());
@@ -354,79 +286,9 @@ impl<T: Clone + Send + 'static> Window<T> {
         self.held.set(i64::try_from(state.leases.len()).unwrap_or(i64::MAX));
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl<T: Clone + Send + 'static> Settling<'_, T> {
-    /// The backend was told: it is listed no more.
-    pub fn done(self) {
-        let mut state = self.window.state();
-        // It may have been lost meanwhile.
-        if state.leases.remove(&self.name).is_some() {
-            state.settled.add(&self.name);
-        }
-        self.window.left(state);
-        self.window.fullness.settled();
-    }
-
-    /// It failed, and there is nowhere to put it: it is held, and listed no more.
-    pub fn keep(self, reason: &str, advice: &str) {
-        let mut state = self.window.state();
-        if let Some(lease) = state.leases.get_mut(&self.name) {
-            lease.content = Err(Why { reason: "dead-letter", message: format!("{reason}; {advice}") });
-        }
-        drop(state);
-        warn!(name = %self.name, reason, trace_id = self.trace_id, "a message failed for good, and stays where it is");
-    }
-}
-
-impl<T> Lease<T> {
-    fn withheld(&self) -> Option<Withheld> {
-        let why = self.content.as_ref().err()?;
-        Some(Withheld {
-            key: Key::new(&self.key),
-            reason: why.reason.to_owned(),
-            message: format!("{}; it has a place in the window until it is settled as {}", why.message, self.name),
-            pending: false,
-            since: None,
-        })
-    }
-}
-
-impl<T> State<T> {
-    /// Nothing only where a look that began after the window was empty found nothing.
-    fn backlog(&self) -> Option<u64> {
-        let (looked, behind) = self.behind?;
-        let unsure = self.leases.len() == 0 && looked < self.emptied;
-        Some(behind.max(u64::from(unsure)))
-    }
-}
-
-impl Past {
-    fn add(&mut self, name: &ItemName) {
-        if self.names.insert(name.clone()) {
-            self.order.push_back(name.clone());
-        }
-        while self.order.len() > PAST {
-            let oldest = self.order.pop_front();
-            oldest.map(|oldest| self.names.remove(&oldest));
-        }
-    }
-
-    /// It stays in the order, and makes room there in its time.
-    fn remove(&mut self, name: &ItemName) {
-        self.names.remove(name);
-    }
-}
-
-/// At most `max` of these, which are in their order; where the rest begins, and how many those are.
-fn part<T, F: Fn() -> T>(mut all: impl Iterator<Item = (u64, F)>, max: usize) -> Page<T, u64> {
-    let items = all.by_ref().take(max).map(|(_, make)| make()).collect();
-    let next = all.next().map(|(place, _)| place);
-    let remaining = next.map_or(0, |_| all.count() as u64 + 1);
-    Page { items, next, complete: false, remaining: Some(remaining), backlog: None }
 }
 
 /// How many bytes somebody wrote.
