@@ -1,8 +1,12 @@
 //! What ambassadors of queues share: what a message says, and the window of those that are taken and not settled.
 
+mod answers;
 mod leases;
 mod message;
+mod past;
+mod settling;
 mod window;
 
 pub use message::{MessageArgs, Payload, Said, Unreadable};
-pub use window::{Look, Settling, Taken, Why, Window, WindowArgs};
+pub use settling::Settling;
+pub use window::{Look, Taken, Why, Window, WindowArgs};

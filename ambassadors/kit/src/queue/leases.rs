@@ -51,12 +51,20 @@ impl<T> Leases<T> {
         self.next += 1;
     }
 
+    /// With its place; one that was lost and taken again has another.
+    pub(super) fn find(&self, name: &ItemName) -> Option<(u64, &Lease<T>)> {
+        let place = *self.names.get(name)?;
+        Some((place, self.places.get(&place)?))
+    }
+
     pub(super) fn get(&self, name: &ItemName) -> Option<&Lease<T>> {
         self.places.get(self.names.get(name)?)
     }
 
-    pub(super) fn get_mut(&mut self, name: &ItemName) -> Option<&mut Lease<T>> {
-        self.places.get_mut(self.names.get(name)?)
+    /// The one that was at this place, if it still is there.
+    pub(super) fn at(&mut self, name: &ItemName, place: u64) -> Option<&mut Lease<T>> {
+        self.names.get(name).filter(|now| **now == place)?;
+        self.places.get_mut(&place)
     }
 
     pub(super) fn remove(&mut self, name: &ItemName) -> Option<Lease<T>> {

@@ -203,7 +203,7 @@ impl<T: Clone + Send + 'static> Window<T> {
     /// [`SourceError::Unavailable`] while somebody else settles it.
     pub fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<Option<Settling<'_, T>>, SourceError> {
         let turn = self.turns.take(name)?;
-        if self.state().settled.names.contains(name) {
+        if self.state().settled.contains(name) {
             return Ok(None);
         }
         let find = || {
