@@ -178,6 +178,11 @@ impl<T: Clone + Send + 'static> Window<T> {
         }
     }
 
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.state().leases.len() == 0
+    }
+
     /// Whether one of this name is held.
     pub fn holds(&self, name: &ItemName) -> bool {
         self.state().leases.get(name).is_some()
