@@ -65,7 +65,7 @@ spec:
 
     #[test]
     fn a_component_leaves_managers_as_they_are() {
-        for kind in ["files", "s3", "kafka"] {
+        for kind in ["files", "s3", "kafka", "rabbitmq", "redis"] {
             let component = |name: &str| beside_managers(&root().join("k8s/components/beside").join(name));
             let (sidecar, container) = (component(kind), component(&format!("{kind}-container")));
             for (manifests, list) in [(&sidecar, "initContainers"), (&container, "containers")] {
@@ -136,7 +136,9 @@ spec:
                 "resources: [managers.yaml]\ncomponents: [{up}{component}]\nconfigMapGenerator:\n\
                  - {{name: files-ambassador, literals: [LONGSHORE_ROOT=/data/in]}}\n\
                  - {{name: s3-ambassador, literals: [LONGSHORE_BUCKET=videos]}}\n\
-                 - {{name: kafka-ambassador, literals: [LONGSHORE_TOPIC=videos]}}\n"
+                 - {{name: kafka-ambassador, literals: [LONGSHORE_TOPIC=videos]}}\n\
+                 - {{name: rabbitmq-ambassador, literals: [LONGSHORE_QUEUE=videos]}}\n\
+                 - {{name: redis-ambassador, literals: [LONGSHORE_LIST=videos]}}\n"
             ),
         )
         .expect("written");
