@@ -96,20 +96,22 @@ pub(super) fn render(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Gives the node the images of others that are large: Debian's ffmpeg and ImageMagick.
-pub(super) fn foreign_images() {
-    static ARCHIVE: LazyLock<PathBuf> = LazyLock::new(|| {
+/// Gives the node images of others that are large: `media` is Debian's ffmpeg and ImageMagick, `rabbitmq` its RabbitMQ.
+pub(super) fn foreign_images(archive: &str) {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let made = Command::new(root().join("tests/servers/podman/foreign")).stderr(Stdio::inherit()).output();
         let made = made.expect("bash runs");
         assert!(made.status.success(), "tests/servers/podman/foreign failed");
         PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
     });
-    Cluster::shared().import(&ARCHIVE);
+    Cluster::shared().import(&FOLDER.join(archive).with_extension("tar"));
 }
 
-fn known(manifests: &str) -> String {
+/// Manifests with images that the node has, where they name what it would pull.
+pub(super) fn known(manifests: &str) -> String {
     manifests
         .replace("registry.example/", "localhost/longshore-foreign/")
+        .replace("docker.io/library/rabbitmq:4.2-management", "localhost/longshore-foreign/rabbitmq:1")
         .replace("docker.io/library/busybox:1.37", "localhost/longshore-base/busybox:1")
 }
 

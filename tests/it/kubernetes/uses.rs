@@ -119,7 +119,7 @@ mod needs_kubernetes {
     #[test]
     fn videos_become_thumbnails_and_filmstrips() {
         let team = Team::new("videos", &["ffmpeg-worker", "multi-worker"]);
-        foreign_images();
+        foreign_images("media");
         video(&team.data.join("in/talk.mp4"));
         // At once, each in pods of its own: what is waited for is mostly the kubelet.
         for folder in ["ffmpeg-thumbnails", "pipeline-a", "pipeline-b"] {
