@@ -5,6 +5,8 @@ mod leases;
 mod message;
 mod past;
 mod settling;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use message::{MessageArgs, Payload, Said, Unreadable};
