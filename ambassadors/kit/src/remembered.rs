@@ -86,7 +86,7 @@ impl<V: PartialEq> Remembered<V> {
     }
 
     /// Has `settle` settle what [turned up](Self::turned_up) late, on the runtime this is called on, as long as there is a `source`
-    /// to do it. To be called once.
+    /// to do it; again and again while it says [`SourceError::Unavailable`]. To be called once.
     ///
     /// # Panics
     /// Outside a runtime.
@@ -100,11 +100,37 @@ impl<V: PartialEq> Remembered<V> {
         let (remembered, source) = (Arc::downgrade(&self.0), Arc::downgrade(source));
         tokio::spawn(async move {
             while let Some(name) = lates.recv().await {
-                let (Some(remembered), Some(source)) = (remembered.upgrade(), source.upgrade()) else { return };
-                let Some(outcome) = Self(remembered).take(&name) else { continue };
-                if let Err(error) = settle(source, name.clone(), outcome).await {
-                    warn!(%name, %error, "an item that was settled before it turned up could not be settled");
+                let (Some(remembered), Some(source)) = (remembered.upgrade().map(Self), source.upgrade()) else {
+                    return;
+                };
+                let Some(outcome) = remembered.take(&name) else { continue };
+                match settle(source, name.clone(), outcome.clone()).await {
+                    Ok(()) => {}
+                    Err(SourceError::Unavailable { why, retry }) => {
+                        warn!(%name, why, "an item that was settled before it turned up could not be settled yet");
+                        remembered.settle_after(retry, name, outcome);
+                    }
+                    Err(error) => {
+                        warn!(%name, %error, "an item that was settled before it turned up could not be settled");
+                    }
                 }
+            }
+        });
+    }
+
+    /// Remembers it again, unless it was settled anew meanwhile, and takes it for turned up once more in a while. Others are settled meanwhile.
+    fn settle_after(&self, pause: Duration, name: ItemName, outcome: Outcome)
+    where
+        V: Send + 'static,
+    {
+        if !self.was_settled(&name) {
+            self.settle(&name, &outcome);
+        }
+        let remembered = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(remembered) = remembered.upgrade() {
+                Self(remembered).turned_up(&name);
             }
         });
     }
@@ -165,6 +191,7 @@ impl<V: PartialEq> Remembered<V> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
@@ -223,6 +250,27 @@ mod tests {
         assert_eq!(told.recv().await, Some((name("later"), Outcome::Done)));
         drop((remembered, source));
         assert_eq!(told.recv().await, None, "nobody waits for more");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_settled_yet_is_settled_later_and_holds_up_nothing() {
+        let (remembered, source) = (Remembered::<()>::default(), Arc::new(AtomicU32::new(0)));
+        let (tell, mut told) = unbounded_channel();
+        remembered.settle_late(&source, move |refusals, name, outcome| {
+            let refuse = name == self::name("refused") && refusals.fetch_add(1, Ordering::Relaxed) < 3;
+            let answer = match refuse {
+                true => Err(SourceError::Unavailable { why: "away".into(), retry: Duration::from_millis(10) }),
+                false => tell.send((name, outcome)).map_err(|error| SourceError::Internal(error.into())),
+            };
+            async move { answer }
+        });
+        for which in ["refused", "other"] {
+            remembered.settle(&name(which), &Outcome::Done);
+            remembered.turned_up(&name(which));
+        }
+        assert_eq!(told.recv().await, Some((name("other"), Outcome::Done)));
+        assert_eq!(told.recv().await, Some((name("refused"), Outcome::Done)));
+        assert!(source.load(Ordering::Relaxed) == 4 && remembered.is_empty(), "it is settled once");
     }
 
     #[test]
