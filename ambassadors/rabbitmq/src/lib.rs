@@ -1,19 +1,59 @@
 #![doc = include_str!("../README.md")]
 
+mod args;
+mod client;
+mod message;
+mod metrics;
+mod names;
+mod preflight;
+mod queue;
+mod shared;
+mod source;
+mod taking;
+mod trouble;
+
 use std::process::ExitCode;
 
+use ambassador_kit::ServeArgs;
 use clap::Parser;
-use sidecar::ProcessArgs;
+use sidecar::{Failure, ProcessArgs, Shutdown};
+
+pub use args::{QueueArgs, Settings, SettingsError};
+pub use client::BrokerError;
+pub use source::QueueSource;
 
 /// Serves a RabbitMQ queue's messages through the source contract.
 #[derive(Debug, Parser)]
-#[command(name = "rabbitmq-ambassador", version, max_term_width = 120)]
+#[command(name = "rabbitmq-ambassador", version, max_term_width = 120, after_help = EXAMPLES)]
 pub struct Args {
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
     #[command(flatten)]
     process: ProcessArgs,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  rabbitmq-ambassador --url amqp://rabbitmq --queue videos
+  rabbitmq-ambassador --url amqps://rabbitmq/media --queue videos --ca-file ca.pem --username media --password-file /run/secrets/rabbitmq
+  rabbitmq-ambassador --queue videos --declare quorum --dead-letter-exchange dead --window 20
+  rabbitmq-ambassador --url amqp://rabbitmq --queue videos --check
+  curl localhost:8080/v1/items; curl localhost:8080/v1/withheld";
+
 /// Runs the program to its end.
 pub fn run(args: Args) -> ExitCode {
-    args.process.run(async |_shutdown| Ok(ExitCode::SUCCESS))
+    let Args { queue, serve, process } = args;
+    process.run(async |shutdown| run_queue(queue, serve, shutdown).await)
+}
+
+async fn run_queue(queue: QueueArgs, serve: ServeArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
+    let settings = queue.settings().map_err(Failure::config)?;
+    if serve.check {
+        preflight::check(&settings, &mut std::io::stdout()).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let serve = ServeArgs { settle: settings.window.settling.settle, ..serve };
+    ambassador_kit::serve(serve, shutdown, async |registry| Ok(QueueSource::open(settings, registry))).await
 }

@@ -1,0 +1,120 @@
+//! A connection to the broker, which ends when it is dropped, whatever the broker does.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lapin::{AsyncTcpStream, Channel, Connection};
+use tokio::time::timeout;
+
+use super::Broker;
+use crate::trouble::Trouble;
+
+/// Longest that a parting may take.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// A connection. Dropped, its socket is shut: lapin's own close waits for an answer, which a broker that stands still never gives, and
+/// would keep a thread until then.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    connection: Connection,
+    _hand: Hand,
+}
+
+impl Wire {
+    /// Connects, within the broker's patience.
+    ///
+    /// # Errors
+    /// [`Trouble`], with what to do.
+    pub(crate) async fn connect(broker: &Broker) -> Result<Self, Trouble> {
+        let uri = broker.uri().map_err(Trouble::config)?;
+        let connector = broker.tls.as_ref().map(super::Tls::connector).transpose().map_err(Trouble::config)?;
+        let hand = Hand::default();
+        let socket = Arc::clone(&hand.0);
+        let (host, port) = (broker.address.host.clone(), broker.address.port);
+        let connecting = Connection::connector(
+            uri,
+            lapin::runtime::default_runtime().map_err(|error| Trouble::connecting(&error))?,
+            async move |_, runtime| {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+                for address in tokio::net::lookup_host((host.as_str(), port)).await?.collect::<Vec<SocketAddr>>() {
+                    match AsyncTcpStream::connect(&runtime, address).await {
+                        Ok(stream) => {
+                            if let AsyncTcpStream::Plain(plain) = &stream {
+                                hold(&socket, plain.get_ref())?;
+                            }
+                            return match &connector {
+                                Some(connector) => Ok(stream.into_rustls(connector, &host).await?),
+                                None => Ok(stream),
+                            };
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last.into())
+            },
+            broker.properties(),
+        );
+        match timeout(broker.patience(), connecting).await {
+            Ok(Ok(connection)) => Ok(Self { connection, _hand: hand }),
+            Ok(Err(error)) => Err(Trouble::connecting(&error)),
+            Err(_elapsed) => Err(Trouble::silent(broker.patience())),
+        }
+    }
+
+    /// A channel of it.
+    ///
+    /// # Errors
+    /// [`lapin::Error`] where the connection is over.
+    pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
+    }
+
+    /// What the broker tells of the connection as a whole.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Takes leave: all that was sent before is heard before it.
+    pub(crate) async fn part(self) {
+        // Whoever does not answer is left without.
+        let _ = timeout(PARTING, self.connection.close(200, "done".into())).await;
+    }
+}
+
+/// Our hand on the socket that lapin has: when it is dropped, the socket is shut, now or as soon as there is one.
+#[derive(Debug, Default)]
+struct Hand(Arc<Mutex<Socket>>);
+
+#[derive(Debug, Default)]
+enum Socket {
+    #[default]
+    None,
+    Open(TcpStream),
+    Unwanted,
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *lock(&self.0), Socket::Unwanted);
+        if let Socket::Open(socket) = before {
+            // Fails only where it is shut already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn hold(held: &Mutex<Socket>, socket: &impl AsFd) -> io::Result<()> {
+    let mut held = lock(held);
+    if matches!(*held, Socket::Unwanted) {
+        return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "nobody waits for it any more"));
+    }
+    *held = Socket::Open(TcpStream::from(socket.as_fd().try_clone_to_owned()?));
+    Ok(())
+}
+
+fn lock(held: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! Takes messages for as long as the process lives: connects, consumes, looks at the queue, and again when any of it is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::client::Wire;
+use crate::shared::{Ending, Link, Shared};
+use crate::trouble::{Kind, Trouble, taking};
+
+/// The first pause before another attempt, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// A connection that lasted so long was a good one: what ended it is not what ended the one before.
+const GOOD: Duration = Duration::from_secs(30);
+
+/// A connection whose messages are ours.
+struct Session {
+    wire: Wire,
+    channel: Channel,
+    consumer: Consumer,
+    link: Link,
+}
+
+/// Takes messages until the end is asked for, and gives back what is held then.
+pub(crate) async fn take(shared: Arc<Shared>) {
+    let mut ending = shared.ending.subscribe();
+    let mut pause = PAUSES.0;
+    loop {
+        let opened = tokio::select! {
+            opened = Session::open(&shared) => opened,
+            () = asked(&mut ending) => break,
+        };
+        let began = Instant::now();
+        let ended = match opened {
+            Ok(session) => session.run(&shared, &mut ending).await,
+            Err(trouble) => Err(trouble),
+        };
+        shared.unlinked();
+        let Err(trouble) = ended else { break };
+        shared.metrics.failed(trouble.word());
+        if shared.window.lost(trouble.to_string()) {
+            warn!(error = %trouble, "the queue cannot be seen");
+        }
+        if began.elapsed() > GOOD {
+            pause = PAUSES.0;
+        }
+        tokio::select! {
+            () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+            () = asked(&mut ending) => break,
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+    shared.ending.send_replace(Ending::Done);
+}
+
+impl Session {
+    /// Connects, and has the broker hand us messages, at most as many as the window holds before some are settled.
+    async fn open(shared: &Shared) -> Result<Self, Trouble> {
+        let wire = Wire::connect(&shared.settings.broker).await?;
+        match Self::consume(shared, &wire).await {
+            Ok((channel, consumer, link)) => Ok(Self { wire, channel, consumer, link }),
+            Err(trouble) => Err(leave(wire, trouble).await),
+        }
+    }
+
+    async fn consume(shared: &Shared, wire: &Wire) -> Result<(Channel, Consumer, Link), Trouble> {
+        let queue = &shared.settings.queue;
+        let opening = async {
+            let channel = wire.channel().await?;
+            queue.declare(&channel).await?;
+            queue.look(&channel).await?;
+            channel.basic_qos(shared.settings.window.window, BasicQosOptions::default()).await?;
+            let link = shared.linked(channel.clone());
+            let (name, options) = (queue.name.as_str().into(), BasicConsumeOptions::default());
+            let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
+            Ok((channel, consumer, link))
+        };
+        within(shared, opening).await
+    }
+
+    /// Takes what comes until it is over, or until the end is asked for.
+    async fn run(mut self, shared: &Arc<Shared>, ending: &mut watch::Receiver<Ending>) -> Result<(), Trouble> {
+        let over = tokio::select! {
+            trouble = self.serve(shared) => Some(trouble),
+            () = asked(ending) => None,
+        };
+        match over {
+            Some(trouble) => Err(leave(self.wire, trouble).await),
+            None => {
+                // What is on the way to us is given back with the rest; RabbitMQ puts all of it where it was.
+                let _ = within(shared, self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default())).await;
+                self.wire.part().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn serve(&mut self, shared: &Arc<Shared>) -> Trouble {
+        let mut ticks = interval(shared.settings.poll);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let went = tokio::select! {
+                delivery = self.consumer.next() => self.came(shared, delivery),
+                _ = ticks.tick() => self.look(shared).await,
+                () = shared.look.notified() => self.look(shared).await,
+            };
+            if let Err(trouble) = went {
+                return trouble;
+            }
+        }
+    }
+
+    /// Asks how much waits, and takes what comes meanwhile.
+    async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Trouble> {
+        let look = shared.window.look();
+        let channel = self.channel.clone();
+        let mut asking = std::pin::pin!(within(shared, shared.settings.queue.look(&channel)));
+        let waiting = loop {
+            tokio::select! {
+                waiting = &mut asking => break waiting?,
+                delivery = self.consumer.next() => self.came(shared, delivery)?,
+            }
+        };
+        // What came before the answer is ours, and waits behind the window no more.
+        while let Some(delivery) = self.consumer.next().now_or_never() {
+            self.came(shared, delivery)?;
+        }
+        shared.metrics.looked(waiting.messages, waiting.consumers);
+        if shared.window.seen(look, waiting.messages.into()) {
+            info!(queue = shared.settings.queue.name, "the queue is back");
+        }
+        Ok(())
+    }
+
+    fn came(&self, shared: &Arc<Shared>, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Trouble> {
+        match delivery {
+            Some(Ok(delivery)) => {
+                shared.deliver(&self.link, &delivery);
+                Ok(())
+            }
+            Some(Err(error)) => Err(Trouble::of(&error, &taking(&shared.settings.queue.name))),
+            None => Err(Trouble::cancelled(&shared.settings.queue.name)),
+        }
+    }
+}
+
+/// Takes leave of a broker that answers, so that its log does not say that we were cut off.
+async fn leave(wire: Wire, trouble: Trouble) -> Trouble {
+    if trouble.kind != Kind::Away {
+        wire.part().await;
+    }
+    trouble
+}
+
+/// A broker that does not answer counts as lost, whatever else it does.
+async fn within<T>(shared: &Shared, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Trouble> {
+    let patience = shared.settings.broker.patience();
+    match timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(|error| Trouble::of(&error, &taking(&shared.settings.queue.name))),
+        Err(_elapsed) => Err(Trouble::silent(patience)),
+    }
+}
+
+async fn asked(ending: &mut watch::Receiver<Ending>) {
+    // Fails only where nobody could ask any more.
+    let _ = ending.wait_for(|ending| *ending != Ending::No).await;
+}

@@ -1,0 +1,56 @@
+"""A queue's other end, by pika: what is done to it is said on the command line, messages come and go as JSON, one a line."""
+
+import base64
+import json
+import signal
+import sys
+
+import pika
+
+signal.alarm(170)
+what, url, queue, *rest = sys.argv[1:]
+channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
+
+
+def bytes_of(line):
+    return base64.b64decode(line["base64"]) if "base64" in line else line["body"].encode()
+
+
+def properties_of(line):
+    said = {name: line[name] for name in ("message_id", "headers", "correlation_id", "content_type", "type", "timestamp") if name in line}
+    headers = {name: base64.b64decode(value[7:]) if str(value).startswith("base64:") else value for name, value in said.get("headers", {}).items()}
+    return pika.BasicProperties(delivery_mode=2, **{**said, **({"headers": headers} if headers else {})})
+
+
+if what == "declare":
+    arguments = json.loads(rest[0])
+    channel.queue_declare(queue, durable=True, arguments=arguments)
+elif what == "exchange":
+    # A fanout of this name, and a queue of the same name that is bound to it.
+    channel.exchange_declare(queue, "fanout", durable=True)
+    channel.queue_declare(queue, durable=True)
+    channel.queue_bind(queue, queue)
+elif what == "delete":
+    channel.queue_delete(queue)
+elif what == "publish":
+    channel.confirm_delivery()
+    for line in sys.stdin:
+        line = json.loads(line)
+        channel.basic_publish("", queue, bytes_of(line), properties_of(line), mandatory=True)
+elif what == "depth":
+    print(channel.queue_declare(queue, passive=True).method.message_count)
+elif what == "drain":
+    while True:
+        method, properties, body = channel.basic_get(queue, auto_ack=True)
+        if method is None:
+            break
+        line = {
+            "base64": base64.b64encode(body).decode(),
+            "message_id": properties.message_id,
+            "delivery_mode": properties.delivery_mode,
+            "headers": properties.headers or {},
+            "redelivered": method.redelivered,
+        }
+        print(json.dumps(line, default=lambda value: f"base64:{base64.b64encode(value).decode()}" if isinstance(value, bytes) else str(value)))
+else:
+    sys.exit(f"{what}?")
