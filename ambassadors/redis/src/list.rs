@@ -1,0 +1,249 @@
+//! A list: what is taken lies in a list of ours until it is settled, by an id, and nobody's death takes it along.
+//!
+//! Beside the list `KEY` there are, for all who take from it, `PREFIX:consumers` (a set of their names), `PREFIX:values` (a hash: id to
+//! element), and for each `PREFIX:held:<consumer>` (a list of ids) and `PREFIX:alive:<consumer>`, which is there while its lease lasts.
+//! An element is in exactly one place, always: every step is one script.
+
+mod scripts;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::{Value, cmd, pipe};
+
+use self::scripts::Scripts;
+use crate::args::End;
+use crate::message::{Body, Id, Message};
+use crate::queue::{Batch, Survey, Verdict};
+use crate::server::{Call, Connection};
+use crate::trouble::Trouble;
+
+/// How much of values one answer may carry, about: the server does nothing else while it makes one.
+const BYTES: usize = 8 << 20;
+
+/// A list, and who we are among those who take from it.
+#[derive(Debug)]
+pub(crate) struct List {
+    key: String,
+    prefix: String,
+    take: End,
+    consumer: String,
+    lease: Duration,
+    dead_letter_key: Option<String>,
+    /// Of how many bytes a value is not read.
+    most: usize,
+    /// By which we know our lease from that of another of our name.
+    token: String,
+    /// Ids that were given.
+    given: AtomicU64,
+    /// How often we said that we are here.
+    renewals: AtomicU64,
+    scripts: Scripts,
+}
+
+impl List {
+    pub(crate) fn new(key: String, prefix: String, take: End, by: Consumer) -> Self {
+        let Consumer { consumer, lease, dead_letter_key, most } = by;
+        Self {
+            key,
+            prefix,
+            take,
+            consumer,
+            lease,
+            dead_letter_key,
+            most,
+            token: format!("{:016x}", fastrand::u64(..)),
+            given: AtomicU64::default(),
+            renewals: AtomicU64::default(),
+            scripts: Scripts::default(),
+        }
+    }
+
+    /// Says that we are here, to whoever was of our name too if this is the first time. Whether our lease had not lapsed.
+    pub(crate) async fn renew(&self, connection: &Connection) -> Result<bool, Trouble> {
+        let doing = format!("hold what is taken of list {}", self.key);
+        let nth = self.renewals.fetch_add(1, Ordering::Relaxed);
+        let call = Call::of(&self.scripts.renew).key(self.alive(&self.consumer)).key(self.consumers());
+        let call = call.arg(&self.token).arg(&self.consumer).arg(millis(self.lease)).arg(nth).arg(u8::from(nth == 0));
+        match connection.run::<i64>(&call, &doing).await? {
+            -1 => Err(Trouble::config(
+                &doing,
+                format!("another that came later is --consumer {} too; give each a name of its own", self.consumer),
+            )),
+            ours => Ok(ours == 1),
+        }
+    }
+
+    /// The ids of what we hold.
+    pub(crate) async fn ours(&self, connection: &Connection) -> Result<Vec<Id>, Trouble> {
+        let ids: Vec<String> =
+            connection.ask(cmd("LRANGE").arg(self.held(&self.consumer)).arg(0).arg(-1), &self.doing()).await?;
+        Ok(ids.into_iter().map(Id::from).collect())
+    }
+
+    /// Those of them that are there.
+    pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Vec<Message>, Trouble> {
+        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        let mut lengths = pipe();
+        for id in &ids {
+            lengths.cmd("HSTRLEN").arg(self.values()).arg(id);
+        }
+        let lengths: Vec<u64> = connection.ask_all(&lengths, &self.doing()).await?;
+        let mut messages = Vec::with_capacity(ids.len());
+        let most = u64::try_from(self.most).unwrap_or(u64::MAX);
+        for (id, length) in ids.into_iter().zip(lengths) {
+            let value: Option<Vec<u8>> = match length > most {
+                true => Some(Vec::new()),
+                false => connection.ask(cmd("HGET").arg(self.values()).arg(id), &self.doing()).await?,
+            };
+            let Some(value) = value else { continue };
+            let body = if length > most { Body::TooLarge(length) } else { Body::Value(value) };
+            messages.push(Message { id: id.into(), again: true, deliveries: None, body });
+        }
+        Ok(messages)
+    }
+
+    /// How much waits, and whose leases are over.
+    pub(crate) async fn survey(&self, connection: &Connection) -> Result<Survey, Trouble> {
+        let mut first = pipe();
+        first.cmd("LLEN").arg(&self.key).cmd("SMEMBERS").arg(self.consumers());
+        let (waiting, consumers): (u64, Vec<String>) = connection.ask_all(&first, &self.doing()).await?;
+        let others: Vec<String> = consumers.into_iter().filter(|name| *name != self.consumer).collect();
+        let mut survey = Survey { waiting, ..Survey::default() };
+        if others.is_empty() {
+            return Ok(survey);
+        }
+        let mut second = pipe();
+        for other in &others {
+            second.cmd("LLEN").arg(self.held(other)).cmd("GET").arg(self.alive(other));
+        }
+        let mut answers: Vec<Value> = connection.ask_all(&second, &self.doing()).await?;
+        let mut answers = answers.drain(..);
+        for other in others {
+            let (Some(held), Some(alive)) = (answers.next(), answers.next()) else { break };
+            let held: u64 = redis::from_redis_value(held).map_err(|_| Trouble::nonsense(&self.doing()))?;
+            if alive == Value::Nil {
+                survey.orphaned += held;
+                survey.dead.push(other);
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Takes over what a consumer holds whose lease is over.
+    pub(crate) async fn adopt(
+        &self,
+        connection: &Connection,
+        from: &str,
+        room: usize,
+    ) -> Result<Vec<Message>, Trouble> {
+        let call = Call::of(&self.scripts.adopt).key(self.held(&self.consumer)).key(self.values());
+        let call =
+            call.key(self.alive(&self.consumer)).key(self.consumers()).key(self.held(from)).key(self.alive(from));
+        let call = call.arg(&self.token).arg(from).arg(room).arg(BYTES).arg(self.most);
+        let answer: Value = connection.run(&call, &self.doing()).await?;
+        match answer {
+            Value::Array(all) => self.messages(all.into_iter(), true),
+            _ => Err(Trouble::lapsed(&self.doing())),
+        }
+    }
+
+    /// Takes at most so many.
+    pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
+        let first = self.given.fetch_add(room as u64, Ordering::Relaxed);
+        let call = Call::of(&self.scripts.take).key(&self.key).key(self.held(&self.consumer)).key(self.values());
+        let call = call.key(self.alive(&self.consumer)).arg(&self.token).arg(match self.take {
+            End::Left => "LEFT",
+            End::Right => "RIGHT",
+        });
+        let call = call.arg(format!("{}-", self.token)).arg(first).arg(room).arg(BYTES).arg(self.most);
+        let answer: Value = connection.run(&call, &self.doing()).await?;
+        let Value::Array(all) = answer else { return Err(Trouble::lapsed(&self.doing())) };
+        let mut all = all.into_iter();
+        let Some(Value::Int(left)) = all.next() else { return Err(Trouble::nonsense(&self.doing())) };
+        Ok(Batch { messages: self.messages(all, false)?, left: u64::try_from(left).unwrap_or(0) })
+    }
+
+    /// Settles what may be another's by now. Whether anybody held it.
+    pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
+        let doing = format!("settle an element of list {}", self.key);
+        let mut consumers = vec![self.consumer.clone()];
+        loop {
+            let call = Call::of(&self.scripts.settle).key(self.values()).key(self.consumers());
+            let call = consumers.iter().fold(call, |call, consumer| call.key(self.held(consumer)));
+            let call = match (verdict, &self.dead_letter_key) {
+                (Verdict::Dead(_), Some(key)) => call.key(key).arg(&**id).arg("dead"),
+                (Verdict::Dead(_), None) | (Verdict::Done, _) => call.arg(&**id).arg("done"),
+            };
+            let call = consumers.iter().fold(call, |call, consumer| call.arg(consumer));
+            match connection.run::<i64>(&call, &doing).await? {
+                -1 => {
+                    consumers = connection.ask(cmd("SMEMBERS").arg(self.consumers()), &doing).await?;
+                    if !consumers.contains(&self.consumer) {
+                        consumers.push(self.consumer.clone());
+                    }
+                }
+                found => return Ok(found == 1),
+            }
+        }
+    }
+
+    /// Has others take over at once what we hold.
+    pub(crate) async fn leave(&self, connection: &Connection) -> Result<(), Trouble> {
+        let call = Call::of(&self.scripts.leave).key(self.alive(&self.consumer)).key(self.held(&self.consumer));
+        let call = call.key(self.consumers()).arg(&self.token).arg(&self.consumer);
+        connection.run::<Value>(&call, &self.doing()).await.map(drop)
+    }
+
+    /// Of each its id, its length and its value.
+    fn messages(&self, mut all: impl Iterator<Item = Value>, again: bool) -> Result<Vec<Message>, Trouble> {
+        let mut messages = Vec::new();
+        while let Some(id) = all.next() {
+            let (Value::BulkString(id), Some(Value::Int(length)), Some(Value::BulkString(value))) =
+                (id, all.next(), all.next())
+            else {
+                return Err(Trouble::nonsense(&self.doing()));
+            };
+            let id = Id::from(String::from_utf8_lossy(&id));
+            let body = match usize::try_from(length).is_ok_and(|length| length == value.len()) {
+                true => Body::Value(value),
+                false => Body::TooLarge(u64::try_from(length).unwrap_or(0)),
+            };
+            messages.push(Message { id, again, deliveries: None, body });
+        }
+        Ok(messages)
+    }
+
+    fn doing(&self) -> String {
+        format!("take from list {}", self.key)
+    }
+
+    fn consumers(&self) -> String {
+        format!("{}:consumers", self.prefix)
+    }
+
+    fn values(&self) -> String {
+        format!("{}:values", self.prefix)
+    }
+
+    fn held(&self, consumer: &str) -> String {
+        format!("{}:held:{consumer}", self.prefix)
+    }
+
+    fn alive(&self, consumer: &str) -> String {
+        format!("{}:alive:{consumer}", self.prefix)
+    }
+}
+
+/// Who takes, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Consumer {
+    pub(crate) consumer: String,
+    pub(crate) lease: Duration,
+    pub(crate) dead_letter_key: Option<String>,
+    pub(crate) most: usize,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,25 @@
+//! The steps of a list, each of which the server takes whole or not at all.
+
+use redis::Script;
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) take: Script,
+    pub(super) adopt: Script,
+    pub(super) renew: Script,
+    pub(super) settle: Script,
+    pub(super) leave: Script,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            take: Script::new(include_str!("take.lua")),
+            adopt: Script::new(include_str!("adopt.lua")),
+            renew: Script::new(include_str!("renew.lua")),
+            settle: Script::new(include_str!("settle.lua")),
+            leave: Script::new(include_str!("leave.lua")),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! How the server is reached: flags and files become connections.
+
+mod connection;
+mod tls;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use redis::{ProtocolVersion, RedisConnectionInfo};
+use sidecar::Secret;
+use sidecar::cli::value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::Url;
+
+pub(crate) use self::connection::{Call, Connection};
+use self::tls::Tls;
+use crate::trouble::Trouble;
+
+/// Redis' own.
+const PORT: u16 = 6379;
+
+/// Which server, and as whom.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "The server")]
+pub(crate) struct ServerArgs {
+    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, over TLS `rediss://…`. With a password in it, give it as the variable.
+    #[arg(long, value_name = "URL")]
+    url: Place,
+    /// Who we are: a user of the server's ACL [default: that of the URL; `default`].
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    username: Option<String>,
+    /// A file with the password; read again for every connection.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Certificates of the authorities that the server is believed by [default: the system's]. They are read again for every
+    /// connection, as are the other two.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Our own certificate, where the server asks for one.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
+    /// After how long without an answer the connection is made anew.
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "10s")]
+    stall_after: Duration,
+}
+
+/// What may hold a password.
+#[derive(Clone)]
+struct Place(Secret);
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<String> for Place {
+    fn from(text: String) -> Self {
+        Self(Secret::from(text.as_str()))
+    }
+}
+
+/// A server, and all that is needed to speak with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    host: String,
+    port: u16,
+    db: i64,
+    user: Option<String>,
+    password: Password,
+    tls: Option<Tls>,
+    stall_after: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Password {
+    None,
+    Known(Secret),
+    In(PathBuf),
+}
+
+/// Why a server cannot be spoken with, before it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The URL is none. It is not shown: it may hold a password.
+    #[error("--url {0}; it is redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss://… over TLS")]
+    Url(&'static str),
+    /// A flag that says what the URL says too.
+    #[error("{0} and --url both say who we are")]
+    Twice(&'static str),
+    /// TLS is spoken where the URL says so.
+    #[error("{0} is for TLS, and --url does not say rediss://")]
+    NoTls(&'static str),
+    /// A file that a flag names is of no use.
+    #[error("{flag} {path:?}: {why}")]
+    File {
+        /// Which flag.
+        flag: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl ServerArgs {
+    /// Reads the URL, and looks at the files.
+    ///
+    /// # Errors
+    /// [`ServerError`], naming the flag.
+    pub(crate) fn server(self) -> Result<Server, ServerError> {
+        let url = Url::parse(self.url.0.expose()).map_err(|_| ServerError::Url("is no URL"))?;
+        let over_tls = match url.scheme() {
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" => true,
+            _ => return Err(ServerError::Url("is of another scheme")),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(ServerError::Url("names no host"))?;
+        let path = url.path().trim_matches('/');
+        let db = if path.is_empty() { Some(0) } else { path.parse().ok().filter(|db| *db >= 0) };
+        let said = |text: &str| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8();
+            text.map(std::borrow::Cow::into_owned).map_err(|_| ServerError::Url("says who we are in no UTF-8"))
+        };
+        let user = Some(url.username()).filter(|user| !user.is_empty()).map(said).transpose()?;
+        let password = url.password().map(said).transpose()?;
+        if self.username.is_some() && user.is_some() {
+            return Err(ServerError::Twice("--username"));
+        }
+        if self.password_file.is_some() && password.is_some() {
+            return Err(ServerError::Twice("--password-file"));
+        }
+        let files = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
+        if let Some((flag, _)) = files.into_iter().find(|(_, file)| file.is_some() && !over_tls) {
+            return Err(ServerError::NoTls(flag));
+        }
+        let server = Server {
+            // As an address of the sixth version is written outside of a URL.
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: url.port().unwrap_or(PORT),
+            db: db.ok_or(ServerError::Url("names no database by its number"))?,
+            user: self.username.or(user),
+            password: match (self.password_file, password) {
+                (Some(file), _) => Password::In(file),
+                (None, Some(password)) => Password::Known(Secret::from(password.as_str())),
+                (None, None) => Password::None,
+            },
+            tls: over_tls.then(|| Tls::new(self.ca_file, self.cert_file.zip(self.key_file))),
+            stall_after: self.stall_after,
+        };
+        server.credentials()?;
+        server.tls.as_ref().map(Tls::connector).transpose()?;
+        Ok(server)
+    }
+}
+
+impl Server {
+    /// A connection that is ready to be asked.
+    ///
+    /// # Errors
+    /// [`Trouble`], also where nobody answers within `--stall-after`.
+    pub(crate) async fn connect(&self) -> Result<Connection, Trouble> {
+        let made = timeout(self.stall_after, self.connected()).await;
+        made.unwrap_or_else(|_| Err(Trouble::silent(&self.doing(), self.stall_after)))
+    }
+
+    /// For people: where it is, and as whom it is asked. Without the password.
+    pub(crate) fn whom(&self) -> String {
+        let user = self.user.as_deref().unwrap_or("default");
+        format!("{} as {user}, database {}", self.place(), self.db)
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    fn doing(&self) -> String {
+        format!("connect to {}", self.place())
+    }
+
+    async fn connected(&self) -> Result<Connection, Trouble> {
+        let doing = self.doing();
+        let info = self.credentials().map_err(|error| Trouble::config(&doing, error))?;
+        let tls = self.tls.as_ref().map(Tls::connector).transpose();
+        let tls = tls.map_err(|error| Trouble::config(&doing, error))?;
+        let away = |error: std::io::Error| Trouble::transport(&doing, &error);
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(away)?;
+        stream.set_nodelay(true).map_err(away)?;
+        match tls {
+            None => Connection::over(stream, &info, self.stall_after, &doing).await,
+            Some(connector) => {
+                let name = Tls::name(&self.host).map_err(|error| Trouble::config(&doing, error))?;
+                let stream = connector.connect(name, stream).await.map_err(away)?;
+                Connection::over(stream, &info, self.stall_after, &doing).await
+            }
+        }
+    }
+
+    /// Who we are, as of now.
+    fn credentials(&self) -> Result<RedisConnectionInfo, ServerError> {
+        let info = RedisConnectionInfo::default().set_db(self.db).set_protocol(ProtocolVersion::RESP2);
+        let info = info.set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        let info = match &self.user {
+            Some(user) => info.set_username(user),
+            None => info,
+        };
+        Ok(match &self.password {
+            Password::None => info,
+            Password::Known(password) => info.set_password(password.expose()),
+            Password::In(path) => {
+                let read = Secret::read(path).map_err(|error| ServerError::File {
+                    flag: "--password-file",
+                    path: path.clone(),
+                    why: error.to_string(),
+                })?;
+                info.set_password(read.expose())
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    fn server(flags: &[&str]) -> Result<Server, ServerError> {
+        let line = Line::try_parse_from(["test"].iter().chain(flags)).expect("flags");
+        assert!(!format!("{:?}", line.server).contains("hunter2"));
+        line.server.server()
+    }
+
+    #[test]
+    fn a_url_says_where_and_as_whom() {
+        let plain = server(&["--url", "redis://:hunter2@[::1]/3"]).expect("a server");
+        assert_eq!(plain.whom(), "::1:6379 as default, database 3");
+        let named = server(&["--url", "redis://media:hunter%32@redis.example:1"]).expect("a server");
+        assert_eq!(named.whom(), "redis.example:1 as media, database 0");
+        assert!(!format!("{named:?}").contains("hunter2"));
+        for (url, says) in [
+            ("redis.example:6379", "is of another scheme"),
+            ("http://redis.example", "is of another scheme"),
+            ("redis://", "names no host"),
+            ("redis://h/x", "names no database"),
+            ("redis://h/-1", "names no database"),
+            ("//", "is no URL"),
+        ] {
+            let error = server(&["--url", url]).expect_err(url).to_string();
+            assert!(error.contains(says) && !error.contains("hunter2"), "{url}: {error}");
+        }
+        let twice = server(&["--url", "redis://a:b@h", "--username", "c", "--password-file", "/x"]).expect_err("twice");
+        assert!(twice.to_string().contains("--username"), "{twice}");
+        let no_tls = server(&["--url", "redis://h", "--ca-file", "/x"]).expect_err("no TLS");
+        assert!(no_tls.to_string().contains("rediss://"), "{no_tls}");
+        let absent = server(&["--url", "rediss://h", "--ca-file", "/not/there"]).expect_err("no file");
+        assert!(absent.to_string().contains("--ca-file \"/not/there\""), "{absent}");
+    }
+}

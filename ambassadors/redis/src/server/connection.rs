@@ -1,0 +1,113 @@
+//! A connection, on which every question has its answer in time or is the last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, RedisResult, Script, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinHandle;
+
+use crate::trouble::Trouble;
+
+/// Many may ask at once; nothing that is asked may block the server's answers to the others. Its clones are the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    inner: MultiplexedConnection,
+    stall_after: Duration,
+    _driver: Arc<Driver>,
+}
+
+/// What reads and writes, until nobody is left to ask: the client would wait for answers that never come.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connection {
+    /// Over a stream, which is nobody else's: says who we are.
+    pub(super) async fn over<S>(
+        stream: S,
+        info: &RedisConnectionInfo,
+        stall_after: Duration,
+        doing: &str,
+    ) -> Result<Self, Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(stall_after));
+        let made = MultiplexedConnection::new_with_config(info, stream, config).await;
+        let (inner, driver) = made.map_err(|error| Trouble::of(&error, doing))?;
+        Ok(Self { inner, stall_after, _driver: Arc::new(Driver(tokio::spawn(driver))) })
+    }
+
+    /// Asks for one thing; `doing` says what for.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd, doing: &str) -> Result<T, Trouble> {
+        let mut inner = self.inner.clone();
+        command.query_async(&mut inner).await.map_err(|error| self.trouble(&error, doing))
+    }
+
+    /// Asks for many things at once, and has an answer of each.
+    ///
+    /// # Errors
+    /// [`Trouble`], where one of them is refused too.
+    pub(crate) async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline, doing: &str) -> Result<T, Trouble> {
+        let mut inner = self.inner.clone();
+        commands.query_async(&mut inner).await.map_err(|error| self.trouble(&error, doing))
+    }
+
+    /// As [`ask_all`](Self::ask_all), but what is refused is an answer of its own.
+    ///
+    /// # Errors
+    /// [`Trouble`], where there is no answer.
+    pub(crate) async fn each(&self, commands: &Pipeline, doing: &str) -> Result<Vec<Result<Value, Trouble>>, Trouble> {
+        let mut inner = self.inner.clone();
+        let answers = inner.req_packed_commands(commands, 0, commands.len()).await;
+        let answers = answers.map_err(|error| self.trouble(&error, doing))?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| answer.extract_error().map_err(|error| self.trouble(&error, doing)))
+            .collect())
+    }
+
+    /// Runs a script; the server is told it only once.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(crate) async fn run<T: FromRedisValue>(&self, call: &Call<'_>, doing: &str) -> Result<T, Trouble> {
+        let mut inner = self.inner.clone();
+        let answer: RedisResult<T> = call.0.invoke_async(&mut inner).await;
+        answer.map_err(|error| self.trouble(&error, doing))
+    }
+
+    fn trouble(&self, error: &redis::RedisError, doing: &str) -> Trouble {
+        if error.is_timeout() { Trouble::silent(doing, self.stall_after) } else { Trouble::of(error, doing) }
+    }
+}
+
+/// A script with its keys and arguments.
+#[derive(Debug)]
+pub(crate) struct Call<'a>(redis::ScriptInvocation<'a>);
+
+impl<'a> Call<'a> {
+    pub(crate) fn of(script: &'a Script) -> Self {
+        Self(script.prepare_invoke())
+    }
+
+    pub(crate) fn key(mut self, key: impl redis::ToRedisArgs) -> Self {
+        self.0.key(key);
+        self
+    }
+
+    pub(crate) fn arg(mut self, arg: impl redis::ToRedisArgs) -> Self {
+        self.0.arg(arg);
+        self
+    }
+}

@@ -1,0 +1,114 @@
+//! A list or stream as a [`Source`]: what is taken of it lies in a window, is listed, and leaves the server when it is settled.
+
+mod shared;
+mod taker;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
+use contract::ItemName;
+use contract::wire::{Item, Settle, Withheld};
+use futures_util::stream::BoxStream;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use self::shared::Shared;
+use crate::args::Settings;
+
+/// A list or stream, served as what we take of it.
+#[derive(Debug)]
+pub struct RedisSource {
+    shared: Arc<Shared>,
+    taker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl RedisSource {
+    /// Begins to take, of a server that need not be reachable yet.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn open(settings: Settings, registry: &mut Registry) -> Self {
+        info!(
+            queue = settings.what(), server = settings.server.whom(), consumer = settings.consumer, lease = ?settings.lease,
+            payload = ?settings.message.payload, window = settings.window.window, dead_letter_key = settings.dead_letter_key,
+            "taking messages"
+        );
+        let shared = Arc::new(Shared::new(settings, registry));
+        shared
+            .window
+            .settle_late(&shared, async |shared: Arc<Shared>, name, outcome| shared.settle(&name, &outcome).await);
+        let taker = tokio::spawn(taker::run(Arc::clone(&shared)));
+        Self { shared, taker: Mutex::new(Some(taker)) }
+    }
+}
+
+impl Drop for RedisSource {
+    fn drop(&mut self) {
+        self.shared.end.cancel();
+    }
+}
+
+impl Source for RedisSource {
+    type Cursor = u64;
+
+    fn about(&self) -> About {
+        let settings = &self.shared.settings;
+        About {
+            ambassador: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            source_id: settings.source_id.clone(),
+            order: Order::Position,
+            incarnation: self.shared.incarnation.clone(),
+            settle: Settle::Exact,
+        }
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.window.health()
+    }
+
+    fn tally(&self) -> Tally {
+        self.shared.window.tally()
+    }
+
+    fn had_items(&self) -> Option<bool> {
+        Some(self.shared.window.had_items())
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        None
+    }
+
+    async fn page(&self, from: Option<u64>, max: usize) -> Result<Page<ItemName, u64>, SourceError> {
+        Ok(self.shared.window.page(from, max))
+    }
+
+    fn changes(&self, _: Option<Revision>) -> Result<BoxStream<'static, Result<Change, SourceError>>, SourceError> {
+        Err(SourceError::Unsupported(
+            "what is taken of a queue is held in no catalog of which changes could be told: poll",
+        ))
+    }
+
+    async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
+        self.shared.window.get(name)
+    }
+
+    async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
+        self.shared.settle(name, outcome).await
+    }
+
+    async fn withheld(&self, from: Option<u64>, max: usize) -> Result<Page<Withheld, u64>, SourceError> {
+        Ok(self.shared.window.withheld(from, max))
+    }
+
+    async fn drain(&self) {
+        self.shared.end.cancel();
+        let taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(taker) = taker {
+            // Fails only where it panicked, and then nothing can be given back.
+            let _ = taker.await;
+        }
+    }
+}

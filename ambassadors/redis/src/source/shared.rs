@@ -1,0 +1,175 @@
+//! What the one who takes shares with those who answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ambassador_kit::queue::{Said, Taken, Why, Window};
+use ambassador_kit::source::{Outcome, SourceError, new_incarnation};
+use contract::{ItemName, Timestamp};
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::args::{Kind, Settings};
+use crate::message::{Body, Id, Message, too_large};
+use crate::metrics::Metrics;
+use crate::queue::{Queue, Verdict};
+use crate::server::Connection;
+use crate::trouble::{RETRY, Trouble};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) queue: Queue,
+    pub(super) window: Window<Id>,
+    pub(super) metrics: Metrics,
+    pub(super) incarnation: String,
+    /// Nothing is taken any more.
+    pub(super) end: CancellationToken,
+    /// While somebody compares what we hold with what the server says, nothing is settled.
+    pub(super) comparing: RwLock<()>,
+    /// `None` while there is none, or nothing is to be believed that it says.
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, registry: &mut Registry) -> Self {
+        Self {
+            queue: Queue::new(&settings),
+            window: Window::new(&settings.window, settings.message.clone(), registry),
+            metrics: Metrics::new(registry),
+            incarnation: new_incarnation(),
+            end: CancellationToken::new(),
+            comparing: RwLock::default(),
+            connection: Mutex::default(),
+            settings,
+        }
+    }
+
+    /// By this one what is settled is told.
+    pub(super) fn connected(&self, connection: Option<Connection>) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    /// There is no connection, or it shows nothing.
+    pub(super) fn lost(&self, trouble: &Trouble) {
+        self.connected(None);
+        self.metrics.failed(trouble.word());
+        if self.window.lost(trouble.to_string()) {
+            warn!(queue = self.settings.what(), why = %trouble, "the queue cannot be seen");
+        }
+    }
+
+    /// These came: they are listed, or withheld, and then written off where there is a place for such.
+    pub(super) async fn took(&self, connection: &Connection, messages: Vec<Message>) -> Result<(), Trouble> {
+        for message in messages {
+            let name = self.name(&message.id);
+            match self.take(&name, &message) {
+                Taken::Listed | Taken::Double => {}
+                Taken::Withheld(why) => self.bury(connection, &name, &message.id, &why).await?,
+                Taken::Settled => drop(self.queue.settle(connection, &message.id, &Verdict::Done).await?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the server that this one is settled.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`].
+    pub(super) async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
+        let _settling = self.comparing.read().await;
+        let Some(settling) = self.window.settle(name, outcome)? else { return Ok(()) };
+        let verdict = match outcome {
+            Outcome::Done => Verdict::Done,
+            Outcome::Failed { reason } => {
+                let reason = reason.as_deref().unwrap_or("it failed for good");
+                if self.settings.dead_letter_key.is_none() {
+                    settling.keep(reason, "give --dead-letter-key to have such written elsewhere");
+                    return Ok(());
+                }
+                Verdict::Dead(reason.to_owned())
+            }
+        };
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let away = || SourceError::Unavailable { why: "there is no connection to the server".to_owned(), retry: RETRY };
+        let connection = connection.ok_or_else(away)?;
+        let here = self.queue.settle(&connection, &settling.token, &verdict).await;
+        let here = here.map_err(|trouble| trouble.unavailable())?;
+        self.metrics.settled(here);
+        if let (true, Verdict::Dead(reason)) = (here, &verdict) {
+            self.metrics.buried("failed");
+            info!(%name, reason, trace_id = settling.trace_id, "written to the dead letter key");
+        }
+        settling.done();
+        Ok(())
+    }
+
+    /// What it is called, here and wherever the same key is served.
+    fn name(&self, id: &Id) -> ItemName {
+        ItemName::derive(self.settings.source_id.as_bytes(), self.settings.key.as_bytes(), id.as_bytes())
+    }
+
+    fn take(&self, name: &ItemName, message: &Message) -> Taken {
+        let Message { id, again, deliveries, body } = message;
+        let withhold = |why| self.window.withhold(name, id.as_bytes(), why, Arc::clone(id), *again);
+        let most = self.settings.message.most();
+        if let Some(why) = self.delivered_too_often(*deliveries) {
+            return withhold(why);
+        }
+        let mut place = self.place(id, *deliveries);
+        let said = match body {
+            Body::TooLarge(size) => return withhold(too_large(*size, most)),
+            Body::Value(value) => Said { value: Some(value), ..Said::default() },
+            Body::Fields(fields) if fields.size() > most => return withhold(too_large(fields.size() as u64, most)),
+            Body::Fields(fields) => {
+                let (said, others) = fields.said();
+                place.push(("fields", Value::Object(others)));
+                said
+            }
+        };
+        self.window.take(name, id.as_bytes(), said, place, Arc::clone(id), *again)
+    }
+
+    /// Where it lies, as fields of the item's data.
+    fn place(&self, id: &Id, deliveries: Option<u64>) -> Vec<(&'static str, Value)> {
+        let key = Value::from(self.settings.key.as_str());
+        let mut place = vec![("id", Value::from(&**id))];
+        match &self.settings.kind {
+            Kind::List { .. } => place.push(("list", key)),
+            Kind::Stream { group, .. } => place.extend([("stream", key), ("group", Value::from(group.as_str()))]),
+        }
+        if let Some(deliveries) = deliveries {
+            place.push(("deliveryCount", deliveries.into()));
+            let millis = id.split('-').next().and_then(|millis| millis.parse().ok()).map(Duration::from_millis);
+            let time = millis.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+            place.extend(time.map(|time| ("timestamp", Timestamp(time).to_string().into())));
+        }
+        place
+    }
+
+    fn delivered_too_often(&self, deliveries: Option<u64>) -> Option<Why> {
+        let Kind::Stream { max_deliveries, .. } = &self.settings.kind else { return None };
+        let (often, most) = (deliveries?, (*max_deliveries)?);
+        let message = format!("it was delivered {often} times, and --max-deliveries is {most}");
+        (often > most).then_some(Why { reason: "delivered-too-often", message })
+    }
+
+    /// Writes what is no item to the dead letter key, if there is one.
+    async fn bury(&self, connection: &Connection, name: &ItemName, id: &Id, why: &Why) -> Result<(), Trouble> {
+        if self.settings.dead_letter_key.is_none() {
+            return Ok(());
+        }
+        let verdict = Verdict::Dead(format!("{}: {}", why.reason, why.message));
+        // Nobody else settles what is not listed, or else it is theirs to do.
+        let Ok(Some(settling)) = self.window.settle(name, &Outcome::Failed { reason: None }) else { return Ok(()) };
+        if self.queue.settle(connection, id, &verdict).await? {
+            self.metrics.buried(why.reason);
+            info!(%name, why.reason, "written to the dead letter key");
+        }
+        settling.done();
+        Ok(())
+    }
+}

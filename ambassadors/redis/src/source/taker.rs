@@ -1,0 +1,188 @@
+//! The one who takes: connects, again and again, keeps what is held, and fills the window.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::shared::Shared;
+use crate::message::Id;
+use crate::queue::Survey;
+use crate::server::Connection;
+use crate::trouble::{Kind, Trouble};
+
+/// How long to wait before connecting again: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Takes until it is told to end, and leaves.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut backoff = BACKOFF.0;
+    loop {
+        let Some(result) = shared.end.run_until_cancelled(shared.settings.server.connect()).await else { return };
+        let trouble = match result {
+            Err(trouble) => trouble,
+            Ok(connection) => {
+                shared.metrics.connected();
+                let mut session = Session::new(&shared, connection);
+                match session.run(&mut backoff).await {
+                    Ok(()) => return,
+                    Err(trouble) => trouble,
+                }
+            }
+        };
+        shared.lost(&trouble);
+        // Not all that lost it come back at once.
+        let pause = backoff.mul_f64(fastrand::f64() + 0.5);
+        if shared.end.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+}
+
+/// One connection's life.
+struct Session<'a> {
+    shared: &'a Shared,
+    connection: Connection,
+    /// What is ours by the server, and not in the window.
+    unheld: VecDeque<Id>,
+    /// What was last seen beside it.
+    survey: Survey,
+    /// Whether there may be more to take as soon as there is room.
+    more: bool,
+}
+
+impl<'a> Session<'a> {
+    fn new(shared: &'a Shared, connection: Connection) -> Self {
+        Self { shared, connection, unheld: VecDeque::new(), survey: Survey::default(), more: false }
+    }
+
+    /// Until it is told to end, or something keeps it from going on.
+    async fn run(&mut self, backoff: &mut Duration) -> Result<(), Trouble> {
+        loop {
+            self.begin().await?;
+            self.shared.connected(Some(self.connection.clone()));
+            match self.go_on(backoff).await {
+                Err(trouble) if matches!(trouble.kind(), Kind::Lapsed | Kind::NoGroup) => {
+                    warn!(queue = self.shared.settings.what(), why = %trouble, "looking anew at what is held");
+                }
+                over => return over,
+            }
+        }
+    }
+
+    /// Says that we are here, and finds out what we hold.
+    async fn begin(&mut self) -> Result<(), Trouble> {
+        let Self { shared, connection, .. } = self;
+        shared.queue.begin(connection).await?;
+        let _comparing = shared.comparing.write().await;
+        let ours = shared.queue.ours(connection).await?;
+        let there: HashSet<&Id> = ours.iter().collect();
+        for (name, id) in shared.window.held() {
+            if !there.contains(&id) {
+                warn!(%name, %id, "what was held is others' now, or gone");
+                shared.window.lose(&name);
+                shared.metrics.lost();
+            }
+        }
+        let held: HashSet<Id> = shared.window.held().into_iter().map(|(_, id)| id).collect();
+        self.unheld = ours.into_iter().filter(|id| !held.contains(id)).collect();
+        Ok(())
+    }
+
+    async fn go_on(&mut self, backoff: &mut Duration) -> Result<(), Trouble> {
+        let mut poll = ticks(self.shared.settings.poll);
+        let mut renew = ticks(self.shared.settings.lease / 3);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.end.cancelled() => return self.leave().await,
+                _ = renew.tick() => self.renew().await?,
+                _ = poll.tick() => {
+                    self.look().await?;
+                    *backoff = BACKOFF.0;
+                }
+                () = self.shared.window.has_room(), if self.more => drop(self.fill().await?),
+            }
+        }
+    }
+
+    /// Looks at what there is, and takes what there is room for.
+    async fn look(&mut self) -> Result<(), Trouble> {
+        let look = self.shared.window.look();
+        self.survey = self.shared.queue.survey(&self.connection).await?;
+        let left = self.fill().await?.unwrap_or(self.survey.waiting);
+        if self.shared.window.seen(look, left + self.survey.orphaned + self.unheld.len() as u64) {
+            info!(queue = self.shared.settings.what(), "the queue is seen again");
+        }
+        Ok(())
+    }
+
+    /// Takes what there is room for: first what is ours already, then what the dead left, then what is new. How much of that is left,
+    /// if anything was asked for.
+    async fn fill(&mut self) -> Result<Option<u64>, Trouble> {
+        let Self { shared, connection, unheld, survey, .. } = self;
+        let (window, queue) = (&shared.window, &shared.queue);
+        if !unheld.is_empty() && window.room() > 0 {
+            let ids: Vec<Id> = unheld.drain(..window.room().min(unheld.len())).collect();
+            let messages = queue.fetch(connection, &ids).await?;
+            shared.metrics.took("own", messages.len());
+            shared.took(connection, messages).await?;
+        }
+        if survey.orphaned > 0 && window.room() > 0 {
+            let messages = queue.adopt(connection, survey, window.room()).await?;
+            survey.orphaned = survey.orphaned.saturating_sub(messages.len() as u64);
+            if messages.is_empty() {
+                // Others were faster.
+                survey.orphaned = 0;
+            } else {
+                info!(queue = shared.settings.what(), messages = messages.len(), "took over what the dead had taken");
+            }
+            shared.metrics.took("adopted", messages.len());
+            shared.took(connection, messages).await?;
+        }
+        let room = window.room();
+        if room == 0 {
+            self.more = true;
+            return Ok(None);
+        }
+        let batch = queue.take(connection, room).await?;
+        shared.metrics.took("new", batch.messages.len());
+        shared.took(connection, batch.messages).await?;
+        self.more = batch.left > 0 || window.room() == 0;
+        Ok(Some(batch.left))
+    }
+
+    /// Says that we are here, and hold what we hold.
+    async fn renew(&mut self) -> Result<(), Trouble> {
+        let held: Vec<Id> = self.shared.window.held().into_iter().map(|(_, id)| id).collect();
+        let lost: HashSet<Id> = self.shared.queue.renew(&self.connection, &held).await?.into_iter().collect();
+        for (name, id) in self.shared.window.held() {
+            if lost.contains(&id) {
+                warn!(%name, %id, "what was held is others' now, or gone");
+                self.shared.window.lose(&name);
+                self.shared.metrics.lost();
+            }
+        }
+        Ok(())
+    }
+
+    /// What we hold is others' from now on.
+    async fn leave(&mut self) -> Result<(), Trouble> {
+        let held: Vec<Id> =
+            self.shared.window.held().into_iter().map(|(_, id)| id).chain(self.unheld.drain(..)).collect();
+        if let Err(trouble) = self.shared.queue.leave(&self.connection, &held).await {
+            warn!(why = %trouble, "what is held is others' only when the lease is over");
+        }
+        Ok(())
+    }
+}
+
+/// So often, and at once.
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

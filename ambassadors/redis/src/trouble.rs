@@ -1,0 +1,173 @@
+//! What keeps us from a list or stream, in the words of people, classed by what they do next.
+
+use std::fmt;
+use std::time::Duration;
+
+use ambassador_kit::source::SourceError;
+use redis::{ErrorKind, RedisError};
+use sidecar::Failure;
+
+/// When to ask again for what could not be seen.
+pub(crate) const RETRY: Duration = Duration::from_secs(2);
+
+/// What kind of trouble it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The server cannot be reached, or cannot answer now: it passes.
+    Away,
+    /// It does not take our credentials.
+    Refused,
+    /// It knows us, and does not allow it.
+    Forbidden,
+    /// We are set up wrongly.
+    Config,
+    /// There is no such group: it is made again.
+    NoGroup,
+    /// What we held may be others' by now: to be looked at anew.
+    Lapsed,
+}
+
+/// What keeps us from a list or stream. Says what is wrong, and what to do about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    kind: Kind,
+    doing: String,
+    what: String,
+}
+
+impl Trouble {
+    /// What `error` means, which came of trying to do something (`take from list videos`).
+    pub(crate) fn of(error: &RedisError, doing: &str) -> Self {
+        let (kind, what) = match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) => refused(&text(error)),
+            (_, Some(code)) => classed(code, &text(error)),
+            (ErrorKind::InvalidClientConfig, None) => (Kind::Config, error.to_string()),
+            (_, None) => away(&error.to_string()),
+        };
+        Self { kind, doing: doing.to_owned(), what }
+    }
+
+    /// There is no connection.
+    pub(crate) fn transport(doing: &str, error: &std::io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let (kind, what) = match tls {
+            None => away(&error.to_string()),
+            Some(rustls::Error::InvalidMessage(_)) => {
+                (Kind::Config, format!("no TLS with the server: {error}; does it speak it on this port?"))
+            }
+            Some(why) => (
+                Kind::Config,
+                format!(
+                    "no TLS with the server: {why}; see --ca-file for its certificate, --cert-file and --key-file for ours"
+                ),
+            ),
+        };
+        Self { kind, doing: doing.to_owned(), what }
+    }
+
+    /// There was no answer.
+    pub(crate) fn silent(doing: &str, stall_after: Duration) -> Self {
+        let what = format!("the server says nothing for {stall_after:?} (--stall-after)");
+        Self { kind: Kind::Away, doing: doing.to_owned(), what }
+    }
+
+    /// We are set up wrongly.
+    pub(crate) fn config(doing: &str, why: impl fmt::Display) -> Self {
+        Self { kind: Kind::Config, doing: doing.to_owned(), what: why.to_string() }
+    }
+
+    /// What we held may be others' by now.
+    pub(crate) fn lapsed(doing: &str) -> Self {
+        let what = "nothing was heard of us for longer than --lease".to_owned();
+        Self { kind: Kind::Lapsed, doing: doing.to_owned(), what }
+    }
+
+    /// What was answered is not what the question's answer is.
+    pub(crate) fn nonsense(doing: &str) -> Self {
+        Self { kind: Kind::Away, doing: doing.to_owned(), what: "the server answers what Redis would not".to_owned() }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// One word for the metric.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.kind {
+            Kind::Away => "away",
+            Kind::Refused => "refused",
+            Kind::Forbidden => "forbidden",
+            Kind::Config => "config",
+            Kind::NoGroup => "no-group",
+            Kind::Lapsed => "lapsed",
+        }
+    }
+
+    /// For those who asked for an item.
+    pub(crate) fn unavailable(&self) -> SourceError {
+        SourceError::Unavailable { why: self.to_string(), retry: RETRY }
+    }
+
+    /// For those who started the program: 69, 77 (`EX_NOPERM`) or 78.
+    pub(crate) fn failure(self) -> Failure {
+        match self.kind {
+            Kind::Away | Kind::Lapsed => Failure::unavailable(self),
+            Kind::Refused | Kind::Forbidden => Failure::new(77, self),
+            Kind::Config | Kind::NoGroup => Failure::config(self),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.what)
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+/// What the server said behind its code.
+fn text(error: &RedisError) -> String {
+    let detail = error.detail().unwrap_or_default();
+    // What follows is about the script that it came of, which is ours.
+    let plain = detail.split(" script: ").next().unwrap_or(detail);
+    plain.trim_end_matches(['.', ',']).to_owned()
+}
+
+fn away(why: &str) -> (Kind, String) {
+    (Kind::Away, format!("no server answers: {why}; if none ever does: does it speak TLS there (rediss://), or not?"))
+}
+
+fn refused(why: &str) -> (Kind, String) {
+    let what = format!("the server does not take our credentials: {why}; see --url, --username, --password-file");
+    (Kind::Refused, what)
+}
+
+/// What kind it is, and what to do.
+fn classed(code: &str, why: &str) -> (Kind, String) {
+    match code {
+        "NOAUTH" | "WRONGPASS" => refused(why),
+        "NOPERM" => (Kind::Forbidden, format!("the server does not allow it: {why}; the README names the rights of an ACL user")),
+        "NOGROUP" => (Kind::NoGroup, why.to_owned()),
+        "WRONGTYPE" => (
+            Kind::Config,
+            "a key is of another type than we take it for; see --list, --stream, --dead-letter-key and the server's TYPE".to_owned(),
+        ),
+        "MOVED" | "ASK" | "CROSSSLOT" => (
+            Kind::Config,
+            format!("another server of a cluster has the key, or one of them: {why}; name it in --url, and tag keys ({{…}}) alike"),
+        ),
+        "LOADING" => (Kind::Away, "the server reads its data; wait".to_owned()),
+        "READONLY" => (Kind::Away, "the server is a replica, which takes no writes; name the primary in --url".to_owned()),
+        "OOM" => (Kind::Away, "the server's memory is full; see its maxmemory".to_owned()),
+        "BUSY" => (Kind::Away, "the server is busy with a script of others".to_owned()),
+        "MISCONF" | "MASTERDOWN" | "NOREPLICAS" | "CLUSTERDOWN" | "TRYAGAIN" | "UNBLOCKED" => {
+            (Kind::Away, format!("the server takes no writes now: {code} {why}"))
+        }
+        "ERR" if why.contains("unknown command") || why.contains("Unknown Redis command") => {
+            (Kind::Config, format!("the server is older than what we speak with, which is Redis 6.2: {why}"))
+        }
+        "ERR" if why.contains("DB index") => (Kind::Config, "it has no such database; see --url".to_owned()),
+        _ => (Kind::Away, format!("the server refuses: {code} {why}")),
+    }
+}

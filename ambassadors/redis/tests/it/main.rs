@@ -1,0 +1,7 @@
+//! Lists and streams of a real Redis, filled by clients that others wrote, served in this process and by the real program.
+
+#![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
+
+mod keys;
+mod list;
+mod program;
