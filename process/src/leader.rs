@@ -12,8 +12,9 @@ use crate::child::Exit;
 use crate::life::Life;
 use crate::nursery::{self, Nursery, nursery, nursery_at_once};
 
-/// How long somebody who is writing the program's file is waited for, in all about 60 ms.
-const BUSY_RETRIES: [u64; 5] = [1, 3, 8, 16, 32];
+/// How long somebody who is writing the program's file is waited for, in all half a second: on a busy machine, a thread that is
+/// between fork and exec may be kept waiting itself.
+const BUSY_RETRIES: [u64; 8] = [1, 3, 8, 16, 32, 64, 128, 256];
 
 /// The child itself. Until it is reaped, its pid and so its group's id cannot pass to anybody else.
 #[derive(Debug)]

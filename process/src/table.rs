@@ -12,8 +12,9 @@ use rustix::process::Pid;
 /// A kernel thread, in the flags of `/proc/PID/stat` (`PF_KTHREAD` in `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// How often, and how long apart, a process within execve is looked at again: for a tenth of a second.
-const EXEC_LOOKS: usize = 200;
+/// How often, and how long apart, a process within execve is looked at again: for a second, which one that has to wait for a
+/// processor or for its program's pages may need.
+const EXEC_LOOKS: usize = 2_000;
 const EXEC_PAUSE: Duration = Duration::from_micros(500);
 
 /// How often the list of pids is made anew. Where that is not enough the machine does nothing but fork, and what is looked
