@@ -19,11 +19,14 @@ async fn codes_and_signals_are_told_apart() {
 
 #[tokio::test]
 async fn waiting_may_be_given_up_and_taken_up_again_by_several() {
-    let (spec, _) = shell("sleep 0.2; exit 5");
-    let child = spec.spawn().expect("starts");
+    let dir = tempfile::tempdir().expect("a directory");
+    let go = dir.path().join("go");
+    let (spec, _) = shell("while ! test -e $GO; do sleep 0.01; done; exit 5");
+    let child = spec.env("GO", &go).spawn().expect("starts");
     for _ in 0..3 {
         assert!(tokio::time::timeout(Duration::from_millis(1), child.wait()).await.is_err());
     }
+    std::fs::write(&go, "").expect("written");
     let (one, other) = tokio::join!(child.wait(), child.wait());
     assert_eq!(one.expect("ends").exit, Exit::Code(5));
     assert_eq!(other.expect("ends").exit, Exit::Code(5));
@@ -134,9 +137,11 @@ async fn a_leftover_that_is_stopped_is_ended_too() {
 #[tokio::test]
 async fn who_forks_when_told_to_end_is_ended_with_its_children() {
     // On TERM each makes another before it goes.
-    let script = "again() { trap 'again & exit' TERM; sleep 1000 & wait; }; export -f again; again & sleep 0.1; exit 0";
-    let mark = unique();
+    let script = "again() { trap 'again & exit' TERM; sleep 1000 & : >$UP; wait; }; export -f again
+        again & until [ -e $UP ]; do sleep 0.01; done; exit 0";
+    let (mark, dir) = (unique(), tempfile::tempdir().expect("a directory"));
     let spec = Spec::new("bash").args(["-c", script]).env("PATH", "/usr/bin:/bin").mark("TEST_MARK", &mark);
+    let spec = spec.env("UP", dir.path().join("up"));
     let ended = spec.leftover_grace(Duration::from_millis(100)).spawn().expect("starts").wait().await.expect("ends");
     assert!(ended.leftovers >= 2, "{ended:?}");
     assert_eq!(count(&process::Mark::environment("TEST_MARK", &mark)), 0);
@@ -212,7 +217,12 @@ async fn other_peoples_children_keep_their_statuses() {
 
 #[tokio::test]
 async fn what_was_adopted_is_reaped() {
-    let (spec, _) = shell("for i in 1 2 3; do setsid sh -c 'echo $$; exec sleep 1000' & done; sleep 0.1; exit 0");
+    let dir = tempfile::tempdir().expect("a directory");
+    let (spec, _) = shell(
+        "for i in 1 2 3; do setsid sh -c 'echo $$; : >$DIR/$$; exec sleep 1000' & done
+        until [ \"$(ls $DIR | wc -l)\" = 3 ]; do sleep 0.01; done; exit 0",
+    );
+    let spec = spec.env("DIR", dir.path());
     let ended = spec.stdout(Output::Tail { keep: 100 }).spawn().expect("starts").wait().await.expect("ends");
     let text = String::from_utf8(ended.stdout.bytes).expect("text");
     assert_eq!(text.lines().count(), 3, "{text}");

@@ -6,7 +6,7 @@ use crate::tools::shell;
 
 /// Runs `script` once the limit that `ulimit` calls `flag` is set: it is, a moment after the start.
 async fn limited(flag: &str, limits: Limits, script: &str) -> (Exit, String) {
-    let until = format!("n=0; while [ \"$(ulimit {flag})\" = unlimited ] && [ $n -lt 5000 ]; do n=$((n+1)); done");
+    let until = format!("n=0; while [ \"$(ulimit {flag})\" = unlimited ] && [ $n -lt 100000 ]; do n=$((n+1)); done");
     let (spec, _) = shell(&format!("{until}; {script}"));
     let ended = spec.limits(limits).spawn().expect("starts").wait().await.expect("ends");
     (ended.exit, String::from_utf8_lossy(&ended.stdout.bytes).into_owned())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use process::{Mark, Output, Spec};
 
 /// Longer than anything here takes, on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A text no other test has.
 pub(crate) fn unique() -> String {
