@@ -80,9 +80,9 @@ async fn serve_all(settings: Settings, shutdown: Shutdown) -> Result<ExitCode, F
             () = shutdown.draining() => return Ok(ExitCode::from(TERMINATED)),
             hello = meet(&settings, &mut bell, gone.as_ref()) => hello?,
         };
-        info!(adapter = %hello.boot, program = hello.program, "met the multi-worker");
         bell.expect();
         let peer = Peer::watch(settings.adapter.path(), &hello).or_exit(IO, "start a thread")?;
+        info!(adapter = %hello.boot, program = hello.program, "met the multi-worker");
         let server = Server {
             peer: peer.clone(),
             orders: Orders::new(
