@@ -59,6 +59,7 @@ fn who_fills_it_at_once_is_said_to_have_run() {
     let adapter = pod.adapter();
     adapter.go(1);
     until("the volume is full", || full.exists().then_some(()));
+    shim.stopped();
     shim.signal(Signal::CONT);
     let ended = adapter.result(1);
     assert_eq!((ended.reason, ended.exit_code), (Reason::Error, Some(3)), "{ended:?}");

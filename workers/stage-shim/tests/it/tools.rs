@@ -18,7 +18,7 @@ use stage::{AdapterDir, Boot, Life, Root, StageDir, StageName, files};
 use tempfile::TempDir;
 
 /// Longer than anything here takes, on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `holds` gives something.
 pub(crate) fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
@@ -207,6 +207,12 @@ impl Shim {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it is there");
+    }
+
+    /// Waits until it has stopped itself at a fault point.
+    pub(crate) fn stopped(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        until("it has stopped itself", || fs::read_to_string(&stat).ok()?.contains(") T ").then_some(()));
     }
 
     /// Waits until it has said something.
