@@ -87,7 +87,7 @@ impl Server {
         Self::serve(listener, tls, handler, Duration::ZERO)
     }
 
-    /// Takes bodies a little at a time, 20 times a second.
+    /// Takes bodies a little at a time, 20 times a second: by a clock that is paused, and goes on by that.
     pub(crate) async fn start_slow(tls: &Tls, handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(64 * 1024).expect("set");
@@ -188,7 +188,9 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), pause: Duration) -> Option<
     let mut body = vec![0; length];
     for part in body.chunks_mut(128 * 1024) {
         stream.read_exact(part).await.ok()?;
-        tokio::time::sleep(pause).await;
+        if !pause.is_zero() {
+            tokio::time::advance(pause).await;
+        }
     }
     Some(Asked { n: 0, method, path, headers, body })
 }

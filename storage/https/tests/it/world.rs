@@ -14,8 +14,8 @@ use storage_https::{HttpsArgs, HttpsStore, Resolve, Surroundings};
 
 use crate::server::Tls;
 
-/// Long enough for a loaded machine, where something is to succeed in the end.
-pub(crate) const PATIENT: Duration = Duration::from_secs(30);
+/// Longer than any machine stands still, where something is to succeed in the end.
+pub(crate) const PATIENT: Duration = Duration::from_secs(300);
 /// Where something is to fail in the end.
 pub(crate) const IMPATIENT: Duration = Duration::from_millis(400);
 
@@ -57,8 +57,9 @@ pub(crate) fn args(tls: &Tls) -> HttpsArgs {
     }
 }
 
+/// One that asks again for so long, and waits for every answer: a slow machine is not a silent server.
 pub(crate) fn store(args: HttpsArgs, names: Arc<Names>, patience: Duration) -> HttpsStore {
-    HttpsStore::within(args, Surroundings { resolver: names, patience, silence: patience })
+    HttpsStore::within(args, Surroundings { resolver: names, patience, silence: PATIENT })
 }
 
 pub(crate) fn uri(text: &str) -> Uri {
