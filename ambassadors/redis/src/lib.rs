@@ -7,6 +7,7 @@ mod metrics;
 mod queue;
 mod server;
 mod source;
+mod stream;
 mod trouble;
 
 use std::process::ExitCode;

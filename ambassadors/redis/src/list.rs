@@ -7,14 +7,13 @@
 mod scripts;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use redis::{Value, cmd, pipe};
 
 use self::scripts::Scripts;
 use crate::args::End;
 use crate::message::{Body, Id, Message};
-use crate::queue::{Batch, Survey, Verdict};
+use crate::queue::{Batch, Consumer, Survey, Verdict, millis};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
 
@@ -27,11 +26,7 @@ pub(crate) struct List {
     key: String,
     prefix: String,
     take: End,
-    consumer: String,
-    lease: Duration,
-    dead_letter_key: Option<String>,
-    /// Of how many bytes a value is not read.
-    most: usize,
+    by: Consumer,
     /// By which we know our lease from that of another of our name.
     token: String,
     /// Ids that were given.
@@ -43,15 +38,11 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn new(key: String, prefix: String, take: End, by: Consumer) -> Self {
-        let Consumer { consumer, lease, dead_letter_key, most } = by;
         Self {
             key,
             prefix,
             take,
-            consumer,
-            lease,
-            dead_letter_key,
-            most,
+            by,
             token: format!("{:016x}", fastrand::u64(..)),
             given: AtomicU64::default(),
             renewals: AtomicU64::default(),
@@ -63,12 +54,12 @@ impl List {
     pub(crate) async fn renew(&self, connection: &Connection) -> Result<bool, Trouble> {
         let doing = format!("hold what is taken of list {}", self.key);
         let nth = self.renewals.fetch_add(1, Ordering::Relaxed);
-        let call = Call::of(&self.scripts.renew).key(self.alive(&self.consumer)).key(self.consumers());
-        let call = call.arg(&self.token).arg(&self.consumer).arg(millis(self.lease)).arg(nth).arg(u8::from(nth == 0));
+        let call = Call::of(&self.scripts.renew).key(self.alive(&self.by.name)).key(self.consumers());
+        let call = call.arg(&self.token).arg(&self.by.name).arg(millis(self.by.lease)).arg(nth).arg(u8::from(nth == 0));
         match connection.run::<i64>(&call, &doing).await? {
             -1 => Err(Trouble::config(
                 &doing,
-                format!("another that came later is --consumer {} too; give each a name of its own", self.consumer),
+                format!("another that came later is --consumer {} too; give each a name of its own", self.by.name),
             )),
             ours => Ok(ours == 1),
         }
@@ -77,7 +68,7 @@ impl List {
     /// The ids of what we hold.
     pub(crate) async fn ours(&self, connection: &Connection) -> Result<Vec<Id>, Trouble> {
         let ids: Vec<String> =
-            connection.ask(cmd("LRANGE").arg(self.held(&self.consumer)).arg(0).arg(-1), &self.doing()).await?;
+            connection.ask(cmd("LRANGE").arg(self.held(&self.by.name)).arg(0).arg(-1), &self.doing()).await?;
         Ok(ids.into_iter().map(Id::from).collect())
     }
 
@@ -90,7 +81,7 @@ impl List {
         }
         let lengths: Vec<u64> = connection.ask_all(&lengths, &self.doing()).await?;
         let mut messages = Vec::with_capacity(ids.len());
-        let most = u64::try_from(self.most).unwrap_or(u64::MAX);
+        let most = u64::try_from(self.by.most).unwrap_or(u64::MAX);
         for (id, length) in ids.into_iter().zip(lengths) {
             let value: Option<Vec<u8>> = match length > most {
                 true => Some(Vec::new()),
@@ -108,7 +99,7 @@ impl List {
         let mut first = pipe();
         first.cmd("LLEN").arg(&self.key).cmd("SMEMBERS").arg(self.consumers());
         let (waiting, consumers): (u64, Vec<String>) = connection.ask_all(&first, &self.doing()).await?;
-        let others: Vec<String> = consumers.into_iter().filter(|name| *name != self.consumer).collect();
+        let others: Vec<String> = consumers.into_iter().filter(|name| *name != self.by.name).collect();
         let mut survey = Survey { waiting, ..Survey::default() };
         if others.is_empty() {
             return Ok(survey);
@@ -137,10 +128,9 @@ impl List {
         from: &str,
         room: usize,
     ) -> Result<Vec<Message>, Trouble> {
-        let call = Call::of(&self.scripts.adopt).key(self.held(&self.consumer)).key(self.values());
-        let call =
-            call.key(self.alive(&self.consumer)).key(self.consumers()).key(self.held(from)).key(self.alive(from));
-        let call = call.arg(&self.token).arg(from).arg(room).arg(BYTES).arg(self.most);
+        let call = Call::of(&self.scripts.adopt).key(self.held(&self.by.name)).key(self.values());
+        let call = call.key(self.alive(&self.by.name)).key(self.consumers()).key(self.held(from)).key(self.alive(from));
+        let call = call.arg(&self.token).arg(from).arg(room).arg(BYTES).arg(self.by.most);
         let answer: Value = connection.run(&call, &self.doing()).await?;
         match answer {
             Value::Array(all) => self.messages(all.into_iter(), true),
@@ -151,27 +141,27 @@ impl List {
     /// Takes at most so many.
     pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
         let first = self.given.fetch_add(room as u64, Ordering::Relaxed);
-        let call = Call::of(&self.scripts.take).key(&self.key).key(self.held(&self.consumer)).key(self.values());
-        let call = call.key(self.alive(&self.consumer)).arg(&self.token).arg(match self.take {
+        let call = Call::of(&self.scripts.take).key(&self.key).key(self.held(&self.by.name)).key(self.values());
+        let call = call.key(self.alive(&self.by.name)).arg(&self.token).arg(match self.take {
             End::Left => "LEFT",
             End::Right => "RIGHT",
         });
-        let call = call.arg(format!("{}-", self.token)).arg(first).arg(room).arg(BYTES).arg(self.most);
+        let call = call.arg(format!("{}-", self.token)).arg(first).arg(room).arg(BYTES).arg(self.by.most);
         let answer: Value = connection.run(&call, &self.doing()).await?;
         let Value::Array(all) = answer else { return Err(Trouble::lapsed(&self.doing())) };
         let mut all = all.into_iter();
         let Some(Value::Int(left)) = all.next() else { return Err(Trouble::nonsense(&self.doing())) };
-        Ok(Batch { messages: self.messages(all, false)?, left: u64::try_from(left).unwrap_or(0) })
+        Ok(Batch { messages: self.messages(all, false)?, left: u64::try_from(left).ok() })
     }
 
     /// Settles what may be another's by now. Whether anybody held it.
     pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
         let doing = format!("settle an element of list {}", self.key);
-        let mut consumers = vec![self.consumer.clone()];
+        let mut consumers = vec![self.by.name.clone()];
         loop {
             let call = Call::of(&self.scripts.settle).key(self.values()).key(self.consumers());
             let call = consumers.iter().fold(call, |call, consumer| call.key(self.held(consumer)));
-            let call = match (verdict, &self.dead_letter_key) {
+            let call = match (verdict, &self.by.dead_letter_key) {
                 (Verdict::Dead(_), Some(key)) => call.key(key).arg(&**id).arg("dead"),
                 (Verdict::Dead(_), None) | (Verdict::Done, _) => call.arg(&**id).arg("done"),
             };
@@ -179,8 +169,8 @@ impl List {
             match connection.run::<i64>(&call, &doing).await? {
                 -1 => {
                     consumers = connection.ask(cmd("SMEMBERS").arg(self.consumers()), &doing).await?;
-                    if !consumers.contains(&self.consumer) {
-                        consumers.push(self.consumer.clone());
+                    if !consumers.contains(&self.by.name) {
+                        consumers.push(self.by.name.clone());
                     }
                 }
                 found => return Ok(found == 1),
@@ -190,8 +180,8 @@ impl List {
 
     /// Has others take over at once what we hold.
     pub(crate) async fn leave(&self, connection: &Connection) -> Result<(), Trouble> {
-        let call = Call::of(&self.scripts.leave).key(self.alive(&self.consumer)).key(self.held(&self.consumer));
-        let call = call.key(self.consumers()).arg(&self.token).arg(&self.consumer);
+        let call = Call::of(&self.scripts.leave).key(self.alive(&self.by.name)).key(self.held(&self.by.name));
+        let call = call.key(self.consumers()).arg(&self.token).arg(&self.by.name);
         connection.run::<Value>(&call, &self.doing()).await.map(drop)
     }
 
@@ -233,17 +223,4 @@ impl List {
     fn alive(&self, consumer: &str) -> String {
         format!("{}:alive:{consumer}", self.prefix)
     }
-}
-
-/// Who takes, and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Consumer {
-    pub(crate) consumer: String,
-    pub(crate) lease: Duration,
-    pub(crate) dead_letter_key: Option<String>,
-    pub(crate) most: usize,
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }

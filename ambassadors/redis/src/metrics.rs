@@ -79,6 +79,11 @@ impl Metrics {
         self.dead_letters.get_or_create(&Cause { reason }).inc();
     }
 
+    /// So many were cut off the stream.
+    pub(crate) fn trimmed(&self, entries: u64) {
+        self.trimmed.inc_by(entries);
+    }
+
     /// There is a connection.
     pub(crate) fn connected(&self) {
         self.connects.inc();

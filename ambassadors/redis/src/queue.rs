@@ -1,23 +1,54 @@
 //! What is done with a list and a stream alike.
 
+use std::time::Duration;
+
 use crate::args::{Kind, Settings};
-use crate::list::{Consumer, List};
+use crate::list::List;
 use crate::message::{Id, Message};
 use crate::server::Connection;
+use crate::stream::Stream;
 use crate::trouble::Trouble;
 
 /// A list, or a stream.
 #[derive(Debug)]
 pub(crate) enum Queue {
     List(List),
+    Stream(Stream),
+}
+
+/// Who takes, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Consumer {
+    pub(crate) name: String,
+    pub(crate) lease: Duration,
+    pub(crate) dead_letter_key: Option<String>,
+    /// Of how many bytes a value is too large.
+    pub(crate) most: usize,
 }
 
 /// What was taken.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) messages: Vec<Message>,
-    /// How many are left.
-    pub(crate) left: u64,
+    /// How many are left, where that is known.
+    pub(crate) left: Option<u64>,
+}
+
+/// What we hold no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Others have these, or settled them.
+    pub(crate) to_others: Vec<Id>,
+    /// These were cut off the stream.
+    pub(crate) trimmed: Vec<Id>,
+}
+
+/// Those that are ours now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) messages: Vec<Message>,
+    /// How many were cut off the stream.
+    pub(crate) trimmed: u64,
 }
 
 /// What there is beside what we hold.
@@ -42,15 +73,18 @@ pub(crate) enum Verdict {
 
 impl Queue {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let consumer = Consumer {
-            consumer: settings.consumer.clone(),
+        let by = Consumer {
+            name: settings.consumer.clone(),
             lease: settings.lease,
             dead_letter_key: settings.dead_letter_key.clone(),
             most: settings.message.most(),
         };
+        let key = settings.key.clone();
         match settings.kind.clone() {
-            Kind::List { take, prefix } => Self::List(List::new(settings.key.clone(), prefix, take, consumer)),
-            Kind::Stream { .. } => unimplemented!("streams come next"),
+            Kind::List { take, prefix } => Self::List(List::new(key, prefix, take, by)),
+            Kind::Stream { group, start, delete_settled, .. } => {
+                Self::Stream(Stream::new(key, group, start, delete_settled, by))
+            }
         }
     }
 
@@ -58,6 +92,7 @@ impl Queue {
     pub(crate) async fn begin(&self, connection: &Connection) -> Result<(), Trouble> {
         match self {
             Self::List(list) => list.renew(connection).await.map(drop),
+            Self::Stream(stream) => stream.begin(connection).await,
         }
     }
 
@@ -65,13 +100,15 @@ impl Queue {
     pub(crate) async fn ours(&self, connection: &Connection) -> Result<Vec<Id>, Trouble> {
         match self {
             Self::List(list) => list.ours(connection).await,
+            Self::Stream(stream) => stream.ours(connection).await,
         }
     }
 
     /// Those of them that we hold still, read anew.
-    pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Vec<Message>, Trouble> {
+    pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Found, Trouble> {
         match self {
-            Self::List(list) => list.fetch(connection, ids).await,
+            Self::List(list) => Ok(Found { messages: list.fetch(connection, ids).await?, trimmed: 0 }),
+            Self::Stream(stream) => stream.fetch(connection, ids).await,
         }
     }
 
@@ -79,26 +116,23 @@ impl Queue {
     pub(crate) async fn survey(&self, connection: &Connection) -> Result<Survey, Trouble> {
         match self {
             Self::List(list) => list.survey(connection).await,
+            Self::Stream(stream) => stream.survey(connection).await,
         }
     }
 
     /// Takes over some of what that survey found orphaned.
-    pub(crate) async fn adopt(
-        &self,
-        connection: &Connection,
-        survey: &Survey,
-        room: usize,
-    ) -> Result<Vec<Message>, Trouble> {
+    pub(crate) async fn adopt(&self, connection: &Connection, survey: &Survey, room: usize) -> Result<Found, Trouble> {
         match self {
             Self::List(list) => {
-                let mut adopted = Vec::new();
+                let mut messages = Vec::new();
                 for dead in &survey.dead {
-                    if adopted.len() < room {
-                        adopted.append(&mut list.adopt(connection, dead, room - adopted.len()).await?);
+                    if messages.len() < room {
+                        messages.append(&mut list.adopt(connection, dead, room - messages.len()).await?);
                     }
                 }
-                Ok(adopted)
+                Ok(Found { messages, trimmed: 0 })
             }
+            Self::Stream(stream) => stream.adopt(connection, room).await,
         }
     }
 
@@ -106,6 +140,7 @@ impl Queue {
     pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
         match self {
             Self::List(list) => list.take(connection, room).await,
+            Self::Stream(stream) => stream.take(connection, room).await,
         }
     }
 
@@ -113,12 +148,13 @@ impl Queue {
     ///
     /// # Errors
     /// [`Trouble`], of the kind [`Lapsed`](crate::trouble::Kind::Lapsed) too.
-    pub(crate) async fn renew(&self, connection: &Connection, _held: &[Id]) -> Result<Vec<Id>, Trouble> {
+    pub(crate) async fn renew(&self, connection: &Connection, held: &[Id]) -> Result<Lost, Trouble> {
         match self {
             Self::List(list) => match list.renew(connection).await? {
-                true => Ok(Vec::new()),
+                true => Ok(Lost::default()),
                 false => Err(Trouble::lapsed("hold what was taken")),
             },
+            Self::Stream(stream) => stream.renew(connection, held).await,
         }
     }
 
@@ -126,13 +162,20 @@ impl Queue {
     pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
         match self {
             Self::List(list) => list.settle(connection, id, verdict).await,
+            Self::Stream(stream) => stream.settle(connection, id, verdict).await,
         }
     }
 
     /// Has others take over at once what we hold.
-    pub(crate) async fn leave(&self, connection: &Connection, _held: &[Id]) -> Result<(), Trouble> {
+    pub(crate) async fn leave(&self, connection: &Connection, held: &[Id]) -> Result<(), Trouble> {
         match self {
             Self::List(list) => list.leave(connection).await,
+            Self::Stream(stream) => stream.leave(connection, held).await,
         }
     }
+}
+
+/// As Redis wants it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -87,6 +87,16 @@ impl Trouble {
         Self { kind: Kind::Away, doing: doing.to_owned(), what: "the server answers what Redis would not".to_owned() }
     }
 
+    /// There is no such group.
+    pub(crate) fn no_group(doing: &str, group: &str) -> Self {
+        Self { kind: Kind::NoGroup, doing: doing.to_owned(), what: format!("it has no group {group}") }
+    }
+
+    /// Whether the server said this code.
+    pub(crate) fn says(&self, code: &str) -> bool {
+        self.what.contains(code)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::args::{Kind, Settings};
 use crate::message::{Body, Id, Message, too_large};
 use crate::metrics::Metrics;
-use crate::queue::{Queue, Verdict};
+use crate::queue::{Found, Queue, Verdict};
 use crate::server::Connection;
 use crate::trouble::{RETRY, Trouble};
 
@@ -62,9 +62,22 @@ impl Shared {
         }
     }
 
+    /// Those of what is held are ours no more.
+    pub(super) fn lose(&self, gone: impl Fn(&Id) -> bool) {
+        for (name, id) in self.window.held() {
+            if gone(&id) {
+                warn!(%name, %id, "what was held is others' now, or gone");
+                self.window.lose(&name);
+                self.metrics.lost();
+            }
+        }
+    }
+
     /// These came: they are listed, or withheld, and then written off where there is a place for such.
-    pub(super) async fn took(&self, connection: &Connection, messages: Vec<Message>) -> Result<(), Trouble> {
-        for message in messages {
+    pub(super) async fn found(&self, connection: &Connection, found: Found, how: &'static str) -> Result<(), Trouble> {
+        self.metrics.took(how, found.messages.len());
+        self.metrics.trimmed(found.trimmed);
+        for message in found.messages {
             let name = self.name(&message.id);
             match self.take(&name, &message) {
                 Taken::Listed | Taken::Double => {}

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::shared::Shared;
 use crate::message::Id;
-use crate::queue::Survey;
+use crate::queue::{Found, Survey};
 use crate::server::Connection;
 use crate::trouble::{Kind, Trouble};
 
@@ -80,13 +80,7 @@ impl<'a> Session<'a> {
         let _comparing = shared.comparing.write().await;
         let ours = shared.queue.ours(connection).await?;
         let there: HashSet<&Id> = ours.iter().collect();
-        for (name, id) in shared.window.held() {
-            if !there.contains(&id) {
-                warn!(%name, %id, "what was held is others' now, or gone");
-                shared.window.lose(&name);
-                shared.metrics.lost();
-            }
-        }
+        shared.lose(|id| !there.contains(id));
         let held: HashSet<Id> = shared.window.held().into_iter().map(|(_, id)| id).collect();
         self.unheld = ours.into_iter().filter(|id| !held.contains(id)).collect();
         Ok(())
@@ -113,59 +107,54 @@ impl<'a> Session<'a> {
     async fn look(&mut self) -> Result<(), Trouble> {
         let look = self.shared.window.look();
         self.survey = self.shared.queue.survey(&self.connection).await?;
-        let left = self.fill().await?.unwrap_or(self.survey.waiting);
+        let left = self.fill().await?;
         if self.shared.window.seen(look, left + self.survey.orphaned + self.unheld.len() as u64) {
             info!(queue = self.shared.settings.what(), "the queue is seen again");
         }
         Ok(())
     }
 
-    /// Takes what there is room for: first what is ours already, then what the dead left, then what is new. How much of that is left,
-    /// if anything was asked for.
-    async fn fill(&mut self) -> Result<Option<u64>, Trouble> {
+    /// Takes what there is room for: first what is ours already, then what the dead left, then what is new. How much of that is left, as
+    /// far as that is known.
+    async fn fill(&mut self) -> Result<u64, Trouble> {
         let Self { shared, connection, unheld, survey, .. } = self;
         let (window, queue) = (&shared.window, &shared.queue);
         if !unheld.is_empty() && window.room() > 0 {
             let ids: Vec<Id> = unheld.drain(..window.room().min(unheld.len())).collect();
-            let messages = queue.fetch(connection, &ids).await?;
-            shared.metrics.took("own", messages.len());
-            shared.took(connection, messages).await?;
+            let found = queue.fetch(connection, &ids).await?;
+            shared.found(connection, found, "own").await?;
         }
         if survey.orphaned > 0 && window.room() > 0 {
-            let messages = queue.adopt(connection, survey, window.room()).await?;
-            survey.orphaned = survey.orphaned.saturating_sub(messages.len() as u64);
-            if messages.is_empty() {
+            let found = queue.adopt(connection, survey, window.room()).await?;
+            match found.messages.len() as u64 {
                 // Others were faster.
-                survey.orphaned = 0;
-            } else {
-                info!(queue = shared.settings.what(), messages = messages.len(), "took over what the dead had taken");
+                0 => survey.orphaned = 0,
+                adopted => {
+                    survey.orphaned = survey.orphaned.saturating_sub(adopted);
+                    info!(queue = shared.settings.what(), messages = adopted, "took over what the dead had taken");
+                }
             }
-            shared.metrics.took("adopted", messages.len());
-            shared.took(connection, messages).await?;
+            shared.found(connection, found, "adopted").await?;
         }
         let room = window.room();
         if room == 0 {
             self.more = true;
-            return Ok(None);
+            return Ok(survey.waiting);
         }
         let batch = queue.take(connection, room).await?;
-        shared.metrics.took("new", batch.messages.len());
-        shared.took(connection, batch.messages).await?;
-        self.more = batch.left > 0 || window.room() == 0;
-        Ok(Some(batch.left))
+        survey.waiting = batch.left.unwrap_or_else(|| survey.waiting.saturating_sub(batch.messages.len() as u64));
+        self.more = batch.left != Some(0);
+        shared.found(connection, Found { messages: batch.messages, trimmed: 0 }, "new").await?;
+        Ok(survey.waiting)
     }
 
     /// Says that we are here, and hold what we hold.
     async fn renew(&mut self) -> Result<(), Trouble> {
         let held: Vec<Id> = self.shared.window.held().into_iter().map(|(_, id)| id).collect();
-        let lost: HashSet<Id> = self.shared.queue.renew(&self.connection, &held).await?.into_iter().collect();
-        for (name, id) in self.shared.window.held() {
-            if lost.contains(&id) {
-                warn!(%name, %id, "what was held is others' now, or gone");
-                self.shared.window.lose(&name);
-                self.shared.metrics.lost();
-            }
-        }
+        let lost = self.shared.queue.renew(&self.connection, &held).await?;
+        self.shared.metrics.trimmed(lost.trimmed.len() as u64);
+        let lost: HashSet<Id> = lost.to_others.into_iter().chain(lost.trimmed).collect();
+        self.shared.lose(|id| lost.contains(id));
         Ok(())
     }
 

@@ -5,3 +5,4 @@
 mod keys;
 mod list;
 mod program;
+mod stream;

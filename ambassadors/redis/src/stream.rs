@@ -1,0 +1,171 @@
+//! A stream: what a consumer group hands to us is pending, by its id, until it is acknowledged; and nobody's death takes it along.
+
+mod entry;
+mod scripts;
+
+use redis::{Value, cmd};
+use tracing::warn;
+
+use self::scripts::Scripts;
+use crate::message::Id;
+use crate::queue::{Batch, Consumer, Found, Lost, Survey, Verdict, millis};
+use crate::server::{Call, Connection};
+use crate::trouble::Trouble;
+
+/// Entries asked for at once: each may be large, and the server does nothing else while it writes them down.
+const TAKEN: usize = 100;
+/// Ids told at once: a script's stack has room for 8000 words.
+const TOLD: usize = 1_000;
+/// How far entries are counted where Redis has no count of them.
+const COUNTED: usize = 100;
+
+/// A stream, and who we are in its group.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    key: String,
+    group: String,
+    start: String,
+    delete_settled: bool,
+    by: Consumer,
+    scripts: Scripts,
+}
+
+impl Stream {
+    pub(crate) fn new(key: String, group: String, start: String, delete_settled: bool, by: Consumer) -> Self {
+        Self { key, group, start, delete_settled, by, scripts: Scripts::default() }
+    }
+
+    /// Makes the group, and the stream, where there is none.
+    pub(crate) async fn begin(&self, connection: &Connection) -> Result<(), Trouble> {
+        let doing = format!("join group {} of stream {}", self.group, self.key);
+        if self.look(connection).await?.is_some() {
+            return Ok(());
+        }
+        let create =
+            cmd("XGROUP").arg("CREATE").arg(&self.key).arg(&self.group).arg(&self.start).arg("MKSTREAM").take();
+        match connection.ask::<Value>(&create, &doing).await {
+            Ok(_) => {
+                warn!(stream = self.key, group = self.group, start = self.start, "made the group, which was not there")
+            }
+            // Somebody was faster.
+            Err(trouble) if trouble.says("BUSYGROUP") => {}
+            Err(trouble) => return Err(trouble),
+        }
+        Ok(())
+    }
+
+    /// The ids of what is pending for us.
+    pub(crate) async fn ours(&self, connection: &Connection) -> Result<Vec<Id>, Trouble> {
+        let (mut ours, mut from) = (Vec::<Id>::new(), "-".to_owned());
+        loop {
+            let ask =
+                cmd("XPENDING").arg(&self.key).arg(&self.group).arg(&from).arg("+").arg(TOLD).arg(&self.by.name).take();
+            let page: Vec<(String, String, u64, u64)> = connection.ask(&ask, &self.doing()).await?;
+            let last = page.len() < TOLD;
+            ours.extend(page.into_iter().map(|(id, ..)| Id::from(id)));
+            match ours.last() {
+                Some(id) if !last => from = format!("({id}"),
+                _ => return Ok(ours),
+            }
+        }
+    }
+
+    /// Those of these that are still there and ours; and how many were cut off.
+    pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Found, Trouble> {
+        let mut found = Found::default();
+        for ids in ids.chunks(TAKEN) {
+            let call = Call::of(&self.scripts.fetch).key(&self.key).arg(&self.group).arg(&self.by.name);
+            let call = ids.iter().fold(call, |call, id| call.arg(&**id));
+            let more = self.found(connection.run(&call, &self.doing()).await?)?;
+            found.messages.extend(more.messages);
+            found.trimmed += more.trimmed;
+        }
+        Ok(found)
+    }
+
+    /// How much nobody has read, and of how much nothing was heard.
+    ///
+    /// # Errors
+    /// [`Trouble`], of the kind [`NoGroup`](crate::trouble::Kind::NoGroup) too.
+    pub(crate) async fn survey(&self, connection: &Connection) -> Result<Survey, Trouble> {
+        let found = self.look(connection).await?;
+        let (waiting, orphaned) = found.ok_or_else(|| Trouble::no_group(&self.doing(), &self.group))?;
+        Ok(Survey { waiting, orphaned, dead: Vec::new() })
+    }
+
+    /// Takes over at most so many of which nothing was heard; and how many of them were cut off.
+    pub(crate) async fn adopt(&self, connection: &Connection, room: usize) -> Result<Found, Trouble> {
+        let call = Call::of(&self.scripts.adopt).key(&self.key).arg(&self.group).arg(&self.by.name);
+        let call = call.arg(millis(self.by.lease)).arg(room.min(TAKEN));
+        self.found(connection.run(&call, &self.doing()).await?)
+    }
+
+    /// Takes at most so many that nobody has read.
+    pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
+        let most = room.min(TAKEN);
+        let mut ask = cmd("XREADGROUP");
+        ask.arg("GROUP").arg(&self.group).arg(&self.by.name).arg("COUNT").arg(most);
+        ask.arg("STREAMS").arg(&self.key).arg(">");
+        let answer: Value = connection.ask(&ask, &self.doing()).await?;
+        let messages = entry::new(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?;
+        Ok(Batch { left: (messages.len() < most).then_some(0), messages })
+    }
+
+    /// Says that we hold these. Those that are not ours any more, and those that were cut off.
+    pub(crate) async fn renew(&self, connection: &Connection, held: &[Id]) -> Result<Lost, Trouble> {
+        self.tell(connection, held, 0).await
+    }
+
+    /// Acknowledges an entry, whoever holds it by now. Whether anybody did.
+    pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
+        let doing = format!("settle an entry of stream {}", self.key);
+        let call = Call::of(&self.scripts.settle).key(&self.key);
+        let call = match (verdict, &self.by.dead_letter_key) {
+            (Verdict::Dead(_), Some(key)) => call.key(key),
+            (Verdict::Dead(_), None) | (Verdict::Done, _) => call,
+        };
+        let (what, why) = match verdict {
+            Verdict::Done => ("done", ""),
+            Verdict::Dead(why) => ("dead", why.as_str()),
+        };
+        let call = call.arg(&self.group).arg(&**id).arg(what).arg(u8::from(self.delete_settled)).arg(why);
+        connection.run::<i64>(&call, &doing).await.map(|found| found == 1)
+    }
+
+    /// Has others take over at once what we hold; or leaves the group where that is nothing.
+    pub(crate) async fn leave(&self, connection: &Connection, held: &[Id]) -> Result<(), Trouble> {
+        self.tell(connection, held, millis(self.by.lease)).await?;
+        let call = Call::of(&self.scripts.leave).key(&self.key).arg(&self.group).arg(&self.by.name);
+        connection.run::<Value>(&call, &self.doing()).await.map(drop)
+    }
+
+    /// `None` where there is no such group.
+    async fn look(&self, connection: &Connection) -> Result<Option<(u64, u64)>, Trouble> {
+        let call = Call::of(&self.scripts.survey).key(&self.key);
+        let call = call.arg(&self.group).arg(millis(self.by.lease)).arg(COUNTED);
+        connection.run(&call, &self.doing()).await
+    }
+
+    async fn tell(&self, connection: &Connection, held: &[Id], idle: u64) -> Result<Lost, Trouble> {
+        let mut lost = Lost::default();
+        let mut held = held.to_vec();
+        held.sort_by_key(|id| entry::place(id));
+        for ids in held.chunks(TOLD) {
+            let call = Call::of(&self.scripts.renew).key(&self.key).arg(&self.group).arg(&self.by.name);
+            let call = ids.iter().fold(call.arg(idle), |call, id| call.arg(&**id));
+            let told: Vec<String> = connection.run(&call, &self.doing()).await?;
+            let mut told = told.into_iter();
+            lost.to_others.extend(told.by_ref().take_while(|id| !id.is_empty()).map(Id::from));
+            lost.trimmed.extend(told.map(Id::from));
+        }
+        Ok(lost)
+    }
+
+    fn found(&self, answer: Value) -> Result<Found, Trouble> {
+        entry::counted(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))
+    }
+
+    fn doing(&self) -> String {
+        format!("take from stream {}", self.key)
+    }
+}

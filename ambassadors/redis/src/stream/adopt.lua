@@ -1,0 +1,20 @@
+-- Takes over entries that nothing was heard of for longer than a lease.
+--
+-- KEYS: the stream
+-- ARGV: the group, who we are, the lease in milliseconds, how many at most
+-- Returns how many were cut off the stream, and of each that is ours now its id, how often it was delivered, and its fields.
+local found, from = {0}, '0-0'
+repeat
+    local wanted = tonumber(ARGV[4]) - (#found - 1)
+    local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], from, 'COUNT', wanted)
+    from = claimed[1]
+    for _, entry in ipairs(claimed[2]) do
+        if entry then
+            local pending = redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)[1]
+            table.insert(found, {entry[1], pending[4], entry[2]})
+        end
+    end
+    -- Redis has forgotten these by itself.
+    found[1] = found[1] + #(claimed[3] or {})
+until from == '0-0' or #found > tonumber(ARGV[4])
+return found
