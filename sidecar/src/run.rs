@@ -29,6 +29,8 @@ pub struct ProcessArgs {
     pub grace: Duration,
     #[arg(skip)]
     unannounced: bool,
+    #[arg(skip)]
+    muted: Option<&'static str>,
 }
 
 /// How log lines look.
@@ -99,6 +101,13 @@ impl ProcessArgs {
         self
     }
 
+    /// Leaves out what this library logs, unless `--log` names it (`info,lapin=debug`): it logs as an error what is told to us as one too,
+    /// and passes.
+    pub fn muted(mut self, library: &'static str) -> Self {
+        self.muted = Some(library);
+        self
+    }
+
     /// Sets logging up, says with what settings this process runs, and runs `main` on a multi-threaded runtime until it
     /// returns. The first SIGTERM or SIGINT starts draining; the second, or the end of the grace period, aborts. An error is
     /// logged whatever the filter says.
@@ -149,7 +158,8 @@ impl ProcessArgs {
     }
 
     fn init_logging(&self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(&self.log).map_err(|e| {
+        let muted = self.muted.map(|library| format!("{library}=off,")).unwrap_or_default();
+        let filter = EnvFilter::try_new(muted + &self.log).map_err(|e| {
             Failure::config(anyhow::Error::from(e).context(format!("read the log filter {:?}", self.log)))
         })?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter);
