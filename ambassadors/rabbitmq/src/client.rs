@@ -25,8 +25,8 @@ pub(crate) use self::wire::Wire;
 pub(crate) struct BrokerArgs {
     /// The broker: `amqp://HOST`, `amqps://HOST:5671/VHOST`. Where it holds a password, give it as LONGSHORE_URL: a command line is
     /// seen by all.
-    #[arg(long, value_name = "URL", default_value = "amqp://127.0.0.1", value_parser = Address::parse)]
-    url: Address,
+    #[arg(long, value_name = "URL", default_value = "amqp://127.0.0.1", value_parser = secret)]
+    url: Secret,
     /// Who we are; over what the URL says [default: guest].
     #[arg(long, value_name = "NAME", requires = "password_file")]
     username: Option<String>,
@@ -79,6 +79,9 @@ enum Password {
 /// Why a broker cannot be spoken with, before it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BrokerError {
+    /// What `--url` says is nowhere; said without it, since it may hold a password.
+    #[error("--url: {0}")]
+    Url(String),
     /// A file that a flag names cannot be used.
     #[error("{flag} {path:?}: {why}")]
     File {
@@ -97,6 +100,11 @@ pub enum BrokerError {
     Tls(String),
 }
 
+/// Whatever is wrong with it is said later: clap would show it.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::from(text))
+}
+
 fn heartbeat(text: &str) -> Result<Duration, String> {
     let heartbeat = value::positive_duration(text)?;
     match heartbeat.as_secs() {
@@ -111,7 +119,7 @@ impl BrokerArgs {
     /// # Errors
     /// [`BrokerError`], naming flag and file.
     pub(crate) fn broker(self) -> Result<Broker, BrokerError> {
-        let address = self.url;
+        let address = Address::parse(self.url.expose()).map_err(BrokerError::Url)?;
         let for_tls = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
         if let Some((flag, _)) = for_tls.into_iter().find(|(_, file)| file.is_some() && !address.tls) {
             return Err(BrokerError::NoTls(flag));

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod load;
 mod message;
 mod metrics;
 mod names;
@@ -15,9 +16,11 @@ mod trouble;
 use std::process::ExitCode;
 
 use ambassador_kit::ServeArgs;
+use ambassador_kit::load::LoadArgs;
 use clap::Parser;
 use sidecar::{Failure, ProcessArgs, Shutdown};
 
+use self::load::QueuePublisher;
 pub use args::{QueueArgs, Settings, SettingsError};
 pub use client::BrokerError;
 pub use source::QueueSource;
@@ -28,6 +31,10 @@ pub use source::QueueSource;
 pub struct Args {
     #[command(flatten)]
     queue: QueueArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    to: load::ToArgs,
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -40,16 +47,23 @@ Examples:
   rabbitmq-ambassador --url amqps://rabbitmq/media --queue videos --ca-file ca.pem --username media --password-file /run/secrets/rabbitmq
   rabbitmq-ambassador --queue videos --declare quorum --dead-letter-exchange dead --window 20
   rabbitmq-ambassador --url amqp://rabbitmq --queue videos --check
+  rabbitmq-ambassador --url amqp://rabbitmq --queue videos --load videos.txt --load-key line
   curl localhost:8080/v1/items; curl localhost:8080/v1/withheld";
 
 /// Runs the program to its end.
 pub fn run(args: Args) -> ExitCode {
-    let Args { queue, serve, process } = args;
-    process.run(async |shutdown| run_queue(queue, serve, shutdown).await)
+    let Args { queue, load, to, serve, process } = args;
+    process.muted("lapin").run(async |shutdown| {
+        let settings = queue.settings().map_err(Failure::config)?;
+        if load.is_given() {
+            let open = move || QueuePublisher::open(settings, to, serve.request_timeout);
+            return ambassador_kit::load::load(load, shutdown, open).await;
+        }
+        serve_queue(settings, serve, shutdown).await
+    })
 }
 
-async fn run_queue(queue: QueueArgs, serve: ServeArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
-    let settings = queue.settings().map_err(Failure::config)?;
+async fn serve_queue(settings: Settings, serve: ServeArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
     if serve.check {
         preflight::check(&settings, &mut std::io::stdout()).await?;
         return Ok(ExitCode::SUCCESS);

@@ -172,7 +172,8 @@ mod tests {
                 "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             })
         );
-        let place: Map<_, _> = place(&delivery, "q").into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let place: Map<_, _> =
+            place(&delivery, "q").into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         assert_eq!(
             Value::from(place),
             json!({

@@ -48,7 +48,11 @@ impl Metrics {
         registry.register("connections", "Connections made to the broker", new.connections.clone());
         registry.register("errors", "What ended a connection, or kept one from being made", new.errors.clone());
         registry.register("messages_ready", "Messages that wait in the queue, at the last look", new.ready.clone());
-        registry.register("consumers", "Consumers of the queue, we among them, at the last look", new.consumers.clone());
+        registry.register(
+            "consumers",
+            "Consumers of the queue, we among them, at the last look",
+            new.consumers.clone(),
+        );
         new
     }
 

@@ -122,7 +122,10 @@ mod tests {
         assert!(name.as_str().starts_with("media-videos-") && print.is_none(), "{name}");
         assert_eq!(names.of(&delivery("b", Some("1"), true)).0, name, "an id is all that counts");
         assert_ne!(Names::new("/", "Media.Videos", Identity::MessageId).of(&delivery("a", Some("2"), false)).0, name);
-        assert_ne!(Names::new("other", "Media.Videos", Identity::MessageId).of(&delivery("a", Some("1"), false)).0, name);
+        assert_ne!(
+            Names::new("other", "Media.Videos", Identity::MessageId).of(&delivery("a", Some("1"), false)).0,
+            name
+        );
 
         let mut bare = |body, redelivered| {
             let (name, print) = names.of(&delivery(body, None, redelivered));
@@ -136,7 +139,11 @@ mod tests {
         let mut again = |body, redelivered| names.of(&delivery(body, None, redelivered)).0;
         assert!(![&a, &b].contains(&&again("a", false)), "what comes for the first time is none that was lost");
         assert!(![&a, &b].contains(&&again("b", true)), "what says something else is another");
-        assert_eq!([again("a", true), again("a", true)], [a.clone(), b.clone()], "in the order in which they were lost");
+        assert_eq!(
+            [again("a", true), again("a", true)],
+            [a.clone(), b.clone()],
+            "in the order in which they were lost"
+        );
         assert!(![&a, &b].contains(&&again("a", true)));
     }
 

@@ -32,7 +32,9 @@ impl QueueSource {
             identity = ?settings.identity, dead_letter = settings.dead_letter, "taking messages of the queue"
         );
         let shared = Arc::new(Shared::new(settings, registry));
-        shared.window.settle_late(&shared, async |shared: Arc<Shared>, name, outcome| shared.settle(&name, &outcome).await);
+        shared
+            .window
+            .settle_late(&shared, async |shared: Arc<Shared>, name, outcome| shared.settle(&name, &outcome).await);
         tokio::spawn(taking::take(Arc::clone(&shared)));
         Self { shared, incarnation: ambassador_kit::source::new_incarnation() }
     }
@@ -79,7 +81,9 @@ impl Source for QueueSource {
     }
 
     fn changes(&self, _: Option<Revision>) -> Result<BoxStream<'static, Result<Change, SourceError>>, SourceError> {
-        Err(SourceError::Unsupported("what a queue hands out is held in no catalog of which changes could be told: poll"))
+        Err(SourceError::Unsupported(
+            "what a queue hands out is held in no catalog of which changes could be told: poll",
+        ))
     }
 
     async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {

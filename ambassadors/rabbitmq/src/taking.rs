@@ -97,7 +97,8 @@ impl Session {
             Some(trouble) => Err(leave(self.wire, trouble).await),
             None => {
                 // What is on the way to us is given back with the rest; RabbitMQ puts all of it where it was.
-                let _ = within(shared, self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default())).await;
+                let _ =
+                    within(shared, self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default())).await;
                 self.wire.part().await;
                 Ok(())
             }

@@ -11,6 +11,9 @@ use sidecar::Failure;
 /// When to ask again for what could not be seen.
 pub(crate) const RETRY: Duration = Duration::from_secs(2);
 
+/// What to ask oneself where nobody understands us.
+const TLS_OR_NOT: &str = "does it speak TLS there (amqps) or not (amqp)?";
+
 /// What kind of trouble it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -26,6 +29,8 @@ pub(crate) enum Kind {
     Config,
     /// We have held a message for longer than it allows.
     HeldTooLong,
+    /// A message has more bytes than it allows.
+    TooLarge,
 }
 
 /// What keeps us from a queue. Says, without internals, what is wrong, and what to do about it.
@@ -50,8 +55,15 @@ impl Trouble {
 
     /// There is no such queue any more: the broker has ended its consumers.
     pub(crate) fn cancelled(queue: &str) -> Self {
-        let what = "the broker has cancelled the consumer: the queue was deleted or moves, or a message was held for too long";
+        let what =
+            "the broker has cancelled the consumer: the queue was deleted or moves, or a message was held for too long";
         Self::new(Kind::NotThere, &taking(queue), what.to_owned())
+    }
+
+    /// It takes no messages, and does not say why.
+    pub(crate) fn refusing(doing: &str) -> Self {
+        let what = "the broker refuses it: the queue is full (x-max-length with x-overflow), or too few of its nodes are there";
+        Self::new(Kind::Away, doing, what.to_owned())
     }
 
     /// What `error` means, which came of connecting.
@@ -71,6 +83,7 @@ impl Trouble {
                 ),
                 _ => (Kind::Away, plain(error.get_message())),
             },
+            ErrorKind::ParsingError(_) => (Kind::Config, format!("what answers speaks another protocol; {TLS_OR_NOT}")),
             ErrorKind::AuthProviderError(why) => (Kind::Refused, why.clone()),
             other => (Kind::Away, Error::from(other.clone()).to_string()),
         };
@@ -107,6 +120,7 @@ impl Trouble {
             Kind::NotThere => "not-there",
             Kind::Config => "config",
             Kind::HeldTooLong => "held-too-long",
+            Kind::TooLarge => "too-large",
         }
     }
 
@@ -121,6 +135,7 @@ impl Trouble {
             Kind::Away | Kind::HeldTooLong => Failure::unavailable(self),
             Kind::Refused | Kind::Forbidden => Failure::new(77, self),
             Kind::NotThere | Kind::Config => Failure::config(self),
+            Kind::TooLarge => Failure::new(65, self),
         }
     }
 }
@@ -144,15 +159,16 @@ fn unreachable(error: &std::io::Error) -> (Kind, String) {
     match error.kind() {
         _ if text.contains("certificate") || text.contains("fatal alert") => (
             Kind::Config,
-            format!("no TLS with the broker: {text}; see --ca-file for its certificate, --cert-file and --key-file for ours"),
+            format!(
+                "no TLS with the broker: {text}; see --ca-file for its certificate, --cert-file and --key-file for ours"
+            ),
         ),
-        std::io::ErrorKind::InvalidData => {
-            (Kind::Config, format!("no TLS with the broker: {text}; does it speak TLS there (amqps) or not (amqp)?"))
+        std::io::ErrorKind::InvalidData => (Kind::Config, format!("no TLS with the broker: {text}; {TLS_OR_NOT}")),
+        std::io::ErrorKind::ConnectionAborted
+        | std::io::ErrorKind::ConnectionReset
+        | std::io::ErrorKind::UnexpectedEof => {
+            (Kind::Away, format!("the broker hangs up; if it always does: {TLS_OR_NOT}"))
         }
-        std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::UnexpectedEof => (
-            Kind::Away,
-            "the broker hangs up; if it always does: does it speak TLS there (amqps) or not (amqp)?".to_owned(),
-        ),
         _ => (Kind::Away, format!("no broker answers: {text}")),
     }
 }
@@ -177,6 +193,7 @@ fn refused(error: &AMQPSoftError, reason: &str) -> (Kind, String) {
              nothing is said): settle earlier (--settle on-get), take fewer (--window), or have the broker wait longer"
                 .to_owned(),
         ),
+        AMQPSoftError::PRECONDITIONFAILED if reason.contains("message size") => (Kind::TooLarge, reason.to_owned()),
         AMQPSoftError::PRECONDITIONFAILED => {
             (Kind::Config, format!("{reason}; leave --declare out, or give what the queue was made with"))
         }
@@ -209,15 +226,19 @@ mod tests {
         let soft = |soft: AMQPSoftError, message| Trouble::of(&closed(soft.into(), message), &taking("q"));
         let no_queue = soft(AMQPSoftError::NOTFOUND, "NOT_FOUND - no queue 'q' in vhost '/'");
         assert_eq!(no_queue.kind, Kind::NotThere);
-        assert!(no_queue.to_string().starts_with("cannot take messages of queue \"q\": no queue 'q' in vhost '/'; make it"));
-        let late = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 5000 ms.";
+        assert!(
+            no_queue.to_string().starts_with("cannot take messages of queue \"q\": no queue 'q' in vhost '/'; make it")
+        );
+        let late =
+            "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 5000 ms.";
         assert_eq!(soft(AMQPSoftError::PRECONDITIONFAILED, late).kind, Kind::HeldTooLong);
         let other = "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/'";
         assert_eq!(soft(AMQPSoftError::PRECONDITIONFAILED, other).kind, Kind::Config);
         assert_eq!(soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - no").kind, Kind::Forbidden);
         let login = closed(AMQPSoftError::ACCESSREFUSED.into(), "ACCESS_REFUSED - Login was refused");
         assert_eq!(Trouble::connecting(&login).kind, Kind::Refused);
-        let shut = closed(AMQPHardError::CONNECTIONFORCED.into(), "CONNECTION_FORCED - broker forced it, reason 'shutdown'");
+        let shut =
+            closed(AMQPHardError::CONNECTIONFORCED.into(), "CONNECTION_FORCED - broker forced it, reason 'shutdown'");
         assert!(Trouble::of(&shut, "x").to_string().ends_with("broker forced it, reason 'shutdown'"));
     }
 }

@@ -23,7 +23,7 @@ impl Address {
     /// Of a URL; without a virtual host, or with an empty one, the broker's own default, `/`.
     ///
     /// # Errors
-    /// What is wrong with it, for clap; without the URL, which may hold a password.
+    /// What is wrong with it; without the URL, which may hold a password.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wanted = "write amqp://HOST, amqps://HOST:5671 or amqp://HOST/VHOST";
         let url = Url::parse(text).map_err(|error| format!("{error}; {wanted}"))?;
@@ -39,7 +39,9 @@ impl Address {
             Some(Host::Ipv6(address)) => address.to_string(),
         };
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("what stands behind ? or # has flags of its own here: --heartbeat, --external, --ca-file".into());
+            return Err(
+                "what stands behind ? or # has flags of its own here: --heartbeat, --external, --ca-file".into()
+            );
         }
         let path = url.path().strip_prefix('/').unwrap_or_default();
         if path.contains('/') {

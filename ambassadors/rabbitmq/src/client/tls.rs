@@ -25,9 +25,7 @@ impl Tls {
     pub(super) fn connector(&self) -> Result<RustlsConnector, BrokerError> {
         let tls = |error: std::io::Error| BrokerError::Tls(error.to_string());
         let config = match &self.authorities {
-            Some(path) => {
-                RustlsConnectorConfig::default().with_parsable_certificates(certificates("--ca-file", path)?)
-            }
+            Some(path) => RustlsConnectorConfig::default().with_parsable_certificates(certificates("--ca-file", path)?),
             None => RustlsConnectorConfig::new_with_native_certs().map_err(tls)?,
         };
         let Some((certificate, key)) = &self.identity else {

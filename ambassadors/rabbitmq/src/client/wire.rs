@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lapin::{AsyncTcpStream, Channel, Connection};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use lapin::{AsyncTcpStream, Channel, Connection, Event};
 use tokio::time::timeout;
 
 use super::Broker;
@@ -73,8 +75,8 @@ impl Wire {
     }
 
     /// What the broker tells of the connection as a whole.
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+    pub(crate) fn events(&self) -> BoxStream<'static, Event> {
+        self.connection.events_listener().boxed()
     }
 
     /// Takes leave: all that was sent before is heard before it.

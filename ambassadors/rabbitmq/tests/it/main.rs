@@ -2,6 +2,14 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
+mod conformance;
+mod identity;
+mod load;
+mod poison;
 mod program;
 mod queue;
+mod relay;
+mod rights;
 mod served;
+mod shapes;
+mod timeouts;

@@ -1,0 +1,113 @@
+//! A message that comes again is the item that it was.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use test_servers::RabbitMq;
+
+use crate::program::{Program, command};
+use crate::queue::{Queue, until};
+use crate::relay::Relay;
+
+mod needs_rabbitmq {
+    use super::*;
+
+    async fn through(relay: &Relay, queue: &Queue<'_>, flags: &[&str]) -> Program {
+        let mut command = command(queue, flags);
+        command.env("LONGSHORE_URL", relay.url(&queue.rabbit.url()));
+        Program::start(command).await
+    }
+
+    /// Cuts it off, and lets it come back.
+    async fn cut(relay: &Relay, program: &Program) {
+        let before = program.figure("longshore_rabbitmq_connections_total", "").await;
+        relay.cut();
+        until("another connection", async || {
+            (program.figure("longshore_rabbitmq_connections_total", "").await > before).then_some(())
+        })
+        .await;
+    }
+
+    /// Messages with ids, without, and two of them alike.
+    fn some(queue: &Queue<'_>) {
+        let known = (0..5).map(|n| json!({"body": format!("known {n}"), "message_id": format!("id-{n}")}));
+        let bare = (0..5).map(|n| json!({"body": format!("bare {n}"), "headers": {"n": n}}));
+        let alike = (0..2).map(|_| json!({"body": "alike"}));
+        queue.publish(&known.chain(bare).chain(alike).collect::<Vec<Value>>());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn over_connections_that_are_cut_names_stay_and_what_is_settled_does_not_come_back() {
+        for kind in ["classic", "quorum"] {
+            let queue = Queue::of(RabbitMq::shared(), json!({"x-queue-type": kind}));
+            some(&queue);
+            let relay = Relay::before(queue.rabbit.address()).await;
+            let mut program = through(&relay, &queue, &[]).await;
+            let names: BTreeSet<String> = program.holds(12).await.into_iter().collect();
+            cut(&relay, &program).await;
+            let again: BTreeSet<String> = program.holds(12).await.into_iter().collect();
+            assert_eq!(again, names, "{kind}");
+            // Settled while nobody can tell the broker: applied when they come again.
+            relay.shut();
+            program.ready(503).await;
+            let (early, late): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.as_bytes().last() < Some(&b'k'));
+            for name in &early {
+                let settled = until("an answer", async || program.settle(name).await).await;
+                assert!(matches!(settled, 204 | 503), "{settled}");
+            }
+            relay.open();
+            program.ready(200).await;
+            for name in &early {
+                until("204", async || (program.settle(name).await? == 204).then_some(())).await;
+            }
+            let left: BTreeSet<_> = program.holds(late.len()).await.into_iter().collect();
+            assert_eq!(left, late.into_iter().cloned().collect(), "{kind}");
+            for name in &left {
+                assert_eq!(program.settle(name).await, Some(204));
+            }
+            program.is_empty().await;
+            program.terminate().await;
+            assert_eq!(queue.drain(), Vec::<Value>::new(), "{kind}: what is settled is gone");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn over_restarts_names_stay_by_what_a_message_is_known_by() {
+        let queue = Queue::new();
+        queue.publish(&[
+            json!({"body": "a", "message_id": "1", "headers": {"order": "o-1"}}),
+            json!({"body": "b", "headers": {"order": "o-2"}}),
+            json!({"body": "c"}),
+        ]);
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let mut program = Program::of(&queue, &["--identity", "header:order"]).await;
+            seen.push(program.holds(3).await);
+            program.terminate().await;
+        }
+        assert_eq!(seen[0][..2], seen[1][..2]);
+        assert_ne!(seen[0][2], seen[1][2], "what is known by nothing is another for another process");
+        let mut program = Program::of(&queue, &[]).await;
+        let by_id = program.holds(3).await;
+        program.terminate().await;
+        let mut program = Program::of(&queue, &[]).await;
+        assert_eq!(program.holds(3).await[0], by_id[0]);
+        program.terminate().await;
+        let program = Program::of(&queue, &["--source-id", "elsewhere"]).await;
+        assert_ne!(program.holds(3).await[0], by_id[0]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_messages_of_one_identity_are_one_item_and_are_settled_as_one() {
+        let queue = Queue::new();
+        queue.publish(&[json!({"body": "a", "message_id": "1"}), json!({"body": "a", "message_id": "1"})]);
+        let mut program = Program::of(&queue, &[]).await;
+        until("both", async || (program.figure("longshore_rabbitmq_deliveries_total", "").await >= 2.0).then_some(()))
+            .await;
+        let names = program.holds(1).await;
+        assert_eq!(program.settle(&names[0]).await, Some(204));
+        program.is_empty().await;
+        program.terminate().await;
+        assert_eq!(queue.depth(), 0);
+    }
+}

@@ -1,0 +1,156 @@
+//! `--load`, looked at by pika: what lines become, and that none is lost whatever happens meanwhile.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use test_servers::RabbitMq;
+
+use crate::program::command;
+use crate::queue::{Queue, until};
+
+/// Exit code and what was said.
+fn run(mut command: Command) -> (Option<i32>, String) {
+    let output = command.args(["--log", "info"]).output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+mod needs_rabbitmq {
+    use super::*;
+
+    fn file(folder: &Path, text: &str) -> PathBuf {
+        let path = folder.join("lines");
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    fn load(queue: &Queue<'_>, file: &Path, flags: &[&str]) -> Command {
+        let mut command = command(queue, flags);
+        command.arg("--load").arg(file);
+        command
+    }
+
+    fn bodies(messages: &[Value]) -> Vec<String> {
+        let body = |message: &Value| {
+            let bytes = data_encoding::BASE64.decode(message["base64"].as_str().expect("text").as_bytes());
+            String::from_utf8(bytes.expect("base64")).expect("text")
+        };
+        messages.iter().map(body).collect()
+    }
+
+    #[test]
+    fn lines_are_messages_to_whoever_looks_at_them_and_a_wrong_one_is_named() {
+        let (rabbit, folder) = (RabbitMq::shared(), tempfile::tempdir().expect("a folder"));
+        let queue = Queue::unmade(rabbit);
+        let lines = file(folder.path(), "a\tfirst\nb\tsecond\n\nc\t\n");
+        let flags = ["--load-key", "tab", "--load-header", "kind=clip", "--declare", "quorum"];
+        let (code, said) = run(load(&queue, &lines, &flags));
+        assert!(code == Some(0) && said.contains("4 lines are loaded into queue"), "{said}");
+        let messages = queue.drain();
+        assert_eq!(bodies(&messages), ["first", "second", ""]);
+        let ids: Vec<_> = messages.iter().map(|message| message["message_id"].clone()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+        assert!(messages.iter().all(|message| message["delivery_mode"] == 2 && message["headers"]["kind"] == "clip"));
+        // Again, with nothing new in it.
+        let (code, said) = run(load(&queue, &lines, &flags));
+        assert!(code == Some(0) && queue.depth() == 0, "{said}");
+
+        let line = json!({"value": {"n": 1}, "key": "k", "headers": {"traceparent": "00-1"}});
+        for (text, code, says) in [
+            (format!("{line}\n"), 0, "1 lines"),
+            (format!("{line}\n{}\n", json!({"value": null})), 65, "line 2: a message has a body"),
+            (format!("{line}\n{}\n", json!({"value": "a", "partition": 1})), 65, "line 2: a queue has no partitions"),
+            (format!("{}\n", json!({"value": "a", "key": "k".repeat(256)})), 65, "at most 255 bytes"),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (is, said) = run(load(&queue, &file(folder.path(), &text), &["--load-format", "json"]));
+            assert!(is == Some(code) && said.contains(says), "{is:?}, not {code}: {said}");
+        }
+        assert_eq!(bodies(&queue.drain()), vec!["{\"n\":1}"; 3]);
+    }
+
+    #[test]
+    fn what_no_queue_takes_and_where_nothing_is_are_errors() {
+        let (rabbit, folder) = (RabbitMq::shared(), tempfile::tempdir().expect("a folder"));
+        let (queue, none) = (Queue::behind_an_exchange(rabbit), Queue::unmade(rabbit));
+        let lines = file(folder.path(), "a\nb\n");
+        let state = folder.path().join("state");
+        let stateless = ["--load-state", state.to_str().expect("text")];
+        let to = |exchange: &str, key: &str| {
+            let _ = std::fs::remove_file(&state);
+            let flags = ["--load-exchange", exchange, "--load-routing-key", key];
+            run(load(&queue, &lines, &[&flags[..], &stateless].concat()))
+        };
+        let (code, said) = to(&queue.name, "any");
+        assert!(code == Some(0) && queue.depth() == 2, "{said}");
+        let (code, said) = to("amq.direct", "nothing is bound by this");
+        assert!(code == Some(78) && said.contains("no queue takes it") && said.contains("line 1"), "{code:?} {said}");
+        let (code, said) = to("no-such-exchange", "any");
+        assert!(code == Some(78) && said.contains("no exchange 'no-such-exchange'"), "{code:?} {said}");
+        let (code, said) = run(load(&none, &lines, &[]));
+        assert!(code == Some(78) && said.contains("no queue"), "{code:?} {said}");
+    }
+
+    /// Loads from stdin.
+    struct Feeding(Child);
+
+    impl Feeding {
+        fn start(queue: &Queue<'_>) -> Self {
+            let mut command = command(queue, &["--load", "-", "--load-key", "line", "--heartbeat", "2s"]);
+            let child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            Self(child.expect("the program starts"))
+        }
+
+        fn feed(&mut self, lines: std::ops::Range<usize>) {
+            let text: String = lines.map(|n| format!("line {n}\n")).collect();
+            self.0.stdin.as_mut().expect("piped").write_all(text.as_bytes()).expect("it reads");
+        }
+
+        /// The end of it.
+        fn end(mut self) -> String {
+            drop(self.0.stdin.take());
+            let output = self.0.wait_with_output().expect("it ends");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+            text
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_broker_that_is_killed_or_full_is_waited_for_and_no_line_is_lost() {
+        let mut rabbit = RabbitMq::start(&[]);
+        let name = {
+            let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
+            queue.name
+        };
+        fn queue<'a>(rabbit: &'a RabbitMq, name: &str) -> Queue<'a> {
+            Queue { rabbit, name: name.to_owned() }
+        }
+        let mut feeding = Feeding::start(&queue(&rabbit, &name));
+        feeding.feed(0..1_000);
+        until("the first lines", async || (queue(&rabbit, &name).depth() > 0).then_some(())).await;
+        feeding.feed(1_000..2_000);
+        rabbit.kill();
+        feeding.feed(2_000..3_000);
+        rabbit.restart();
+        until("those as well", async || (queue(&rabbit, &name).depth() >= 3_000).then_some(())).await;
+        // It blocks whoever publishes, and says so.
+        rabbit.disk_alarm(true);
+        feeding.feed(3_000..3_010);
+        rabbit.disk_alarm(false);
+        let said = feeding.end();
+        assert!(said.contains("3010 lines are loaded"), "{said}");
+        let mut times: HashMap<String, usize> = HashMap::new();
+        for body in bodies(&queue(&rabbit, &name).drain()) {
+            *times.entry(body).or_default() += 1;
+        }
+        assert!(
+            (0..3_010).all(|n| times.contains_key(&format!("line {n}"))) && times.len() == 3_010,
+            "{}",
+            times.len()
+        );
+    }
+}

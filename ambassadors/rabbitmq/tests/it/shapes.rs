@@ -1,0 +1,59 @@
+//! Messages and queues of all shapes.
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use test_servers::RabbitMq;
+
+use crate::program::Program;
+use crate::queue::Queue;
+
+mod needs_rabbitmq {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_message_says_is_the_items_data() {
+        let rabbit = RabbitMq::shared();
+        let mut queue = Queue::unmade(rabbit);
+        // As long as names are that people make, with all that those have.
+        queue.name =
+            format!("{}.{}_", queue.name, "Long.Name_".repeat(24).get(..249 - queue.name.len() - 2).expect("shorter"));
+        queue.make(&json!({"x-queue-type": "quorum"}));
+        assert_eq!(queue.name.len(), 249);
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let large = "x".repeat(1 << 20);
+        queue.publish(&[
+            json!({
+                "body": "s3://videos/a.mp4", "message_id": "id", "correlation_id": "c", "content_type": "text/plain", "type": "clip",
+                "timestamp": 1_700_000_000, "headers": {"traceparent": trace, "n": 7, "deep": {"list": [1, "a"]}, "raw": "base64:/w=="},
+            }),
+            json!({"base64": BASE64.encode(&[0, 0xff])}),
+            json!({"body": ""}),
+            json!({"body": large}),
+        ]);
+        let mut program = Program::of(&queue, &["--max-value", "1MiB"]).await;
+        let names = program.holds(4).await;
+        assert!(names.iter().all(|name| name.len() <= 52 && name.starts_with("queue-")), "{names:?}");
+        let whole = program.data(&names[0]).await;
+        assert_eq!(
+            whole,
+            json!({
+                "queue": queue.name, "exchange": "", "routingKey": queue.name, "deliveryTag": 1, "redelivered": false,
+                "timestamp": "2023-11-14T22:13:20.000000000Z", "messageId": "id", "correlationId": "c", "contentType": "text/plain",
+                "type": "clip", "value": "s3://videos/a.mp4", "key": "id", "traceparent": trace,
+                "headers": {"traceparent": trace, "n": 7, "deep": {"list": [1, "a"]}, "rawBase64": "/w=="},
+            })
+        );
+        assert_eq!(program.data(&names[1]).await["valueBase64"], json!(BASE64.encode(&[0, 0xff])));
+        assert_eq!(program.data(&names[2]).await["value"], json!(""));
+        assert_eq!(program.data(&names[3]).await["value"].as_str().map(str::len), Some(1 << 20));
+        program.terminate().await;
+        // What comes again says so, and a quorum queue says how often.
+        let program = Program::of(&queue, &["--payload", "uri"]).await;
+        let again = program.data(&program.holds(1).await[0]).await;
+        let fields = ["redelivered", "deliveryCount", "uri"].map(|field| again[field].clone());
+        assert_eq!(fields, [json!(true), json!(1), json!("s3://videos/a.mp4")]);
+        let withheld = program.withholds(3).await;
+        let reasons: Vec<_> = withheld.iter().map(|one: &Value| one["reason"].clone()).collect();
+        assert_eq!(reasons, ["malformed", "malformed", "too-large"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! A broker that does not wait for as long as work takes.
+
+use serde_json::json;
+use test_servers::RabbitMq;
+
+use crate::program::Program;
+use crate::queue::{Queue, until};
+
+mod needs_rabbitmq {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn messages_that_are_taken_back_are_told_of_come_again_and_are_settled_then() {
+        let rabbit = RabbitMq::start(&[("consumer_timeout", "2000")]);
+        let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
+        queue.fill(3);
+        let program = Program::of(&queue, &[]).await;
+        let names = program.holds(3).await;
+        until("the broker to take them back", async || {
+            (program.figure("longshore_rabbitmq_errors_total", "held-too-long").await >= 1.0).then_some(())
+        })
+        .await;
+        assert!(program.log().contains("--settle on-get"), "{}", program.log());
+        // Whoever worked on them all the while settles them, whether they are at hand just now or not.
+        for name in &names {
+            until("204", async || (program.settle(name).await? == 204).then_some(())).await;
+        }
+        program.is_empty().await;
+        until("an empty queue", async || (queue.depth() == 0).then_some(())).await;
+
+        // Who settles what is read is not waited for.
+        queue.fill(3);
+        drop(program);
+        let program = Program::of(&queue, &["--settle", "on-get"]).await;
+        for name in program.holds(3).await {
+            // It may be taken back in between, and be read when it is here again.
+            let path = format!("/v1/items/{name}");
+            until("it to be read", async || [200, 410].contains(&program.ask(&path).await?.0).then_some(())).await;
+        }
+        program.is_empty().await;
+    }
+}
