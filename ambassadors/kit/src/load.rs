@@ -6,6 +6,8 @@ mod lines;
 mod loader;
 mod progress;
 mod state;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::io::Write;
@@ -22,7 +24,8 @@ use self::loader::Loader;
 /// Sends entries, and tells which of them are there to stay. It is made and called on a thread of its own, where waiting is allowed,
 /// within the runtime of whoever called [`load`]: `Handle::current()` is that one. What it has to do between calls, it does by itself.
 ///
-/// It outlives a restart of whoever it publishes to: what is not confirmed it keeps, and sends again.
+/// It outlives a restart of whoever it publishes to: what is not confirmed it keeps, and sends again. Of every line that was sent it tells
+/// in the end, however long nobody answers.
 pub trait Publisher: 'static {
     /// Of what: `topic videos`, `queue videos`; for people.
     fn destination(&self) -> String;

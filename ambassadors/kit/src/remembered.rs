@@ -268,8 +268,10 @@ mod tests {
             remembered.settle(&name(which), &Outcome::Done);
             remembered.turned_up(&name(which));
         }
-        assert_eq!(told.recv().await, Some((name("other"), Outcome::Done)));
-        assert_eq!(told.recv().await, Some((name("refused"), Outcome::Done)));
+        let mut next =
+            async || tokio::time::timeout(Duration::from_secs(60), told.recv()).await.expect("one is settled");
+        assert_eq!(next().await, Some((name("other"), Outcome::Done)));
+        assert_eq!(next().await, Some((name("refused"), Outcome::Done)));
         assert!(source.load(Ordering::Relaxed) == 4 && remembered.is_empty(), "it is settled once");
     }
 

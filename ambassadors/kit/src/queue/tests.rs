@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use contract::ItemName;
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::source::{Health, Outcome, SourceError};
@@ -130,8 +130,15 @@ fn a_queue_is_empty_only_if_a_look_since_the_last_item_left_found_nothing() {
     assert!(window.seen(window.look(), 0) && window.had_items());
 }
 
-/// Settles late by the window alone, and tells which, with which token.
-fn settled_late(window: &Arc<Window<u32>>) -> tokio::sync::mpsc::UnboundedReceiver<(ItemName, u32, Outcome)> {
+/// What was settled late: with which token, and how.
+type Late = (ItemName, u32, Outcome);
+
+async fn next(late: &mut UnboundedReceiver<Late>) -> Option<Late> {
+    tokio::time::timeout(Duration::from_secs(60), late.recv()).await.expect("one is settled late")
+}
+
+/// Settles late by the window alone, and tells of it.
+fn settled_late(window: &Arc<Window<u32>>) -> UnboundedReceiver<Late> {
     let (tell, told) = unbounded_channel();
     window.settle_late(window, move |window, name, outcome| {
         let tell = tell.clone();
@@ -149,10 +156,10 @@ fn settled_late(window: &Arc<Window<u32>>) -> tokio::sync::mpsc::UnboundedReceiv
 #[tokio::test]
 async fn what_is_settled_before_it_comes_is_settled_when_it_comes_and_so_is_what_comes_again_meanwhile() {
     let window = Arc::new(window(3));
-    let mut told = settled_late(&window);
+    let mut late = settled_late(&window);
     assert!(window.settle(&name(1), &FAILED).expect("an answer").is_none(), "nothing of that name is at hand");
     assert_eq!(take(&window, 1, 10, false), Taken::Listed);
-    assert_eq!(told.recv().await, Some((name(1), 10, FAILED)));
+    assert_eq!(next(&mut late).await, Some((name(1), 10, FAILED)));
     assert_eq!(take(&window, 1, 11, true), Taken::Settled);
 
     // Lost while it is settled: it may come again, since the broker may not have heard of it.
@@ -168,14 +175,14 @@ async fn what_is_settled_before_it_comes_is_settled_when_it_comes_and_so_is_what
     window.lose(&name(3));
     assert_eq!(take(&window, 3, 31, true), Taken::Listed);
     settling.done();
-    assert_eq!(told.recv().await, Some((name(3), 31, Outcome::Done)));
+    assert_eq!(next(&mut late).await, Some((name(3), 31, Outcome::Done)));
 
     take(&window, 4, 40, false);
     let settling = begin(&window, 4, &FAILED);
     window.lose(&name(4));
     settling.keep("it broke", "mend it");
     take(&window, 4, 41, true);
-    assert_eq!(told.recv().await, Some((name(4), 41, FAILED)));
+    assert_eq!(next(&mut late).await, Some((name(4), 41, FAILED)));
     assert_eq!((listed(&window, 9), window.room()), (vec![], 3));
 }
 
@@ -191,7 +198,8 @@ async fn room_is_waited_for_until_something_leaves() {
     window.look();
     assert_eq!(withheld(&window), [("window".to_owned(), "window-full".to_owned())]);
     begin(&window, 1, &Outcome::Done).done();
-    waiter.await.expect("there is room");
+    let woken = tokio::time::timeout(Duration::from_secs(60), waiter).await.expect("it is told of the room");
+    woken.expect("there is room");
     assert_eq!(withheld(&window), []);
 }
 

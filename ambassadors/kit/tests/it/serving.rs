@@ -1,9 +1,11 @@
 //! The whole ambassador: listeners, probes, metrics, draining, `--check`.
 
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self, UnixListener};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ambassador_kit::source::{Health, Outcome, Page, Source, SourceError};
@@ -90,10 +92,16 @@ struct Running {
     serving: JoinHandle<Result<ExitCode, Failure>>,
 }
 
-/// An address nobody listens on just now, and that no connection of this test or others gets by itself before it is listened on.
+/// An address nobody listens on just now, and that no connection of this test or others gets by itself before it is listened on. Nobody
+/// else who asks so is given it as long as this process lives, here or by `test_servers::free_port`, which reserves by the same names.
 async fn free() -> SocketAddr {
+    static OURS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
     loop {
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..32_000))).await {
+        let port = fastrand::u16(10_000..32_000);
+        let name = net::SocketAddr::from_abstract_name(format!("longshore-port-{port}")).expect("it is short");
+        let Ok(reserved) = UnixListener::bind_addr(&name) else { continue };
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            OURS.lock().expect("no panic under this lock").push(reserved);
             return listener.local_addr().expect("an address");
         }
     }

@@ -1,0 +1,162 @@
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Parser;
+use sidecar::{Failure, Shutdown};
+
+use super::*;
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[arg(long)]
+    check: bool,
+}
+
+/// A destination that keeps what it is given, and confirms it in another order.
+#[derive(Clone, Default)]
+struct Heap(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    kept: Vec<(u64, Entry)>,
+    unconfirmed: Vec<u64>,
+    /// It takes so many before some are confirmed.
+    room: usize,
+    /// Lines that are refused once they were sent, as they are told.
+    refused: Vec<u64>,
+    /// No line after this is ever confirmed.
+    last: Option<u64>,
+    drain: Option<Shutdown>,
+}
+
+impl Heap {
+    fn with(change: impl FnOnce(&mut Inner)) -> Self {
+        let heap = Self::default();
+        let mut inner = heap.0.lock().expect("nobody panics");
+        inner.room = 3;
+        change(&mut inner);
+        drop(inner);
+        heap
+    }
+
+    fn values(&self) -> Vec<String> {
+        let inner = self.0.lock().expect("nobody panics");
+        let text = |entry: &Entry| String::from_utf8(entry.value.clone().expect("a value")).expect("text");
+        inner.kept.iter().map(|(_, entry)| text(entry)).collect()
+    }
+}
+
+impl Publisher for Heap {
+    fn destination(&self) -> String {
+        "heap of mine".to_owned()
+    }
+
+    fn identity(&self) -> String {
+        "1".to_owned()
+    }
+
+    fn longest(&self) -> (usize, &'static str) {
+        (20, "--shelf")
+    }
+
+    fn send(&mut self, number: u64, entry: &Entry) -> Result<bool, Failure> {
+        let mut inner = self.0.lock().expect("nobody panics");
+        if inner.unconfirmed.len() >= inner.room {
+            return Ok(false);
+        }
+        inner.unconfirmed.push(number);
+        inner.kept.push((number, entry.clone()));
+        Ok(true)
+    }
+
+    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck> {
+        let mut inner = self.0.lock().expect("nobody panics");
+        if wait.is_zero() {
+            return Ok(Vec::new());
+        }
+        if let Some(shutdown) = inner.drain.take() {
+            shutdown.drain();
+            return Ok(Vec::new());
+        }
+        if let Some(at) = inner.refused.iter().position(|number| inner.unconfirmed.contains(number)) {
+            let number = inner.refused.remove(at);
+            inner.unconfirmed.retain(|other| *other != number);
+            return Err(Stuck { number, why: Failure::new(65, anyhow::anyhow!("it is refused")) });
+        }
+        let last = inner.last.unwrap_or(u64::MAX);
+        let (mut confirmed, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut inner.unconfirmed).into_iter().partition(|number| *number <= last);
+        inner.unconfirmed = rest;
+        confirmed.reverse();
+        Ok(confirmed)
+    }
+}
+
+fn load(heap: &Heap, file: &Path, flags: &[&str]) -> Result<String, Failure> {
+    load_until(heap, file, flags, &Shutdown::new(Duration::ZERO))
+}
+
+fn load_until(heap: &Heap, file: &Path, flags: &[&str], shutdown: &Shutdown) -> Result<String, Failure> {
+    let flags = ["test", "--load", file.to_str().expect("text")].into_iter().chain(flags.iter().copied());
+    let Flags { load, .. } = Flags::try_parse_from(flags).expect("flags");
+    Loader::open(&load, || Ok(heap.clone()))?.run(shutdown)
+}
+
+fn lines(folder: &Path, lines: &[&str]) -> std::path::PathBuf {
+    let path = folder.join("lines");
+    std::fs::write(&path, lines.join("\n")).expect("a file");
+    path
+}
+
+#[test]
+fn lines_are_offered_until_there_is_room_and_come_once_each_in_their_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = lines(folder.path(), &["a\tone", "", "b\ttwo", "c\tthree", "d\tfour"]);
+    let heap = Heap::with(|_| {});
+    let said = load(&heap, &file, &["--load-key", "tab", "--load-header", "from=me"]).expect("is loaded");
+    assert_eq!(said, "5 lines are loaded into heap of mine");
+    assert_eq!(heap.values(), ["one", "two", "three", "four"]);
+    let (number, last) = heap.0.lock().expect("nobody panics").kept.pop().expect("the last");
+    assert_eq!((number, last.key, last.headers), (5, Some(b"d".to_vec()), vec![("from".into(), Some(b"me".to_vec()))]));
+    assert_eq!(load(&Heap::default(), &file, &["--load-key", "tab"]).expect("is loaded"), said, "and all of it is");
+}
+
+/// Line 6 is told of first, and line 3, which is refused too, then; those after are never heard of again.
+#[test]
+fn of_lines_that_are_stuck_the_first_counts_and_none_after_it_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = lines(folder.path(), &["one", "two", "three", "four", "five", "six", "seven"]);
+    let heap = Heap::with(|heap| (heap.room, heap.refused, heap.last) = (9, vec![6, 3], Some(4)));
+    let failure = load(&heap, &file, &[]).expect_err("is refused");
+    assert_eq!(failure.code(), 65);
+    assert_eq!(failure.to_string(), "line 3: it is refused; 2 lines are loaded; run it again to go on there");
+    let heap = Heap::with(|_| {});
+    load(&heap, &file, &[]).expect("is loaded");
+    assert_eq!(heap.values(), ["three", "four", "five", "six", "seven"]);
+}
+
+#[test]
+fn told_to_end_it_waits_for_no_room_but_for_what_is_under_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = lines(folder.path(), &["one", "two", "three", "four", "five", "six"]);
+    let shutdown = Shutdown::new(Duration::from_secs(3_600));
+    let heap = Heap::with(|heap| heap.drain = Some(shutdown.clone()));
+    let failure = load_until(&heap, &file, &[], &shutdown).expect_err("has ended");
+    assert_eq!(failure.code(), 69);
+    assert_eq!(failure.to_string(), "ended when 3 lines were loaded; run it again to go on there");
+    assert_eq!(load(&heap, &file, &[]).expect("is loaded"), "6 lines are loaded into heap of mine");
+    assert_eq!(heap.values(), ["one", "two", "three", "four", "five", "six"]);
+}
+
+#[test]
+fn a_line_that_can_be_no_message_is_named_with_what_would_make_it_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = lines(folder.path(), &["one", "a line that is too long"]);
+    let failure = load(&Heap::with(|_| {}), &file, &[]).expect_err("is too long");
+    assert_eq!(failure.code(), 65);
+    let says = "line 2: it has more than 20 bytes (see --shelf); 1 lines are loaded; run it again to go on there";
+    assert_eq!(failure.to_string(), says);
+}
