@@ -19,7 +19,7 @@ videos=$out/videos logs=$out/logs thumbnails=$out/thumbnails state=''
 brokers=''
 partitions=3
 copies=3
-limit=300 # seconds, after which something hangs
+limit=900 # seconds, after which something hangs
 
 # shellcheck source=../thumbnails/common.sh
 . "$here/../thumbnails/common.sh"
@@ -37,7 +37,8 @@ prepare() {
 start_kafka() {
     local tries port pid
     for tries in {1..10}; do
-        port=$((10000 + RANDOM % 20000))
+        # Above those that connections get by themselves, and those that servers mostly have.
+        port=$((61000 + RANDOM % 4500))
         rm -rf "$out/kafka"
         cp -r "$kafka/formatted" "$out/kafka"
         cat >"$out/kafka.properties" <<PROPERTIES

@@ -19,7 +19,7 @@ clients=$(realpath -e "${3:?$usage}")
 out=$(realpath -m "${4:?$usage}")
 videos=$out/videos logs=$out/logs state=$out/state published=$out/published
 port='' bucket=''
-limit=300 # seconds, after which something hangs
+limit=900 # seconds, after which something hangs
 
 # shellcheck source=../thumbnails/common.sh
 . "$here/../thumbnails/common.sh"
@@ -47,7 +47,8 @@ make_up_keys() {
 start_store() {
     local tries pid port
     for tries in {1..10}; do
-        port=$((10000 + RANDOM % 20000))
+        # Above those that connections get by themselves, and those that servers mostly have.
+        port=$((61000 + RANDOM % 4500))
         MINIO_ROOT_USER=$AWS_ACCESS_KEY_ID MINIO_ROOT_PASSWORD=$AWS_SECRET_ACCESS_KEY MINIO_BROWSER=off MINIO_UPDATE=off \
             "$servers/minio" server --quiet --address "127.0.0.1:$port" --certs-dir "$out/certs" "$out/minio" >"$logs/minio.log" 2>&1 &
         pid=$!

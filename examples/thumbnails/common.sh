@@ -1,5 +1,5 @@
-# What the demos share: how they speak, what they start and stop, how they ask. Sourced; `bin`, `out`, `logs` and `state` are set
-# before.
+# What the demos share: how they speak, what they start and stop, how they ask. Sourced; `bin`, `out`, `logs`, `state` and `limit`
+# are set before.
 
 interrupted=''
 declare -A running=() # by process id, what is to be stopped at the end
@@ -72,8 +72,8 @@ claim_out() {
 
 # port_of PROGRAM PID: waits for the line of its log that says which free port was chosen.
 port_of() {
-    local port tries
-    for tries in {1..100}; do
+    local port
+    while [ "$SECONDS" -lt "$limit" ]; do
         port=$(sed -n 's|.*serving /v1/items.* address=127\.0\.0\.1:\([0-9]*\).*|\1|p' "$logs/$1.log")
         [ -z "$port" ] || { printf %s "$port"; return 0; }
         kill -0 "$2" 2>/dev/null || break

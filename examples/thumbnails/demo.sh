@@ -15,7 +15,7 @@ bin=$(realpath -e "${1:?$usage}")
 out=$(realpath -m "${2:?$usage}")
 videos=$out/videos thumbnails=$out/thumbnails logs=$out/logs state=$out/state
 camera=camera.mp4 camera_pid='' manager_pid='' port=''
-limit=300 # seconds, after which something hangs
+limit=900 # seconds, after which something hangs
 
 # shellcheck source=common.sh
 . "$here/common.sh"
@@ -32,7 +32,7 @@ prepare() {
 }
 
 start_ambassador() {
-    "$bin/files-ambassador" --root "$videos" --glob '**/*.mp4' --rescan 1s --stable-for 3s \
+    "$bin/files-ambassador" --root "$videos" --glob '**/*.mp4' --rescan 1s --stable-for 8s \
         --listen 127.0.0.1:0 --probe-listen 127.0.0.1:0 2>"$logs/files-ambassador.log" &
     running[$!]='files-ambassador'
     port=$(port_of files-ambassador $!)
@@ -45,6 +45,14 @@ start_manager() {
         --allow-input "file://$(url "$videos")/" --output "file://$(url "$thumbnails")/{key}/" &
     manager_pid=$!
     running[$manager_pid]="queue-manager"
+}
+
+# Until the ambassador has seen the camera's file: a manager that comes before might find everything done, and end.
+await_camera() {
+    until look_at_camera && [ -n "$camera_state" ]; do
+        [ "$SECONDS" -lt "$limit" ] || fail "nothing is seen of the camera"
+        sleep 0.2
+    done
 }
 
 # While the manager works: watches what becomes of the camera's file, and stops the camera once all others are done.
@@ -145,6 +153,7 @@ main() {
     start_ambassador
     start_camera
     begin_story
+    await_camera
     start_manager
     follow
     [ "$manager_code" = 3 ] || fail "the manager ended with exit code $manager_code, not 3 (some are dead)"
