@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use contract::{MARKER_FILE, Report};
 use longshore_tests::programs::program;
@@ -362,6 +363,19 @@ impl Running {
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.daemon.wait();
+    }
+}
+
+impl Drop for Running {
+    /// Ends it from within: who started it is told only when all in it are dead, and nobody is left who writes to its volumes.
+    fn drop(&mut self) {
+        let begun = Instant::now();
+        while self.daemon.ended().is_none() && begun.elapsed() < Duration::from_secs(60) {
+            for first in children(self.daemon.pid()) {
+                let _ = kill_process(first, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 

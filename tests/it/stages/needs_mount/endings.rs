@@ -20,7 +20,7 @@ fn the_adapter_ends_what_it_began_and_begins_nothing() {
             Some(point) => pod.sidecars_but("detect", |shim| shim.fault(&format!("{point}=stop"))),
             None => pod.sidecars(),
         };
-        let adapter = pod.adapter().env("LONGSHORE_GRACE", "1m").start();
+        let adapter = pod.adapter().env("LONGSHORE_GRACE", "10m").start();
         match point {
             Some(point) => {
                 if point.contains("handover") || point.contains("result") {

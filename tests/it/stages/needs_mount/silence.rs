@@ -71,14 +71,18 @@ fn stopped_adapter(flags: &[&str]) {
 fn stopped_before_anybody() {
     let pod = pod("startTimeout: 8s");
     pod.open();
-    let adapter = pod.adapter().start();
-    wait_until("the adapter lives", || pod.said("adapter/hello.json"));
     let clock = Pod::chain(&[("other", "exit 0", "")]);
     let _other = clock.sidecars();
     clock.hello("other", None);
+    let adapter = pod.adapter().start();
+    wait_until("the adapter lives", || pod.said("adapter/hello.json"));
     adapter.signal(Signal::STOP);
     silence(&clock.stage("other"));
+    // However long these take to start: it is not awake, and by its own count hardly any time has gone by.
     let mut sidecars = pod.sidecars();
+    for stage in ["detect", "blur"] {
+        pod.hello(stage, None);
+    }
     adapter.signal(Signal::CONT);
     sidecars.finish(adapter).assert(&pod, "stopped before anybody came", 0, "Published");
 }
