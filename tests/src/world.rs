@@ -230,6 +230,9 @@ impl World {
                 "100ms",
                 "--backoff",
                 "20ms..200ms",
+                // However often chance kills one and the same.
+                "--max-attempts",
+                "1000",
                 "--parallelism",
                 &parallelism.to_string(),
             ])
