@@ -4,6 +4,7 @@ mod needs_python {
     use std::fs;
     use std::process::{Command, Output};
 
+    use longshore_tests::http::ask;
     use longshore_tests::programs::{program, root};
     use longshore_tests::{Settling, World, wait_until};
 
@@ -32,7 +33,12 @@ mod needs_python {
             let mut world = World::new(Settling::Nowhere);
             world.add_usual_files();
             let mut ambassador = world.ambassador(None);
-            wait_until("the ambassador to be there", || std::net::TcpStream::connect(world.address()).ok());
+            // All of them from the first list on, so that the poison is always among what is left.
+            wait_until("the five files to be listed", || {
+                let (_, list) = ask(&world.address().to_string(), "GET", path);
+                let list: serde_json::Value = serde_json::from_str(&list).ok()?;
+                (list.get("items")?.as_array()?.len() == 5).then_some(())
+            });
             let verdict = wait_until("all but the poison to be done", || {
                 let output = manager(&world, path);
                 let shown = String::from_utf8_lossy(&output.stdout).into_owned();
