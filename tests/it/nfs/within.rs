@@ -88,7 +88,8 @@ fn run(program: &str) {
 #[test]
 #[ignore = "runs in the guest"]
 fn growing() {
-    let ambassador = Ambassador::start("growing", &["--rescan", "500ms", "--stable-for", "2s"]);
+    // Far longer than the writer ever pauses, and only half as long as it writes.
+    let ambassador = Ambassador::start("growing", &["--rescan", "500ms", "--stable-for", "6s"]);
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
