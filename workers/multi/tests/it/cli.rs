@@ -77,7 +77,7 @@ fn the_first_line_of_the_log_says_what_runs_and_how() {
         format!(" output={} ", output.display()),
         format!(" pipeline={} ", world.path("pipeline.yaml").display()),
         " allow-empty=true ".to_owned(),
-        " grace=5s".to_owned(),
+        " grace=60s".to_owned(),
     ];
     for said in said {
         assert!(first.contains(&said), "{said:?} is not in {first}");

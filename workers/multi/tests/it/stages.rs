@@ -110,8 +110,8 @@ fn stages_that_need_nothing_of_one_another_run_side_by_side() {
         // Each waits for the other: one after the other they would wait for ever.
         let done = world.does(&format!(
             "
-  - {{name: left, timeout: 60s, command: [sh, -c, '{meet}', left, right]}}
-  - {{name: right, timeout: 60s, command: [sh, -c, '{meet}', right, left]}}
+  - {{name: left, timeout: 10m, command: [sh, -c, '{meet}', left, right]}}
+  - {{name: right, timeout: 10m, command: [sh, -c, '{meet}', right, left]}}
 "
         ));
         done.assert(0, "Published");
