@@ -22,6 +22,9 @@ kill -9 $!
 wait
 [ "$word" = keep ] || rm -rf "$folder""#;
 
+/// Longest that the threads of a program may take to stop.
+const STOPS: Duration = Duration::from_secs(240);
+
 /// A program and the shell that keeps it. Dropped, it is killed and its folder removed; so too when this process ends, however.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -61,12 +64,27 @@ impl Kept {
 
     /// Whether it is gone or in one of these states of proc(5). Its keeper has not reaped it, so the pid is still its own.
     fn is(&self, states: &[char]) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(states))
+        is_in(&self.proc(), states)
     }
 
+    fn proc(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.pid.as_raw_nonzero()))
+    }
+
+    /// Sends it a signal. Where that is [`Signal::STOP`], it has stopped when this returns.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("the server can be signalled");
+        let begun = Instant::now();
+        // One of its threads stops the others, once it gets to run; until then they may answer.
+        while signal == Signal::STOP && self.threads().iter().any(|thread| !is_in(thread, &['T', 'Z', 'X'])) {
+            assert!(begun.elapsed() < STOPS, "{:?} does not stop", self.proc());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn threads(&self) -> Vec<PathBuf> {
+        let threads = std::fs::read_dir(self.proc().join("task")).into_iter().flatten().flatten();
+        threads.map(|thread| thread.path()).collect()
     }
 
     /// Kills it; the folder stays.
@@ -97,6 +115,12 @@ impl Drop for Kept {
     fn drop(&mut self) {
         self.end("");
     }
+}
+
+/// Whether a process or a thread, by its folder in /proc, is gone or in one of these states.
+fn is_in(proc: &Path, states: &[char]) -> bool {
+    let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(states))
 }
 
 /// A port of 127.0.0.1 that nobody listens on. Below those that connections get by themselves, so that none of them takes it before
