@@ -1,6 +1,7 @@
 //! RabbitMQ as a process.
 
 use std::ffi::OsStr;
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -237,7 +238,16 @@ impl RabbitMq {
         if self.port_mapper.as_ref().is_none_or(Kept::over) {
             let mut mapper = Command::new(programs.join("epmd"));
             mapper.args(["-address", "127.0.0.1", "-port", &self.ports.mapper.to_string()]);
-            self.port_mapper = Some(Kept::start(&mapper, &self.folder, &self.folder.join("epmd.log")));
+            let log = self.folder.join("epmd.log");
+            let mapper = self.port_mapper.insert(Kept::start(&mapper, &self.folder, &log));
+            // Where nobody listens yet, Erlang starts one of its own, which would outlive us.
+            let begun = Instant::now();
+            while TcpStream::connect(("127.0.0.1", self.ports.mapper)).is_err() {
+                if mapper.over() || begun.elapsed() > READY {
+                    return Err(end_of(&log));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
         // Of those that a kill has caught all the same nobody will ever know, and the next kill would wait for them.
         for forgotten in self.unnamed_quorum_queues() {

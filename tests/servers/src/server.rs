@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use rustix::process::Signal;
 
-use crate::kept::{Kept, free_port, made_by};
+use crate::kept::{Kept, converse, free_port, made_by};
 
 /// Longest that a server may take to answer: seconds on a quiet machine, many on one that compiles beside it.
 const READY: Duration = Duration::from_secs(120);
@@ -238,7 +238,14 @@ impl S3Server {
 
     /// Whether this very server, which alone knows the secret, answers.
     fn answers(&self) -> bool {
-        if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        let is_up = match self.kind {
+            // It answers its root user before it knows of roles and of buckets' settings.
+            Kind::Minio => {
+                converse(self.port, "GET /minio/health/cluster HTTP/1.1\r\nhost: minio\r\n\r\n", "HTTP/1.1 200 ")
+            }
+            Kind::Versity => std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
+        };
+        if !is_up {
             return false;
         }
         // Callers may be inside a runtime, where blocking on another is refused.

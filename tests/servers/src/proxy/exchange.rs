@@ -36,7 +36,7 @@ pub(super) async fn serve(client: &mut TcpStream, shared: &Shared) -> End {
                 let _ = writing.shutdown().await;
                 // Closing with a request half read would be a reset, in which the answer is lost.
                 let rest = async { while matches!(reading.read(&mut [0; 4096]).await, Ok(1..)) {} };
-                let _ = tokio::time::timeout(Duration::from_secs(5), rest).await;
+                let _ = tokio::time::timeout(Duration::from_secs(60), rest).await;
                 return End::Closed;
             }
         }
