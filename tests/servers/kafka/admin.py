@@ -29,7 +29,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-PATIENCE = 60
+# Longer than any machine stands still.
+PATIENCE = 120
 ADMIN = AdminClient(
     {
         "bootstrap.servers": sys.argv[1],
@@ -50,38 +51,52 @@ def until(condition):
             if found is not None:
                 return found
             last = "it is not so"
-        except KafkaException as error:
-            last = str(error)
+        # A broker that has not heard of a topic yet answers without its partitions.
+        except (KafkaException, KeyError) as error:
+            last = repr(error)
         if time.monotonic() > deadline:
             raise TimeoutError(f"after {PATIENCE} s: {last}")
         time.sleep(0.02)
 
 
 def all_of(futures):
-    return {key: future.result(PATIENCE) for key, future in futures.items()}
+    return {key: future.result(2 * PATIENCE) for key, future in futures.items()}
 
 
 def ready(cluster, brokers):
-    """Whether these brokers are of this cluster, and every partition that one of them has is led."""
+    """Whether these brokers are of this cluster, and every partition that one of them has is led and can be read to its end."""
     try:
         seen = ADMIN.list_topics(timeout=2)
     except KafkaException:
         return False
     if seen.cluster_id != cluster or not set(brokers) <= set(seen.brokers):
         return False
-    partitions = [part for topic in seen.topics.values() for part in topic.partitions.values()]
-    return all(part.leader in seen.brokers for part in partitions if set(part.replicas) & set(brokers))
+    theirs = {
+        TopicPartition(topic.topic, part.id): part.leader
+        for topic in seen.topics.values()
+        for part in topic.partitions.values()
+        if set(part.replicas) & set(brokers)
+    }
+    if not all(leader in seen.brokers for leader in theirs.values()):
+        return False
+    try:
+        # A leader that is new knows its end when others have followed it so far; until then a reader meets an end before that.
+        all_of(ADMIN.list_offsets({part: OffsetSpec.latest() for part in theirs}) if theirs else {})
+    except KafkaException:
+        return False
+    return True
 
 
 def create_topic(name, partitions, replicas, config):
-    all_of(ADMIN.create_topics([NewTopic(name, partitions, replicas, config=config)], operation_timeout=PATIENCE))
+    topic = NewTopic(name, partitions, replicas, config=config)
+    all_of(ADMIN.create_topics([topic], operation_timeout=PATIENCE, request_timeout=PATIENCE))
 
     # Metadata name a leader a moment before it knows that it is.
     until(lambda: True if len(offsets(name, "end")) == partitions else None)
 
 
 def delete_topic(name):
-    all_of(ADMIN.delete_topics([name], operation_timeout=PATIENCE))
+    all_of(ADMIN.delete_topics([name], operation_timeout=PATIENCE, request_timeout=PATIENCE))
     until(lambda: None if name in ADMIN.list_topics(timeout=5).topics else True)
 
 
@@ -89,7 +104,8 @@ def configure_topic(name, config):
     entries = [
         ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
     ]
-    all_of(ADMIN.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)]))
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    all_of(ADMIN.incremental_alter_configs([resource], request_timeout=PATIENCE))
 
 
 def allow(user, kind, name, operations):
@@ -100,14 +116,24 @@ def allow(user, kind, name, operations):
         )
         for operation in operations
     ]
-    all_of(ADMIN.create_acls(binding))
+    all_of(ADMIN.create_acls(binding, request_timeout=PATIENCE))
+    # Written down, it is not yet known to the broker that is asked for leave.
+    until(lambda: True if {one.operation for one in binding} <= rights(user, ResourceType[kind], name) else None)
 
 
 def revoke(user):
-    every = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY
-    )
-    all_of(ADMIN.delete_acls([every]))
+    all_of(ADMIN.delete_acls([of(user, ResourceType.ANY, None)], request_timeout=PATIENCE))
+    until(lambda: None if rights(user, ResourceType.ANY, None) else True)
+
+
+def of(user, kind, name):
+    pattern = ResourcePatternType.ANY if name is None else ResourcePatternType.LITERAL
+    return AclBindingFilter(kind, name, pattern, f"User:{user}", None, AclOperation.ANY, AclPermissionType.ANY)
+
+
+def rights(user, kind, name):
+    """What a user may do, as a broker knows it."""
+    return {one.operation for one in ADMIN.describe_acls(of(user, kind, name)).result(PATIENCE)}
 
 
 def add_user(name, password):
@@ -116,7 +142,7 @@ def add_user(name, password):
         for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
     ]
     for upsertion in upsertions:
-        all_of(ADMIN.alter_user_scram_credentials([upsertion]))
+        all_of(ADMIN.alter_user_scram_credentials([upsertion], request_timeout=PATIENCE))
 
 
 def leader(topic, partition):
@@ -144,7 +170,7 @@ def offsets(topic, which):
 
 def committed(group, topic):
     """What a group has committed of every partition; null where it has not."""
-    count = len(ADMIN.list_topics(topic, timeout=10).topics[topic].partitions)
+    count = until(lambda: len(ADMIN.list_topics(topic, timeout=10).topics[topic].partitions) or None)
     # It joins nothing. The admin client's own question ends Python where the group has no coordinator yet (2.16.1, SIGSEGV).
     consumer = Consumer({"bootstrap.servers": sys.argv[1], "group.id": group, "log_level": 0})
     try:
@@ -157,7 +183,7 @@ def committed(group, topic):
 
 def trim(topic, partition, before):
     """Deletes the records before an offset."""
-    all_of(ADMIN.delete_records([TopicPartition(topic, partition, before)]))
+    all_of(ADMIN.delete_records([TopicPartition(topic, partition, before)], request_timeout=PATIENCE))
 
 
 DOES = {
