@@ -29,7 +29,7 @@ spec:
       - name: main
         image: localhost/longshore-base/busybox:1
         imagePullPolicy: Never
-        command: [sh, -c, "cat /shared/word; nslookup kubernetes.default.svc.cluster.local >/out/name"]
+        command: [sh, -c, "cat /shared/word; until nslookup kubernetes.default.svc.cluster.local >/out/name; do sleep 1; done"]
         securityContext: *nobody
         volumeMounts: *mounts
       volumes: [{name: shared, emptyDir: {}}, {name: out, hostPath: {path: OUT, type: Directory}}]
