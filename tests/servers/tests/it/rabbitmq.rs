@@ -11,7 +11,7 @@ use crate::victim;
 /// and confirmed; `take` prints and settles all that there is; `hold` takes one and never settles it, and prints what ends that.
 const PIKA: &str = r#"
 import signal, ssl, sys, time, pika
-signal.alarm(150)
+signal.alarm(600)
 what, url, queue, kind, *identity = sys.argv[1:]
 parameters = pika.URLParameters(url)
 if identity:
@@ -91,7 +91,7 @@ fn who_publishes_waits_while_its_disk_is_full() {
     let mut publisher = pika(&["a", &rabbit.url(), "q", "quorum"]).spawn().expect("Python runs");
     let begun = Instant::now();
     while !rabbit.ask(&["--format", "tsv", "list", "connections", "state"]).lines().any(|state| state == "blocked") {
-        assert!(begun.elapsed() < Duration::from_secs(120), "nobody is blocked");
+        assert!(begun.elapsed() < Duration::from_secs(240), "nobody is blocked");
         assert_eq!(publisher.try_wait().expect("a child"), None, "it is confirmed while the disk is full");
         std::thread::sleep(Duration::from_millis(100));
     }
