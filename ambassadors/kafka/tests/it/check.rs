@@ -11,7 +11,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_kafka-ambassador");
 fn check(flags: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(PROGRAM)
         .args(["--check", "--log", "warn"])
-        .env("LONGSHORE_REQUEST_TIMEOUT", "20s")
+        .env("LONGSHORE_REQUEST_TIMEOUT", "120s")
         .args(flags)
         .output()
         .expect("the program starts");
@@ -146,7 +146,7 @@ mod needs_kafka {
         let password = files.with("password", "its-secret");
         let brokers = kafka.bootstrap(KafkaListener::Sasl);
         let flags = ["--brokers", &brokers, "--topic", &topic, "--username", &user, "--password-file", &password];
-        let sasl = ["--sasl", "scram-sha-512", "--group", "theirs", "--request-timeout", "5s"];
+        let sasl = ["--sasl", "scram-sha-512", "--group", "theirs", "--request-timeout", "20s"];
         let (code, _, error) = check(&[&flags[..], &sasl].concat());
         assert_eq!(code, Some(77), "{error}");
         assert!(error.contains("on the group"), "{error}");

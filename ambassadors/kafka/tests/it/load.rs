@@ -99,7 +99,8 @@ mod needs_kafka {
 
     fn start(brokers: &str, topic: &str, file: &Path) -> Child {
         let file = file.to_str().expect("text");
-        command(brokers, topic, &["--load", file])
+        // Slowly, so that it is not at its end before somebody sees where it is: it has 10,000 lines under way at most.
+        command(brokers, topic, &["--load", file, "--property", "linger.ms=500"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

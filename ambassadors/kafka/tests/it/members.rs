@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::program::{Program, command};
+use crate::program::{Program, command, http};
 use crate::topic::{QUICK, Topic, until};
 
 /// A running member; killed when dropped.
@@ -22,7 +22,7 @@ impl Member {
     pub(crate) async fn start(topic: &Topic<'_>, group: &str, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = command(topic, &QUICK);
         command.args(["--mode", "group", "--group", group]).args(flags).envs(env.iter().copied());
-        Self { program: Program::start(command).await, http: reqwest::Client::new() }
+        Self { program: Program::start(command).await, http: http() }
     }
 
     /// Where it serves.

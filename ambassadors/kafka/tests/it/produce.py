@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 brokers, topic = sys.argv[1:3]
 lines = [json.loads(line) for line in sys.stdin]
-settings = {"bootstrap.servers": brokers, "acks": "all", "message.max.bytes": 20_000_000, "linger.ms": 5}
+settings = {"bootstrap.servers": brokers, "enable.idempotence": True, "message.max.bytes": 20_000_000, "linger.ms": 5}
 transactions = any("begin" in line for line in lines)
 if transactions:
     settings["transactional.id"] = topic

@@ -18,6 +18,11 @@ pub(crate) struct Program {
     dir: tempfile::TempDir,
 }
 
+/// A client whose every question has a connection of its own: one that was kept may be given up just when it is used again.
+pub(crate) fn http() -> reqwest::Client {
+    reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client")
+}
+
 /// The program, for a topic.
 pub(crate) fn command(topic: &Topic<'_>, flags: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
@@ -32,7 +37,7 @@ impl Program {
         let log = File::create(dir.path().join("log")).expect("a log");
         command.args(["--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", "--log-format", "json"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
-        let mut this = Self { child, url: String::new(), http: reqwest::Client::new(), dir };
+        let mut this = Self { child, url: String::new(), http: http(), dir };
         this.url = until("an address", async || {
             let log = this.log();
             assert!(this.child.try_wait().expect("a child").is_none(), "it ended: {log}");
@@ -54,7 +59,7 @@ impl Program {
     }
 
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).expect("a log")
+        String::from_utf8_lossy(&std::fs::read(self.dir.path().join("log")).expect("a log")).into_owned()
     }
 
     /// The status and the body.

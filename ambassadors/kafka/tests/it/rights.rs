@@ -35,7 +35,7 @@ mod needs_kafka {
             was_live |= *health == Health::Live;
             matches!(health, Health::Lost { why } if why.contains("the brokers do not allow it"))
         });
-        let lost = tokio::time::timeout(std::time::Duration::from_secs(60), lost).await.map(|_| ());
+        let lost = tokio::time::timeout(std::time::Duration::from_secs(240), lost).await.map(|_| ());
         assert!(lost.is_ok(), "{:?}", *source.health().borrow());
         assert!(!was_live, "nothing was read, so nothing is said to be all");
         kafka.allow(&user, KafkaResource::Topic(&topic.name), &["READ"]);

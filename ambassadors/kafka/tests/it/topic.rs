@@ -15,7 +15,7 @@ use sidecar::metrics::registry::Registry;
 use test_servers::{Kafka, KafkaListener, queue_client};
 
 /// How long anything may take that is waited for.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// Looks at the topic all the time.
 pub(crate) const QUICK: [&str; 2] = ["--poll", "100ms"];
@@ -56,7 +56,9 @@ impl<'a> Topic<'a> {
     /// Has kcat write a record of each line to a partition.
     pub(crate) fn kcat(&self, partition: u32, lines: impl IntoIterator<Item = String>) {
         let mut kcat = Command::new(queue_client("kcat"));
-        kcat.args(["-P", "-b", &self.brokers(), "-t", &self.name, "-p", &partition.to_string(), "-X", "acks=all"]);
+        kcat.args(["-P", "-b", &self.brokers(), "-t", &self.name, "-p", &partition.to_string()]);
+        // Each line once, also where it had to be sent again.
+        kcat.args(["-X", "enable.idempotence=true"]);
         let text: String = lines.into_iter().map(|line| line + "\n").collect();
         feed(&mut kcat, &text);
     }

@@ -67,7 +67,8 @@ mod needs_kafka {
                 .output()
                 .expect("kcat runs");
             let text = String::from_utf8_lossy(&read.stdout).into_owned();
-            (!text.contains("a0") && !text.contains("a3")).then_some(())
+            let whole = read.status.success() && text.contains("a4") && text.contains('z');
+            (whole && !text.contains("a0") && !text.contains("a3")).then_some(())
         })
         .await;
         assert!(matches!(source.get(&before[0]).await, Err(SourceError::Gone(_))));
@@ -158,6 +159,8 @@ mod needs_kafka {
             .output()
             .expect("the tool runs");
         assert!(altered.status.success(), "{altered:?}");
+        // What is written down is known to whoever writes there a moment later.
+        until("three partitions", async || (topic.kafka.end_offsets(&topic.name).len() == 3).then_some(())).await;
         topic.kcat(2, ["new".to_owned()]);
         listed(&source, 1).await;
         assert_eq!(values(&source).await, ["new"]);

@@ -57,10 +57,12 @@ mod needs_kafka {
     #[tokio::test(flavor = "multi_thread")]
     async fn names_that_stay_are_listed_throughout_and_those_that_go_are_gone_until_they_are_back() {
         let (topic, group) = (filled(4), group());
-        let one = Member::start(&topic, &group, &[], &[]).await;
+        // Whoever stands still for a while is not taken for dead.
+        let patient = ["--property", "session.timeout.ms=300000"];
+        let one = Member::start(&topic, &group, &patient, &[]).await;
         let all = set(one.holds(4 * EACH).await);
         let lists = Lists::watch(one.url());
-        let mut other = Member::start(&topic, &group, &[], &[]).await;
+        let mut other = Member::start(&topic, &group, &patient, &[]).await;
         let (ours, theirs) = (set(one.holds(2 * EACH).await), set(other.holds(2 * EACH).await));
         assert_eq!(&ours | &theirs, all);
         let gone = theirs.first().expect("some");

@@ -38,8 +38,12 @@ mod needs_kafka {
         let member = Member::start(&topic, &small, &["--window-bytes", "4KiB"], &[]).await;
         member.holds(4).await;
         assert_eq!(member.figure("longshore_kafka_window_bytes", "").await, 4.0 * 1_152.0);
-        let list = member.list().await.expect("a list");
-        assert_eq!((&list["metadata"]["complete"], &list["metadata"]["backlog"]), (&json!(true), &json!(57)));
+        // Known from the next look at where partitions end.
+        until("57 behind the window", async || {
+            let list = member.list().await?;
+            (list["metadata"]["complete"] == true && list["metadata"]["backlog"] == 57).then_some(())
+        })
+        .await;
         drain(&member, &topic, &small, 4).await;
         let member = Member::start(&topic, &few, &["--window", "7"], &[]).await;
         member.holds(7).await;
@@ -87,12 +91,14 @@ mod needs_kafka {
         topic.kcat(0, (0..3).map(|n| n.to_string()));
         let full = Member::start(&topic, &idle, &["--window", "1", "--stall-after", "1s"], &[]).await;
         full.holds(1).await;
+        // Its first record may have been long in coming.
+        let before = full.figure("longshore_kafka_stalls_total", "").await;
         // Brokers wait for more than there is, or for longer than anybody has patience.
         let wait = ["--property", "fetch.min.bytes=1000000", "--property", "fetch.wait.max.ms=50000"];
         let member = Member::start(&topic, &stuck, &[&wait[..], &["--stall-after", "1s"]].concat(), &[]).await;
         until("a stall", async || (member.figure("longshore_kafka_stalls_total", "").await >= 2.0).then_some(())).await;
         topic.kcat(0, (0..40).map(|_| "x".repeat(100_000)));
         until("what came", async || member.listed().await.filter(|names| names.len() >= 3)).await;
-        assert_eq!(full.figure("longshore_kafka_stalls_total", "").await, 0.0);
+        assert_eq!(full.figure("longshore_kafka_stalls_total", "").await, before);
     }
 }
