@@ -2,6 +2,7 @@
 
 mod args;
 mod list;
+mod load;
 mod message;
 mod metrics;
 mod queue;
@@ -13,6 +14,7 @@ mod trouble;
 use std::process::ExitCode;
 
 use ambassador_kit::ServeArgs;
+use ambassador_kit::load::LoadArgs;
 use clap::Parser;
 use sidecar::{Failure, ProcessArgs, Shutdown};
 
@@ -27,6 +29,8 @@ pub struct Args {
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
     process: ProcessArgs,
@@ -38,16 +42,32 @@ Examples:
   redis-ambassador --url redis://redis --stream videos --group media --dead-letter-key videos:failed
   redis-ambassador --url rediss://redis:6380 --list videos --ca-file ca.pem --username media --password-file /run/secrets/redis
   redis-ambassador --url redis://redis --list videos --check
+  redis-ambassador --url redis://redis --list videos --load videos.txt
   curl localhost:8080/v1/items; curl localhost:8080/v1/withheld";
 
 /// Runs the program to its end.
 pub fn run(args: Args) -> ExitCode {
-    let Args { queue, serve, process } = args;
-    process.run(async |shutdown| run_queue(queue, serve, shutdown).await)
+    let Args { queue, load, serve, process } = args;
+    process.run(async |shutdown| run_queue(queue, load, serve, shutdown).await)
 }
 
-async fn run_queue(queue: QueueArgs, serve: ServeArgs, shutdown: Shutdown) -> Result<ExitCode, Failure> {
+async fn run_queue(
+    queue: QueueArgs,
+    load: LoadArgs,
+    serve: ServeArgs,
+    shutdown: Shutdown,
+) -> Result<ExitCode, Failure> {
     let settings = queue.settings().map_err(Failure::config)?;
+    if load.is_given() {
+        let open = move || load::KeyPublisher::open(settings, serve.request_timeout);
+        return ambassador_kit::load::load(load, shutdown, open).await;
+    }
+    if serve.check {
+        let deadline = serve.request_timeout;
+        let look =
+            async |registry: &mut _| RedisSource::look(settings, registry, deadline, &mut std::io::stdout()).await;
+        return ambassador_kit::serve(serve, shutdown, look).await;
+    }
     let serve = ServeArgs { settle: settings.window.settling.settle, ..serve };
     ambassador_kit::serve(serve, shutdown, async |registry| Ok(RedisSource::open(settings, registry))).await
 }

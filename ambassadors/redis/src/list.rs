@@ -185,6 +185,31 @@ impl List {
         connection.run::<Value>(&call, &self.doing()).await.map(drop)
     }
 
+    /// Whether we may do all that taking takes; and the first of what would be taken, without taking it.
+    pub(crate) async fn peek(&self, connection: &Connection, count: usize) -> Result<Vec<Message>, Trouble> {
+        let nobody = format!("check-{}", self.token);
+        let call = Call::of(&self.scripts.check).key(&self.key).key(self.held(&nobody)).key(self.values());
+        let call = call.key(self.consumers()).key(self.alive(&nobody)).arg(&nobody);
+        connection.run::<Value>(&call, &self.doing()).await?;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let (first, last) = match self.take {
+            End::Left => (0, count - 1),
+            End::Right => (-count, -1),
+        };
+        let range = cmd("LRANGE").arg(&self.key).arg(first).arg(last).take();
+        let mut values: Vec<Vec<u8>> = connection.ask(&range, &self.doing()).await?;
+        if self.take == End::Right {
+            values.reverse();
+        }
+        let messages = values.into_iter().enumerate().map(|(nth, value)| Message {
+            id: format!("{nobody}-{nth}").into(),
+            again: false,
+            deliveries: None,
+            body: Body::Value(value),
+        });
+        Ok(messages.collect())
+    }
+
     /// Of each its id, its length and its value.
     fn messages(&self, mut all: impl Iterator<Item = Value>, again: bool) -> Result<Vec<Message>, Trouble> {
         let mut messages = Vec::new();

@@ -166,6 +166,22 @@ impl Queue {
         }
     }
 
+    /// Whether we may do all that taking takes; the first of what would be taken, without taking it; and what else there is to say.
+    pub(crate) async fn peek(&self, connection: &Connection, count: usize) -> Result<(Vec<Message>, String), Trouble> {
+        match self {
+            Self::List(list) => {
+                let said = "an element has its name when it is taken; those below stand for the first".to_owned();
+                Ok((list.peek(connection, count).await?, said))
+            }
+            Self::Stream(stream) => {
+                let (messages, there) = stream.peek(connection, count).await?;
+                let said =
+                    if there { "the group is there" } else { "there is no such group; it will be made (--start)" };
+                Ok((messages, said.to_owned()))
+            }
+        }
+    }
+
     /// Has others take over at once what we hold.
     pub(crate) async fn leave(&self, connection: &Connection, held: &[Id]) -> Result<(), Trouble> {
         match self {

@@ -176,6 +176,11 @@ impl Server {
         format!("{} as {user}, database {}", self.place(), self.db)
     }
 
+    /// Which of its databases, for machines.
+    pub(crate) fn database(&self) -> String {
+        format!("database {}", self.db)
+    }
+
     fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }

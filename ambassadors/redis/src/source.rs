@@ -1,21 +1,26 @@
 //! A list or stream as a [`Source`]: what is taken of it lies in a window, is listed, and leaves the server when it is settled.
 
+mod preflight;
 mod shared;
 mod taker;
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::ItemName;
 use contract::wire::{Item, Settle, Withheld};
 use futures_util::stream::BoxStream;
 use prometheus_client::registry::Registry;
+use sidecar::Failure;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
 use self::shared::Shared;
 use crate::args::Settings;
+use crate::trouble::Trouble;
 
 /// A list or stream, served as what we take of it.
 #[derive(Debug)]
@@ -41,6 +46,34 @@ impl RedisSource {
             .settle_late(&shared, async |shared: Arc<Shared>, name, outcome| shared.settle(&name, &outcome).await);
         let taker = tokio::spawn(taker::run(Arc::clone(&shared)));
         Self { shared, taker: Mutex::new(Some(taker)) }
+    }
+
+    /// Shows what would be taken first, and takes nothing. Says of it, a line each, what there is to know.
+    ///
+    /// # Errors
+    /// Exit 77 when credentials are refused or a right is missing, 78 when a key is of another type or the settings are wrong, 69 when the
+    /// server does not answer within `deadline`.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub async fn look(
+        settings: Settings,
+        registry: &mut Registry,
+        deadline: Duration,
+        out: &mut (impl Write + Send),
+    ) -> Result<Self, Failure> {
+        let shared = Arc::new(Shared::new(settings, registry));
+        let asked = tokio::time::timeout(deadline, preflight::preflight(&shared.settings, &shared.queue)).await;
+        let silent = |_| Trouble::silent("look at the queue", deadline);
+        let (messages, waiting, said) = asked.map_err(silent).flatten().map_err(Trouble::failure)?;
+        for line in said {
+            writeln!(out, "{line}")?;
+        }
+        let look = shared.window.look();
+        let shown = messages.len() as u64;
+        shared.show(&messages);
+        shared.window.seen(look, waiting.saturating_sub(shown));
+        Ok(Self { shared, taker: Mutex::default() })
     }
 }
 

@@ -3,11 +3,13 @@
 mod entry;
 mod scripts;
 
+use std::collections::HashMap;
+
 use redis::{Value, cmd};
 use tracing::warn;
 
 use self::scripts::Scripts;
-use crate::message::Id;
+use crate::message::{Id, Message};
 use crate::queue::{Batch, Consumer, Found, Lost, Survey, Verdict, millis};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
@@ -137,6 +139,36 @@ impl Stream {
         self.tell(connection, held, millis(self.by.lease)).await?;
         let call = Call::of(&self.scripts.leave).key(&self.key).arg(&self.group).arg(&self.by.name);
         connection.run::<Value>(&call, &self.doing()).await.map(drop)
+    }
+
+    /// Whether we may do all that taking takes; and the first of what would be taken, without taking it. Also whether there is a group.
+    pub(crate) async fn peek(&self, connection: &Connection, count: usize) -> Result<(Vec<Message>, bool), Trouble> {
+        let there = self.look(connection).await?.is_some();
+        let after = if there {
+            let nobody = format!("longshore-check-{:016x}", fastrand::u64(..));
+            let call = Call::of(&self.scripts.check).key(&self.key).arg(&self.group).arg(nobody);
+            connection.run::<Value>(&call, &self.doing()).await?;
+            self.stands(connection).await?
+        } else {
+            self.start.clone()
+        };
+        if after == "$" {
+            return Ok((Vec::new(), there));
+        }
+        let range = cmd("XRANGE").arg(&self.key).arg(format!("({after}")).arg("+").arg("COUNT").arg(count).take();
+        let answer: Value = connection.ask(&range, &self.doing()).await?;
+        let messages = entry::range(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?;
+        Ok((messages, there))
+    }
+
+    /// The last entry that was given to anybody.
+    async fn stands(&self, connection: &Connection) -> Result<String, Trouble> {
+        let ask = cmd("XINFO").arg("GROUPS").arg(&self.key).take();
+        let groups: Vec<HashMap<String, Value>> = connection.ask(&ask, &self.doing()).await?;
+        let is_ours = |group: &HashMap<String, Value>| matches!(group.get("name"), Some(Value::BulkString(name)) if *name == self.group.as_bytes());
+        let group = groups.into_iter().find(is_ours);
+        let last = group.and_then(|mut group| redis::from_redis_value(group.remove("last-delivered-id")?).ok());
+        last.ok_or_else(|| Trouble::no_group(&self.doing(), &self.group))
     }
 
     /// `None` where there is no such group.

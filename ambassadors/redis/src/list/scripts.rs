@@ -10,6 +10,7 @@ pub(super) struct Scripts {
     pub(super) renew: Script,
     pub(super) settle: Script,
     pub(super) leave: Script,
+    pub(super) check: Script,
 }
 
 impl Default for Scripts {
@@ -20,6 +21,7 @@ impl Default for Scripts {
             renew: Script::new(include_str!("renew.lua")),
             settle: Script::new(include_str!("settle.lua")),
             leave: Script::new(include_str!("leave.lua")),
+            check: Script::new(include_str!("check.lua")),
         }
     }
 }

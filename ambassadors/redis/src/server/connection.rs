@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, RedisResult, Script, Value};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, RedisResult, Script};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
@@ -61,20 +61,6 @@ impl Connection {
     pub(crate) async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline, doing: &str) -> Result<T, Trouble> {
         let mut inner = self.inner.clone();
         commands.query_async(&mut inner).await.map_err(|error| self.trouble(&error, doing))
-    }
-
-    /// As [`ask_all`](Self::ask_all), but what is refused is an answer of its own.
-    ///
-    /// # Errors
-    /// [`Trouble`], where there is no answer.
-    pub(crate) async fn each(&self, commands: &Pipeline, doing: &str) -> Result<Vec<Result<Value, Trouble>>, Trouble> {
-        let mut inner = self.inner.clone();
-        let answers = inner.req_packed_commands(commands, 0, commands.len()).await;
-        let answers = answers.map_err(|error| self.trouble(&error, doing))?;
-        Ok(answers
-            .into_iter()
-            .map(|answer| answer.extract_error().map_err(|error| self.trouble(&error, doing)))
-            .collect())
     }
 
     /// Runs a script; the server is told it only once.

@@ -125,6 +125,13 @@ impl Shared {
         ItemName::derive(self.settings.source_id.as_bytes(), self.settings.key.as_bytes(), id.as_bytes())
     }
 
+    /// Lists these, which were not taken.
+    pub(super) fn show(&self, messages: &[Message]) {
+        for message in messages {
+            self.take(&self.name(&message.id), message);
+        }
+    }
+
     fn take(&self, name: &ItemName, message: &Message) -> Taken {
         let Message { id, again, deliveries, body } = message;
         let withhold = |why| self.window.withhold(name, id.as_bytes(), why, Arc::clone(id), *again);

@@ -18,8 +18,12 @@ pub(super) fn new(answer: Value) -> Option<Vec<Message>> {
         return Some(Vec::new());
     }
     let stream = array(answer)?.pop()?;
-    let entries = array(array(stream)?.pop()?)?;
-    entries.into_iter().map(one_new).collect()
+    range(array(stream)?.pop()?)
+}
+
+/// Of `XRANGE`.
+pub(super) fn range(answer: Value) -> Option<Vec<Message>> {
+    array(answer)?.into_iter().map(one_new).collect()
 }
 
 /// Where an entry lies, by its id: `1732320000000-0`.

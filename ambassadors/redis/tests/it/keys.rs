@@ -34,6 +34,27 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Has redis-cli send these commands, of words without blanks, all at once (`--pipe`).
+    pub(crate) fn pipe(&self, commands: impl IntoIterator<Item = String>) {
+        let mut bytes = Vec::new();
+        for command in commands {
+            let words: Vec<_> = command.split(' ').collect();
+            bytes.extend(format!("*{}\r\n", words.len()).bytes());
+            bytes.extend(words.iter().flat_map(|word| format!("${}\r\n{word}\r\n", word.len()).into_bytes()));
+        }
+        let mut cli = self.redis.cli();
+        cli.arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = cli.spawn().expect("redis-cli starts");
+        child.stdin.take().expect("piped").write_all(&bytes).expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("errors: 0"),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     /// Has redis-cli add an entry with these fields; its id.
     pub(crate) fn add(&self, fields: &[&str]) -> String {
         self.redis.ask(&[&["XADD", &self.name, "*"], fields].concat())

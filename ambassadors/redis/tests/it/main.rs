@@ -2,7 +2,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
+mod conformance;
 mod keys;
 mod list;
+mod orphans;
 mod program;
 mod stream;

@@ -158,10 +158,14 @@ impl Program {
         Some(self.http.request(Method::DELETE, url).send().await.ok()?.status().as_u16())
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("signalled");
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) async fn terminate(&mut self) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)
-            .expect("signalled");
+        self.signal(rustix::process::Signal::TERM);
         let ended = until("the end of the process", async || self.child.try_wait().expect("a child")).await;
         assert!(ended.success(), "{ended}: {}", self.log());
     }
