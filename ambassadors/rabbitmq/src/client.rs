@@ -17,7 +17,7 @@ use sidecar::cli::value;
 
 use self::address::Address;
 use self::tls::Tls;
-pub(crate) use self::wire::Wire;
+pub(crate) use self::wire::{PARTING, Wire};
 
 /// Which broker, and as whom.
 #[derive(Clone, Debug, Args)]

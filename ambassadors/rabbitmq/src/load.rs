@@ -18,13 +18,11 @@ use tokio::time::timeout;
 use self::courier::Courier;
 use self::letter::Letter;
 use crate::args::{Settings, short, short_or_empty};
+use crate::client::PARTING;
 use crate::trouble::Trouble;
 
 /// How many messages wait to be sent before the next is refused.
 const MOST: usize = 1_000;
-
-/// Longest that a parting may take.
-const PARTING: Duration = Duration::from_secs(5);
 
 /// The largest message that RabbitMQ takes, unless it is told another `max_message_size`; less since its version 4.
 const LARGEST: usize = 128 << 20;

@@ -29,6 +29,11 @@ pub(crate) fn identity(delivery: &Delivery, identity: &Identity) -> Option<Vec<u
     Some(said).filter(|said| !said.is_empty())
 }
 
+/// Whether it comes of a stream, in which it stays whoever acknowledges it.
+pub(crate) fn is_of_a_stream(delivery: &Delivery) -> bool {
+    headers(delivery).is_some_and(|headers| headers.contains_key("x-stream-offset"))
+}
+
 /// What whoever sent it said.
 pub(crate) fn said(delivery: &Delivery) -> Said<'_> {
     let table = headers(delivery);

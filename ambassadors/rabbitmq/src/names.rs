@@ -19,9 +19,9 @@ pub(crate) struct Print([u8; 16]);
 
 /// The names of one queue's messages.
 ///
-/// A message that is known by something has a name that depends on nothing else. One that is not is given a name when it comes; when its
-/// channel was lost and it comes again, it has the name of one that was lost and said the same: two messages that say the same are the same
-/// work, and each is done once for each that is acknowledged.
+/// A message that is known by something has a name that depends on that and on its body alone: somebody may give all his messages one id.
+/// One that is not is given a name when it comes; when its channel was lost and it comes again, it has the name of one that was lost and
+/// said the same: two messages that say the same are the same work, and each is done once for each that is acknowledged.
 #[derive(Debug)]
 pub(crate) struct Names {
     source_id: String,
@@ -46,11 +46,12 @@ impl Names {
     /// The name of a message that came; with what it says, if that is all that is known of it.
     pub(crate) fn of(&mut self, delivery: &Delivery) -> (ItemName, Option<Print>) {
         if let Some(identity) = identity(delivery, &self.identity) {
-            return (self.derive(b'i', &identity), None);
+            let length = (identity.len() as u64).to_be_bytes();
+            return (self.derive(&[b"i", &length, &identity, &Sha256::digest(&delivery.data)]), None);
         }
         let print = print(delivery);
         let known = if delivery.redelivered { self.lost.claim(print) } else { None };
-        (known.unwrap_or_else(|| self.derive(b'd', &fastrand::u128(..).to_be_bytes())), Some(print))
+        (known.unwrap_or_else(|| self.derive(&[b"d", &fastrand::u128(..).to_be_bytes()])), Some(print))
     }
 
     /// This one was lost with its channel, and comes again, here or elsewhere.
@@ -58,9 +59,8 @@ impl Names {
         self.lost.add(print, name);
     }
 
-    fn derive(&self, kind: u8, identity: &[u8]) -> ItemName {
-        let version: Vec<u8> = std::iter::once(kind).chain(identity.iter().copied()).collect();
-        ItemName::derive(self.source_id.as_bytes(), self.queue.as_bytes(), &version)
+    fn derive(&self, identity: &[&[u8]]) -> ItemName {
+        ItemName::derive(self.source_id.as_bytes(), self.queue.as_bytes(), &identity.concat())
     }
 }
 
@@ -120,8 +120,9 @@ mod tests {
         let mut names = Names::new("/", "Media.Videos", Identity::MessageId);
         let (name, print) = names.of(&delivery("a", Some("1"), false));
         assert!(name.as_str().starts_with("media-videos-") && print.is_none(), "{name}");
-        assert_eq!(names.of(&delivery("b", Some("1"), true)).0, name, "an id is all that counts");
-        assert_ne!(Names::new("/", "Media.Videos", Identity::MessageId).of(&delivery("a", Some("2"), false)).0, name);
+        assert_eq!(names.of(&delivery("a", Some("1"), true)).0, name);
+        assert_ne!(names.of(&delivery("b", Some("1"), true)).0, name, "an id that all have is none");
+        assert_ne!(names.of(&delivery("a", Some("2"), false)).0, name);
         assert_ne!(
             Names::new("other", "Media.Videos", Identity::MessageId).of(&delivery("a", Some("1"), false)).0,
             name

@@ -2,6 +2,7 @@
 
 mod twins;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ambassador_kit::queue::{Taken, Window};
@@ -12,7 +13,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use self::twins::Twins;
 use crate::args::Settings;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) window: Window<Tag>,
     pub(crate) metrics: Metrics,
+    /// Whether it was found to be a stream, which nobody can tell before something comes of it.
+    pub(crate) is_stream: AtomicBool,
     /// Heard by whoever looks at the queue.
     pub(crate) look: Notify,
     /// Whether nothing is taken any more: asked for, and done.
@@ -88,6 +91,7 @@ impl Shared {
         Self {
             window: Window::new(&settings.window, settings.message.clone(), registry),
             metrics: Metrics::new(registry),
+            is_stream: AtomicBool::new(false),
             look: Notify::new(),
             ending: watch::Sender::default(),
             state: Mutex::new(State { names, link: None, links: 0, twins: Twins::default() }),
@@ -140,7 +144,7 @@ impl Shared {
                     if !self.window.holds(&name) && self.state().twins.take_back(&name, tag) {
                         continue;
                     }
-                    warn!(%name, "two messages have one identity: they are settled as one (see --identity)");
+                    info!(%name, "a message came twice, of one identity and body: they are settled as one");
                 }
             }
             return;
@@ -152,22 +156,26 @@ impl Shared {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let outcome = Outcome::Failed { reason: Some(message) };
-            match shared.settle(&name, &outcome).await {
-                Ok(()) => shared.metrics.buried(reason),
-                // Its channel is over then, and it comes again.
-                Err(error) => debug!(%name, %error, "a message that is no item was not rejected"),
+            // Where it fails, its channel is over, and it comes again.
+            if let Err(error) = shared.settle_for(&name, &outcome, reason).await {
+                debug!(%name, %error, "a message that is no item was not rejected");
             }
         });
     }
 
     /// This item is done, or dead.
     pub(crate) async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
+        self.settle_for(name, outcome, "failed").await
+    }
+
+    /// As [`settle`](Self::settle); `kind` is why, of a dead one, in a word.
+    async fn settle_for(&self, name: &ItemName, outcome: &Outcome, kind: &'static str) -> Result<(), SourceError> {
         let Some(settling) = self.window.settle(name, outcome)? else { return Ok(()) };
         let verdict = match outcome {
             Outcome::Done => Verdict::Ack,
             Outcome::Failed { .. } if self.settings.dead_letter => Verdict::Reject,
             Outcome::Failed { reason } => {
-                self.metrics.buried("failed");
+                self.metrics.buried(kind);
                 settling.keep(reason.as_deref().unwrap_or("it failed for good"), NOWHERE);
                 return Ok(());
             }
@@ -178,7 +186,7 @@ impl Shared {
         settling.done();
         if let Outcome::Failed { reason } = outcome {
             info!(%name, delivery_tag = tag.number, reason, trace_id, "rejected, to go to the dead letter exchange");
-            self.metrics.buried("failed");
+            self.metrics.buried(kind);
         }
         let twins = self.state().twins.take(name);
         for twin in twins {

@@ -1,6 +1,7 @@
 //! Takes messages for as long as the process lives: connects, consumes, looks at the queue, and again when any of it is over.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -12,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::client::Wire;
+use crate::client::{PARTING, Wire};
+use crate::message::is_of_a_stream;
 use crate::shared::{Ending, Link, Shared};
 use crate::trouble::{Kind, Trouble, taking};
 
@@ -21,6 +23,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 
 /// A connection that lasted so long was a good one: what ended it is not what ended the one before.
 const GOOD: Duration = Duration::from_secs(30);
+
+/// How long what is told of one thing may come after what is told of another.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// A connection whose messages are ours.
 struct Session {
@@ -65,6 +70,9 @@ pub(crate) async fn take(shared: Arc<Shared>) {
 impl Session {
     /// Connects, and has the broker hand us messages, at most as many as the window holds before some are settled.
     async fn open(shared: &Shared) -> Result<Self, Trouble> {
+        if shared.is_stream.load(Ordering::Relaxed) {
+            return Err(Trouble::stream(&shared.settings.queue.name));
+        }
         let wire = Wire::connect(&shared.settings.broker).await?;
         match Self::consume(shared, &wire).await {
             Ok((channel, consumer, link)) => Ok(Self { wire, channel, consumer, link }),
@@ -97,8 +105,8 @@ impl Session {
             Some(trouble) => Err(leave(self.wire, trouble).await),
             None => {
                 // What is on the way to us is given back with the rest; RabbitMQ puts all of it where it was.
-                let _ =
-                    within(shared, self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default())).await;
+                let cancelling = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+                let _ = timeout(PARTING, cancelling).await;
                 self.wire.part().await;
                 Ok(())
             }
@@ -115,9 +123,22 @@ impl Session {
                 () = shared.look.notified() => self.look(shared).await,
             };
             if let Err(trouble) = went {
-                return trouble;
+                return self.why(shared).await.unwrap_or(trouble);
             }
         }
+    }
+
+    /// A channel that is over refuses whatever is asked of it; why it is, its consumer is told, unless it has been.
+    async fn why(&mut self, shared: &Shared) -> Option<Trouble> {
+        let told = async {
+            loop {
+                match self.consumer.next().await? {
+                    Ok(_) => {}
+                    Err(error) => return Some(Trouble::of(&error, &taking(&shared.settings.queue.name))),
+                }
+            }
+        };
+        timeout(MOMENT, told).await.ok().flatten()
     }
 
     /// Asks how much waits, and takes what comes meanwhile.
@@ -144,6 +165,10 @@ impl Session {
 
     fn came(&self, shared: &Arc<Shared>, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Trouble> {
         match delivery {
+            Some(Ok(delivery)) if is_of_a_stream(&delivery) => {
+                shared.is_stream.store(true, Ordering::Relaxed);
+                Err(Trouble::stream(&shared.settings.queue.name))
+            }
             Some(Ok(delivery)) => {
                 shared.deliver(&self.link, &delivery);
                 Ok(())

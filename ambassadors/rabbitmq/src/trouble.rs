@@ -60,6 +60,12 @@ impl Trouble {
         Self::new(Kind::NotThere, &taking(queue), what.to_owned())
     }
 
+    /// What is settled stays in a stream.
+    pub(crate) fn stream(queue: &str) -> Self {
+        let what = "it is a stream, from which nothing is ever taken: bind a queue to where its messages come from";
+        Self::new(Kind::Config, &taking(queue), what.to_owned())
+    }
+
     /// It takes no messages, and does not say why.
     pub(crate) fn refusing(doing: &str) -> Self {
         let what = "the broker refuses it: the queue is full (x-max-length with x-overflow), or too few of its nodes are there";

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::Broker;
 use crate::trouble::Trouble;
 
-/// Longest that a parting may take.
-const PARTING: Duration = Duration::from_secs(5);
+/// Longest that a step of a parting may take.
+pub(crate) const PARTING: Duration = Duration::from_secs(5);
 
 /// A connection. Dropped, its socket is shut: lapin's own close waits for an answer, which a broker that stands still never gives, and
 /// would keep a thread until then.

@@ -56,4 +56,12 @@ mod needs_rabbitmq {
         let reasons: Vec<_> = withheld.iter().map(|one: &Value| one["reason"].clone()).collect();
         assert_eq!(reasons, ["malformed", "malformed", "too-large"]);
     }
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_is_no_queue_and_is_told_of() {
+        let queue = Queue::of(RabbitMq::shared(), json!({"x-queue-type": "stream"}));
+        let program = Program::of(&queue, &[]).await;
+        program.ready(200).await;
+        queue.fill(1);
+        program.is_red("it is a stream").await;
+    }
 }
