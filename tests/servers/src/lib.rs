@@ -8,6 +8,7 @@ mod kept;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod relay;
 mod role;
 mod server;
 
@@ -21,6 +22,7 @@ pub use kept::free_port;
 pub use proxy::{Proxy, Seen, Spoil};
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
+pub use relay::Relay;
 pub use server::S3Server;
 
 use std::path::PathBuf;

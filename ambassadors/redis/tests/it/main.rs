@@ -8,3 +8,4 @@ mod list;
 mod orphans;
 mod program;
 mod stream;
+mod workers;
