@@ -13,7 +13,7 @@ pub(crate) struct Metrics {
     settled: Family<Result, Counter>,
     dead_letters: Family<Cause, Counter>,
     trimmed: Counter,
-    connects: Counter,
+    connections: Counter,
     errors: Family<Cause, Counter>,
 }
 
@@ -42,19 +42,23 @@ impl Metrics {
             settled: Family::default(),
             dead_letters: Family::default(),
             trimmed: Counter::default(),
-            connects: Counter::default(),
+            connections: Counter::default(),
             errors: Family::default(),
         };
         registry.register("taken", "Messages taken: new, of the dead, or our own of before", new.taken.clone());
         registry.register("lost", "Messages held that others have now, or nobody", new.lost.clone());
         registry.register("settled", "Messages settled: here, or by others before", new.settled.clone());
-        registry.register("dead_letters", "Messages written to the dead letter key", new.dead_letters.clone());
+        registry.register(
+            "dead_letters",
+            "Messages written to the dead letter key, or withheld for good",
+            new.dead_letters.clone(),
+        );
         registry.register(
             "trimmed",
             "Entries that were cut off the stream before they were settled",
             new.trimmed.clone(),
         );
-        registry.register("connects", "Connections made", new.connects.clone());
+        registry.register("connections", "Connections made", new.connections.clone());
         registry.register("errors", "Connections and looks that failed", new.errors.clone());
         new
     }
@@ -86,7 +90,7 @@ impl Metrics {
 
     /// There is a connection.
     pub(crate) fn connected(&self) {
-        self.connects.inc();
+        self.connections.inc();
     }
 
     /// There is none, or nothing can be seen by it.

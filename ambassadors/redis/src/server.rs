@@ -29,10 +29,10 @@ pub(crate) struct ServerArgs {
     /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, over TLS `rediss://…`. With a password in it, give it as the variable.
     #[arg(long, value_name = "URL")]
     url: Place,
-    /// Who we are: a user of the server's ACL [default: that of the URL; `default`].
+    /// Who we are: a user of the server's ACL, over what the URL says.
     #[arg(long, value_name = "NAME", requires = "password_file")]
     username: Option<String>,
-    /// A file with the password; read again for every connection.
+    /// A file with the password, over what the URL says; read again for every connection.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Certificates of the authorities that the server is believed by [default: the system's]. They are read again for every
@@ -91,9 +91,6 @@ pub enum ServerError {
     /// The URL is none. It is not shown: it may hold a password.
     #[error("--url {0}; it is redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss://… over TLS")]
     Url(&'static str),
-    /// A flag that says what the URL says too.
-    #[error("{0} and --url both say who we are")]
-    Twice(&'static str),
     /// TLS is spoken where the URL says so.
     #[error("{0} is for TLS, and --url does not say rediss://")]
     NoTls(&'static str),
@@ -130,12 +127,6 @@ impl ServerArgs {
         };
         let user = Some(url.username()).filter(|user| !user.is_empty()).map(said).transpose()?;
         let password = url.password().map(said).transpose()?;
-        if self.username.is_some() && user.is_some() {
-            return Err(ServerError::Twice("--username"));
-        }
-        if self.password_file.is_some() && password.is_some() {
-            return Err(ServerError::Twice("--password-file"));
-        }
         let files = [("--ca-file", &self.ca_file), ("--cert-file", &self.cert_file)];
         if let Some((flag, _)) = files.into_iter().find(|(_, file)| file.is_some() && !over_tls) {
             return Err(ServerError::NoTls(flag));
@@ -167,7 +158,7 @@ impl Server {
     /// [`Trouble`], also where nobody answers within `--stall-after`.
     pub(crate) async fn connect(&self) -> Result<Connection, Trouble> {
         let made = timeout(self.stall_after, self.connected()).await;
-        made.unwrap_or_else(|_| Err(Trouble::silent(&self.doing(), self.stall_after)))
+        made.unwrap_or_else(|_| Err(Trouble::mute(&self.doing(), self.stall_after)))
     }
 
     /// For people: where it is, and as whom it is asked. Without the password.
@@ -266,8 +257,8 @@ mod tests {
             let error = server(&["--url", url]).expect_err(url).to_string();
             assert!(error.contains(says) && !error.contains("hunter2"), "{url}: {error}");
         }
-        let twice = server(&["--url", "redis://a:b@h", "--username", "c", "--password-file", "/x"]).expect_err("twice");
-        assert!(twice.to_string().contains("--username"), "{twice}");
+        let over = server(&["--url", "redis://a:b@h", "--username", "c", "--password-file", "/not/there"]);
+        assert!(over.expect_err("no file").to_string().contains("--password-file"), "the file is what counts");
         let no_tls = server(&["--url", "redis://h", "--ca-file", "/x"]).expect_err("no TLS");
         assert!(no_tls.to_string().contains("rediss://"), "{no_tls}");
         let absent = server(&["--url", "rediss://h", "--ca-file", "/not/there"]).expect_err("no file");

@@ -39,7 +39,7 @@ impl Trouble {
     /// What `error` means, which came of trying to do something (`take from list videos`).
     pub(crate) fn of(error: &RedisError, doing: &str) -> Self {
         let (kind, what) = match (error.kind(), error.code()) {
-            (ErrorKind::AuthenticationFailed, _) => refused(&text(error)),
+            (ErrorKind::AuthenticationFailed, _) => refused("it knows no such user with this password"),
             (_, Some(code)) => classed(code, &text(error)),
             (ErrorKind::InvalidClientConfig, None) => (Kind::Config, error.to_string()),
             (_, None) => away(&error.to_string()),
@@ -68,6 +68,14 @@ impl Trouble {
     /// There was no answer.
     pub(crate) fn silent(doing: &str, stall_after: Duration) -> Self {
         let what = format!("the server says nothing for {stall_after:?} (--stall-after)");
+        Self { kind: Kind::Away, doing: doing.to_owned(), what }
+    }
+
+    /// There never was an answer.
+    pub(crate) fn mute(doing: &str, stall_after: Duration) -> Self {
+        let what = format!(
+            "the server says nothing for {stall_after:?} (--stall-after); does it speak TLS there (rediss://), or not?"
+        );
         Self { kind: Kind::Away, doing: doing.to_owned(), what }
     }
 

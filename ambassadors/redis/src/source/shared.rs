@@ -81,7 +81,10 @@ impl Shared {
             let name = self.name(&message.id);
             match self.take(&name, &message) {
                 Taken::Listed | Taken::Double => {}
-                Taken::Withheld(why) => self.bury(connection, &name, &message.id, &why).await?,
+                Taken::Withheld(why) => {
+                    self.bury(connection, &name, &message.id, &why).await?;
+                    self.metrics.buried(why.reason);
+                }
                 Taken::Settled => drop(self.queue.settle(connection, &message.id, &Verdict::Done).await?),
             }
         }
@@ -100,6 +103,7 @@ impl Shared {
             Outcome::Failed { reason } => {
                 let reason = reason.as_deref().unwrap_or("it failed for good");
                 if self.settings.dead_letter_key.is_none() {
+                    self.metrics.buried("failed");
                     settling.keep(reason, "give --dead-letter-key to have such written elsewhere");
                     return Ok(());
                 }
@@ -186,7 +190,6 @@ impl Shared {
         // Nobody else settles what is not listed, or else it is theirs to do.
         let Ok(Some(settling)) = self.window.settle(name, &Outcome::Failed { reason: None }) else { return Ok(()) };
         if self.queue.settle(connection, id, &verdict).await? {
-            self.metrics.buried(why.reason);
             info!(%name, why.reason, "written to the dead letter key");
         }
         settling.done();
