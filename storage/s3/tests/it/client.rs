@@ -9,10 +9,10 @@ use std::time::Duration;
 use storage_s3::{Patience, S3, S3Args, TransferArgs};
 use test_servers::S3Server;
 
-/// Short, since what is away in a test comes back soon.
-pub(crate) const SHORT: Patience = Patience { total: Duration::from_secs(20), answer: Duration::from_secs(20) };
+/// Longer than any machine stands still, or takes to start a server.
+pub(crate) const LONG: Patience = Patience { total: Duration::from_secs(300), answer: Duration::from_secs(300) };
 /// Gives up after the first attempts.
-pub(crate) const NONE: Patience = Patience { total: Duration::ZERO, answer: Duration::from_secs(20) };
+pub(crate) const NONE: Patience = Patience { total: Duration::ZERO, ..LONG };
 
 pub(crate) fn args(url: &str) -> S3Args {
     S3Args { s3_endpoint_url: Some(url.to_owned()), s3_region: Some("us-east-1".to_owned()), ..S3Args::default() }
@@ -20,7 +20,7 @@ pub(crate) fn args(url: &str) -> S3Args {
 
 /// The store behind `url`, as the root user of `server`.
 pub(crate) fn s3_at(url: &str, server: &S3Server) -> S3 {
-    S3::with_keys(args(url), TransferArgs::default(), server.access_key(), server.secret_key()).with_patience(SHORT)
+    S3::with_keys(args(url), TransferArgs::default(), server.access_key(), server.secret_key()).with_patience(LONG)
 }
 
 pub(crate) fn s3(server: &S3Server) -> S3 {

@@ -8,8 +8,10 @@ mod needs_s3_servers {
     use storage_s3::{S3, S3Args, TransferArgs, Walk};
     use test_servers::{Proxy, S3Server, Spoil};
 
-    /// How long an answer takes: long beside what a busy machine adds to it.
-    const SLOW: Duration = Duration::from_millis(300);
+    /// How long an answer takes of a store far away: long beside what a busy machine adds to it.
+    const FAR: Duration = Duration::from_millis(600);
+    /// How long one works for an answer that gives one after another.
+    const SLOW: Duration = Duration::from_millis(150);
     const PAGE: usize = 10;
     const PAGES: usize = 50;
 
@@ -49,7 +51,7 @@ mod needs_s3_servers {
     #[tokio::test]
     async fn far_away_all_requests_that_may_be_are_made_at_once() {
         let (minio, versity) =
-            tokio::join!(walked(S3Server::shared_minio(), || SLOW), walked(S3Server::shared_versity(), || SLOW));
+            tokio::join!(walked(S3Server::shared_minio(), || FAR), walked(S3Server::shared_versity(), || FAR));
         for (at_once, _) in [minio, versity] {
             assert!((7..=8).contains(&at_once), "{at_once} at once");
         }
@@ -60,7 +62,7 @@ mod needs_s3_servers {
         let mut free = Instant::now();
         let (at_once, requests) = walked(S3Server::shared_minio(), move || {
             let now = Instant::now();
-            free = free.max(now) + SLOW / 2;
+            free = free.max(now) + SLOW;
             free - now
         })
         .await;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Long enough on a machine that compiles beside it.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Long enough on a machine that compiles beside it, or stands still.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A process to be, with nothing of this machine's configuration.
 pub(crate) struct Identity {
@@ -78,6 +78,16 @@ pub(crate) struct Talk {
 impl Talk {
     pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(DEADLINE).expect("it answers")
+    }
+
+    /// Asks once; nothing if it has ended instead of answering.
+    pub(crate) fn ask(&mut self) -> Option<String> {
+        self.stdin.write_all(b"\n").ok()?;
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not answer"),
+        }
     }
 
     /// Asks until a line holds `what`.

@@ -2,21 +2,28 @@ use super::*;
 
 mod needs_s3_servers {
     use std::collections::{BTreeMap, HashMap};
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use bytes::Bytes;
-    use test_servers::{Proxy, S3Server, Spoil};
+    use test_servers::{Proxy, S3Server, Seen, Spoil};
 
     use super::*;
     use crate::{ListQuery, Patience, S3, S3Args, TransferArgs};
 
     const MIB: usize = 1 << 20;
 
-    async fn bucket(server: &S3Server, url: &str) -> Bucket {
+    /// Longer than any machine stands still, and than anything is held back here.
+    const LONG: Patience = Patience { total: Duration::from_secs(300), answer: Duration::from_secs(300) };
+
+    fn s3(server: &S3Server, url: &str) -> S3 {
         let args = S3Args { s3_endpoint_url: Some(url.to_owned()), ..S3Args::default() };
         let s3 = S3::with_keys(args, TransferArgs::default(), server.access_key(), server.secret_key());
-        let patience = Patience { total: Duration::from_secs(20), answer: Duration::from_secs(20) };
-        s3.with_patience(patience).bucket(&server.bucket().await)
+        s3.with_patience(LONG)
+    }
+
+    async fn bucket(server: &S3Server, url: &str) -> Bucket {
+        s3(server, url).bucket(&server.bucket().await)
     }
 
     async fn put(bucket: &Bucket, key: &str, content: &Bytes) -> String {
@@ -50,9 +57,26 @@ mod needs_s3_servers {
         bucket.list(&query).await.expect("an answer").objects.into_iter().map(|note| note.key).collect()
     }
 
-    /// Waits until the second part has come by.
-    async fn until_held(proxy: &Proxy) {
-        while !proxy.seen().iter().any(|seen| seen.query.contains("partNumber=2")) {
+    fn is_second(seen: &Seen) -> bool {
+        seen.query.contains("partNumber=2")
+    }
+
+    /// Waits until the second part has come by, after so many requests.
+    async fn until_held(proxy: &Proxy, after: usize) {
+        while !proxy.seen().iter().skip(after).any(is_second) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the note has just been renewed: it is good for long yet, however slow the machine is.
+    async fn until_renewed(bucket: &Bucket, lease: Duration) {
+        let key = notes(bucket).await.remove(0);
+        loop {
+            let head = bucket.head(&key, None).await.expect("the note is there");
+            let age = bucket.s3().now().duration_since(head.last_modified.expect("a date").0).unwrap_or_default();
+            if age < lease / 3 {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -80,13 +104,12 @@ mod needs_s3_servers {
             while bucket.s3().now() < begun + Duration::from_secs(2) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            let is_second = |seen: &test_servers::Seen| seen.query.contains("partNumber=2");
-            let (go, held) = tokio::sync::watch::channel(false);
-            proxy.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
+            // Its renewals too: one that reaches the store later is of somebody who is not dead.
+            let go = stopped(&proxy);
             let from = Origin { key: "key", which: Which::Etag(&etag) };
             let killed = tokio::select! {
                 copied = in_parts(&bucket, from, &Condition::Absent) => panic!("{copied:?}"),
-                () = until_held(&proxy) => open(&bucket).await,
+                () = until_held(&proxy, 0) => open(&bucket).await,
             };
             assert_eq!((killed.len(), notes(&bucket).await.len()), (2, 1), "theirs, and what the killed one has begun");
 
@@ -96,9 +119,7 @@ mod needs_s3_servers {
             let seen = proxy.seen().len();
             proxy.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
             let meanwhile = async {
-                while !proxy.seen().iter().skip(seen).any(is_second) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                until_held(&proxy, seen).await;
                 // Not before it is done, when there would be as much again.
                 assert!(
                     proxy.seen().iter().skip(seen).any(|seen| seen.method == "DELETE"),
@@ -119,9 +140,12 @@ mod needs_s3_servers {
     /// Holds the second part of a copy, and every renewal of its note, until it is told otherwise.
     fn stopped(proxy: &Proxy) -> tokio::sync::watch::Sender<bool> {
         let (go, held) = tokio::sync::watch::channel(false);
+        // What is put before an upload is begun takes the note of a dead one over.
+        let begun = std::sync::atomic::AtomicBool::new(false);
         proxy.spoil(move |seen| {
-            let renews = seen.method == "PUT" && seen.path.contains("/copy.") && seen.header("if-match").is_some();
-            (renews || seen.query.contains("partNumber=2")).then(|| Spoil::Hold(held.clone()))
+            begun.fetch_or(seen.method == "POST" && seen.query.contains("uploads"), Ordering::SeqCst);
+            let puts = seen.method == "PUT" && seen.path.contains("/copy.") && seen.header("if-match").is_some();
+            ((puts && begun.load(Ordering::SeqCst)) || is_second(seen)).then(|| Spoil::Hold(held.clone()))
         });
         go
     }
@@ -131,28 +155,28 @@ mod needs_s3_servers {
         for server in [S3Server::shared_minio(), S3Server::shared_versity()] {
             let (one, other) = (Proxy::before(&server.url()).await, Proxy::before(&server.url()).await);
             let bucket_one = bucket(server, &one.url()).await;
-            let args = S3Args { s3_endpoint_url: Some(other.url()), ..S3Args::default() };
-            let s3 = S3::with_keys(args, TransferArgs::default(), server.access_key(), server.secret_key());
-            let bucket_other = s3.bucket(bucket_one.name());
+            let bucket_other = s3(server, &other.url()).bucket(bucket_one.name());
             let content = Bytes::from(vec![7; 11 * MIB]);
             let etag = put(&bucket_one, "key", &content).await;
             let from = Origin { key: "key", which: Which::Etag(&etag) };
 
             // While one renews its note, nobody touches what it has begun.
             let (go, held) = tokio::sync::watch::channel(false);
-            one.spoil(move |seen| seen.query.contains("partNumber=2").then(|| Spoil::Hold(held.clone())));
-            let lease = Duration::from_secs(4);
+            one.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
+            let lease = Duration::from_secs(6);
             let first = copied(&bucket_one, from, &Condition::Absent, lease);
             let second = async {
-                until_held(&one).await;
-                let begun = open(&bucket_other).await;
-                let renewals = || one.seen().iter().filter(|seen| seen.header("if-match").is_some()).count();
+                until_held(&one, 0).await;
+                let (begun, since) = (open(&bucket_other).await, std::time::Instant::now());
                 // For longer than a lease lasts.
-                while renewals() < 9 {
+                let mut is_longer = false;
+                while !is_longer {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    is_longer = since.elapsed() > lease + Duration::from_secs(1);
+                    until_renewed(&bucket_other, lease).await;
                     let refused = copied(&bucket_other, from, &Condition::Absent, lease).await;
                     let Err(Error::Busy(why)) = refused else { panic!("{refused:?}") };
                     assert!(why.contains("/copy") && why.contains("done/.longshore/copy."), "{why}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 assert_eq!((open(&bucket_other).await, begun.len()), (begun, 1));
                 go.send(true).expect("somebody waits");
@@ -163,17 +187,17 @@ mod needs_s3_servers {
             bucket_one.delete("copy", Which::Current).await.expect("deleted");
 
             // One that is stopped for longer is taken for dead. When it goes on, it harms nobody.
+            let lease = Duration::from_secs(4);
             for dies_first in [false, true] {
                 if dies_first {
                     // It comes after one that was killed, and so has something of others to look for.
-                    let _go = stopped(&one);
+                    let (seen, _go) = (one.seen().len(), stopped(&one));
                     tokio::select! {
                         copied = copied(&bucket_one, from, &Condition::Absent, lease) => panic!("{copied:?}"),
-                        () = until_held(&one) => {}
+                        () = until_held(&one, seen) => {}
                     }
                 }
                 let (seen, go) = (one.seen().len(), stopped(&one));
-                let is_second = |seen: &test_servers::Seen| seen.query.contains("partNumber=2");
                 let has_begun = || one.seen().iter().skip(seen).any(is_second);
                 let (go_on, held) = tokio::sync::watch::channel(false);
                 other.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
@@ -201,9 +225,7 @@ mod needs_s3_servers {
                     assert!(matches!(whole, Ok(Copied::Yes { .. })), "{whole:?}");
                 };
                 let meanwhile = async {
-                    while !other.seen().iter().skip(before).any(is_second) {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
+                    until_held(&other, before).await;
                     go.send(true).expect("somebody waits");
                 };
                 tokio::join!(Box::pin(first), Box::pin(second), Box::pin(meanwhile));
@@ -223,7 +245,7 @@ mod needs_s3_servers {
         let etag = put(&bucket, "key", &Bytes::from(vec![7; 11 * MIB])).await;
         let from = Origin { key: "key", which: Which::Etag(&etag) };
         proxy.spoil(|seen| (seen.method == "POST" && seen.query.contains("uploads")).then_some(Spoil::LoseReply));
-        let patience = Patience { total: Duration::from_millis(1), answer: Duration::from_secs(20) };
+        let patience = Patience { total: Duration::from_millis(1), ..LONG };
         let hasty = bucket.s3().clone().with_patience(patience).bucket(bucket.name());
         let lost = in_parts(&hasty, from, &Condition::Absent).await;
         assert!(matches!(lost, Err(Error::Unavailable { .. })), "{lost:?}");
@@ -341,11 +363,11 @@ mod needs_s3_servers {
         let bucket = bucket(server, &proxy.url()).await;
         let etag = put(&bucket, "key", &Bytes::from(vec![7; 11 * MIB])).await;
         let (go, held) = tokio::sync::watch::channel(false);
-        proxy.spoil(move |seen| seen.query.contains("partNumber=2").then(|| Spoil::Hold(held.clone())));
+        proxy.spoil(move |seen| is_second(seen).then(|| Spoil::Hold(held.clone())));
         let from = Origin { key: "key", which: Which::Etag(&etag) };
         let copy = in_parts(&bucket, from, &Condition::Always);
         let replace = async {
-            until_held(&proxy).await;
+            until_held(&proxy, 0).await;
             put(&bucket, "key", &Bytes::from(vec![8; 11 * MIB])).await;
             go.send(true).expect("somebody waits");
         };

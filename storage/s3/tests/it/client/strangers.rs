@@ -8,13 +8,13 @@ use bytes::Bytes;
 use storage::Error;
 use storage_s3::{Condition, ListQuery};
 
-use super::{NONE, SHORT, anybody, said};
+use super::{NONE, LONG, anybody, said};
 use crate::teller::{Teller, Told};
 
 const PAGE: &str = "content-type: text/html\r\n";
 
 async fn list(teller: &Teller) -> Error {
-    let listed = anybody(&teller.url(), SHORT).bucket("bucket").list(&ListQuery::default()).await;
+    let listed = anybody(&teller.url(), LONG).bucket("bucket").list(&ListQuery::default()).await;
     listed.expect_err("that is no store")
 }
 
@@ -45,7 +45,7 @@ async fn a_web_page_is_no_answer_and_is_asked_for_once() {
 #[tokio::test]
 async fn a_web_page_is_no_proof_that_something_was_written_or_is_there() {
     let teller = always((200, PAGE, "<html>Hello</html>".to_owned()));
-    let bucket = anybody(&teller.url(), SHORT).bucket("bucket");
+    let bucket = anybody(&teller.url(), LONG).bucket("bucket");
     let put = bucket.put("key", Bytes::from("x"), &Condition::Always, &HashMap::new()).await;
     assert!(matches!(put, Err(Error::Unsupported(_))), "{put:?}");
     let head = bucket.head("key", None).await;
@@ -60,7 +60,7 @@ async fn the_page_of_a_gateway_that_is_down_is_asked_for_again() {
         1 => (429, "", String::new()),
         _ => (200, "", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".to_owned()),
     });
-    let listed = anybody(&teller.url(), SHORT).bucket("bucket").list(&ListQuery::default()).await;
+    let listed = anybody(&teller.url(), LONG).bucket("bucket").list(&ListQuery::default()).await;
     assert!(listed.is_ok(), "{listed:?}");
     assert_eq!(teller.asked().len(), 3);
 }
@@ -119,7 +119,7 @@ async fn a_clock_that_is_wrong_is_corrected_by_the_stores() {
             false => error(403, "RequestTimeTooSkewed", "date: Thu, 01 Jan 2099 00:00:00 GMT\r\n"),
         }
     });
-    let s3 = anybody(&teller.url(), SHORT);
+    let s3 = anybody(&teller.url(), LONG);
     let listed = s3.bucket("bucket").list(&ListQuery::default()).await;
     assert!(listed.is_ok(), "{listed:?} after {:?}", teller.asked());
     assert_eq!(teller.asked().len(), 2);
@@ -159,7 +159,7 @@ async fn a_listing_that_ends_in_its_midst_is_asked_for_again() {
         (200, "content-type: application/xml\r\n", body.to_owned())
     });
     let page =
-        anybody(&teller.url(), SHORT).bucket("bucket").list(&ListQuery::default()).await.expect("told in the end");
+        anybody(&teller.url(), LONG).bucket("bucket").list(&ListQuery::default()).await.expect("told in the end");
     assert_eq!(page.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let cut = always((200, "", WHOLE[..WHOLE.find("</Contents>").expect("some") + 11].to_owned()));
     let error = anybody(&cut.url(), NONE).bucket("bucket").list(&ListQuery::default()).await.expect_err("cut short");

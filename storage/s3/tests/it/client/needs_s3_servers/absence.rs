@@ -9,7 +9,7 @@ use storage::Error;
 use storage_s3::{Condition, ListQuery, Patience};
 use test_servers::{Proxy, S3Server, Seen, Spoil};
 
-use super::super::{s3_at, said};
+use super::super::{LONG, s3_at, said};
 
 const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
 
@@ -34,7 +34,8 @@ async fn a_storm_over_many_requests_at_once_exhausts_nobodys_retries() {
     for put in futures_util::future::join_all(puts).await {
         assert!(put.is_ok(), "{put:?}");
     }
-    assert_eq!(proxy.seen().len(), 60 * 4);
+    // A store that is busy itself says so, too.
+    assert!(proxy.seen().len() >= 60 * 4, "{}", proxy.seen().len());
 }
 
 #[tokio::test]
@@ -58,7 +59,7 @@ async fn a_store_that_stays_slow_is_given_up_by_the_clock_and_the_last_word_is_t
     let server = S3Server::shared_minio();
     let proxy = Proxy::before(&server.url()).await;
     proxy.spoil(|_| Some(Spoil::Answer(503, SLOW_DOWN.to_owned())));
-    let patience = Patience { total: Duration::from_millis(500), answer: Duration::from_secs(20) };
+    let patience = Patience { total: Duration::from_millis(500), ..LONG };
     let bucket = s3_at(&proxy.url(), server).with_patience(patience).bucket("bucket");
     let error = bucket.list(&ListQuery::default()).await.expect_err("it never answers");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
@@ -71,7 +72,7 @@ async fn a_store_that_is_stopped_and_goes_on_again_has_cost_time_only() {
     let name = server.bucket().await;
     let proxy = Proxy::before(&server.url()).await;
     // In earnest an attempt waits for a minute: here for a second, so that it is made again and again.
-    let patience = Patience { total: Duration::from_secs(120), answer: Duration::from_secs(1) };
+    let patience = Patience { answer: Duration::from_secs(1), ..LONG };
     let bucket = s3_at(&proxy.url(), &server).with_patience(patience).bucket(&name);
     bucket.list(&ListQuery::default()).await.expect("it answers");
     server.pause();
@@ -98,8 +99,7 @@ async fn a_store_that_is_killed_and_started_again_has_cost_time_only() {
     let mut server = S3Server::versity();
     let name = server.bucket().await;
     let proxy = Proxy::before(&server.url()).await;
-    let patience = Patience { total: Duration::from_secs(120), answer: Duration::from_secs(20) };
-    let bucket = s3_at(&proxy.url(), &server).with_patience(patience).bucket(&name);
+    let bucket = s3_at(&proxy.url(), &server).bucket(&name);
     server.kill();
     let asked = tokio::spawn(async move { bucket.list(&ListQuery::default()).await });
     until(&proxy, |seen| seen.len() >= 3).await;
@@ -118,5 +118,5 @@ async fn until(proxy: &Proxy, enough: impl Fn(&[Seen]) -> bool + Send + Sync) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it is asked again");
+    tokio::time::timeout(LONG.total, waiting).await.expect("it is asked again");
 }

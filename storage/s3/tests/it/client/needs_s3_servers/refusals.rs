@@ -4,11 +4,11 @@ use storage::Error;
 use storage_s3::{ListQuery, S3, S3Args, TransferArgs};
 use test_servers::S3Server;
 
-use super::super::{SHORT, args, s3};
+use super::super::{LONG, args, s3};
 use super::stores;
 
 fn with_keys(args: S3Args, key: &str, secret: &str) -> S3 {
-    S3::with_keys(args, TransferArgs::default(), key, secret).with_patience(SHORT)
+    S3::with_keys(args, TransferArgs::default(), key, secret).with_patience(LONG)
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_right_to_one_prefix_is_no_right_to_another() {
     );
     server.client().put_bucket_policy().bucket(&name).policy(policy).send().await.expect("a policy");
     let args = S3Args { s3_no_sign_request: true, ..args(&server.url()) };
-    let bucket = S3::new(args, TransferArgs::default()).with_patience(SHORT).bucket(&name);
+    let bucket = S3::new(args, TransferArgs::default()).with_patience(LONG).bucket(&name);
     let query = |prefix: &str| ListQuery { prefix: prefix.to_owned(), ..ListQuery::default() };
     bucket.list(&query("open/")).await.expect("everybody may");
     let closed = bucket.list(&query("closed/")).await.expect_err("nobody may");

@@ -8,7 +8,7 @@ use storage::Error;
 use storage_s3::{ListQuery, Patience, S3, S3Args, TransferArgs};
 use test_servers::S3Server;
 
-use super::super::{NONE, SHORT, args, said};
+use super::super::{NONE, LONG, args, said};
 
 /// Speaks TLS in the name of a store, with a certificate for `localhost`.
 struct Tls {
@@ -33,9 +33,7 @@ impl Tls {
         std::fs::create_dir_all(&certs).expect("a folder");
         std::fs::copy(dir.path().join("cert.pem"), certs.join("public.crt")).expect("a certificate");
         std::fs::copy(dir.path().join("key.pem"), certs.join("private.key")).expect("its key");
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
+        let port = test_servers::free_port();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(minio())
@@ -87,18 +85,18 @@ async fn a_bundle_is_what_makes_an_authority_trusted_and_only_that() {
     let tls = Tls::before(server);
     let with = |bundle: PathBuf| S3Args { s3_ca_bundle: Some(bundle), ..args(&tls.url()) };
     // It may not be up yet: that is outlived.
-    let trusted = s3(with(tls.authority()), server, SHORT).bucket("none").list(&ListQuery::default()).await;
+    let trusted = s3(with(tls.authority()), server, LONG).bucket("none").list(&ListQuery::default()).await;
     assert!(matches!(&trusted, Err(Error::Unsupported(text)) if text.contains("NoSuchBucket")), "{trusted:?}");
 
     // Asked once: with this patience it would be asked for an hour.
-    let patience = Patience { total: Duration::from_secs(3600), ..SHORT };
+    let patience = Patience { total: Duration::from_secs(3600), ..LONG };
     let without = s3(args(&tls.url()), server, patience).bucket("none");
     let without = tokio::time::timeout(Duration::from_secs(120), without.list(&ListQuery::default())).await;
     let error = without.expect("it is not asked again").expect_err("nobody knows the authority");
     assert!(matches!(&error, Error::Unsupported(text) if text.contains("needs --s3-ca-bundle")), "{error:?}");
     // Another's authority, as when the system's would be: a bundle takes their place.
     let other = Tls::before(server);
-    let error = s3(with(other.authority()), server, SHORT).bucket("none").list(&ListQuery::default()).await;
+    let error = s3(with(other.authority()), server, LONG).bucket("none").list(&ListQuery::default()).await;
     assert!(matches!(&error, Err(Error::Unsupported(text)) if text.contains("certificate")), "{error:?}");
     let plain = args(&tls.url().replace("https:", "http:"));
     let plain = s3(plain, server, NONE).bucket("none").list(&ListQuery::default()).await;
