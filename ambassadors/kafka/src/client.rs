@@ -115,6 +115,18 @@ pub enum ClusterError {
         /// Why not.
         why: String,
     },
+    /// A file of TLS's does not hold what its flag says.
+    #[error("{flag} {path:?} holds no {what}: {why}")]
+    Pem {
+        /// Which flag.
+        flag: &'static str,
+        /// Which file.
+        path: String,
+        /// What it should hold.
+        what: &'static str,
+        /// As librdkafka says it.
+        why: String,
+    },
     /// Tokens come from nowhere.
     #[error("--sasl oauthbearer needs --oauth-token-file, which somebody keeps fresh: tokens are fetched from nowhere")]
     NoToken,
@@ -223,9 +235,24 @@ impl Cluster {
             Ok(_) => Ok(()),
             // Without the value, which may be a secret whose name is misspelt.
             Err(KafkaError::ClientConfig(_, why, ..)) => Err(ClusterError::Property(why)),
-            Err(KafkaError::ClientCreation(why)) => Err(ClusterError::Property(why)),
+            Err(KafkaError::ClientCreation(why)) => Err(self.blame(why)),
             Err(error) => Err(ClusterError::Property(error.to_string())),
         }
+    }
+
+    /// Which file it is, where it is one, that librdkafka cannot use.
+    fn blame(&self, why: String) -> ClusterError {
+        for (name, flag, what) in [
+            ("ssl.ca.location", "--ca-file", "certificates in PEM"),
+            ("ssl.certificate.location", "--cert-file", "certificate in PEM"),
+            ("ssl.key.location", "--key-file", "key in PEM that --key-password-file opens, where it is encrypted"),
+        ] {
+            if let Some(why) = why.strip_prefix(name).and_then(|why| why.strip_prefix(" failed: ")) {
+                let path = self.properties.get(name).cloned().unwrap_or_default();
+                return ClusterError::Pem { flag, path, what, why: why.trim().to_owned() };
+            }
+        }
+        ClusterError::Property(why)
     }
 
     /// The settings of a client: the user's, but for those of `ours` that what we promise rests on.

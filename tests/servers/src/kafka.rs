@@ -50,7 +50,8 @@ pub struct KafkaOptions {
 pub enum KafkaListener {
     /// Neither encrypted nor authenticated.
     Plain,
-    /// `SASL_PLAINTEXT`: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with tokens that are not signed (the user is `sub`).
+    /// `SASL_PLAINTEXT`: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and OAUTHBEARER with tokens that are not signed (the user is `sub`) and
+    /// that a connection outlives only with a fresh one.
     Sasl,
     /// `SASL_SSL`: the same, encrypted.
     SaslTls,

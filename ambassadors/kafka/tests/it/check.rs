@@ -5,6 +5,8 @@ use std::process::Command;
 
 use test_servers::{Kafka, KafkaListener, KafkaResource};
 
+use crate::topic::token;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kafka-ambassador");
 
 /// The exit code, and what was said on stdout and on stderr.
@@ -57,12 +59,14 @@ mod needs_kafka {
         path.into_os_string().into_string().expect("text")
     }
 
-    /// A token as the broker takes it unsigned: whose it is, and until when.
-    fn token(user: &str) -> String {
-        let encode = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
-        let claims = format!(r#"{{"sub":"{user}","iat":{now},"exp":{}}}"#, now + 3_600);
-        format!("{}.{}.", encode(r#"{"alg":"none"}"#), encode(&claims))
+    /// The same key, encrypted with what is in a file.
+    fn encrypted(key: &str, password: &str) -> String {
+        let made = Command::new("openssl")
+            .args(["pkey", "-in", key, "-aes256", "-passout", &format!("file:{password}")])
+            .output()
+            .expect("openssl runs");
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).expect("PEM")
     }
 
     #[test]
@@ -71,10 +75,19 @@ mod needs_kafka {
         let topic = kafka.topic(2);
         kafka.allow(Kafka::USER, KafkaResource::Topic(&topic), &["DESCRIBE", "READ"]);
         let password = files.with("password", &format!("{}\n", Kafka::PASSWORD));
-        let token = files.with("token", &token(Kafka::USER));
+        let token = files.with("token", &token(Kafka::USER, 3_600));
         let authority = text(kafka.certificates().authority());
         let own = kafka.certificates().client(Kafka::USER);
         let (certificate, key) = (text(own.certificate), text(own.key));
+        let unlocks = files.with("unlocks", "of the key\n");
+        let locked = files.with("locked", &encrypted(&key, &unlocks));
+        // As the tools of others have them, their flags' own being weaker.
+        let properties = format!(
+            "# of kcat\nsecurity.protocol = SASL_PLAINTEXT\n\nsasl.mechanism=SCRAM-SHA-256\nsasl.username={}\nsasl.password={}\n",
+            Kafka::USER,
+            Kafka::PASSWORD
+        );
+        let properties = files.with("client.properties", &properties);
         let named = ["--username", Kafka::USER, "--password-file", &password];
         let ca = ["--ca-file", authority.as_str()];
         let scram = |bits: &'static str| [&["--sasl", bits][..], &named].concat();
@@ -90,12 +103,43 @@ mod needs_kafka {
                 [&["--cert-file", &certificate, "--key-file", &key][..], &ca].concat(),
                 "as the holder of",
             ),
+            (
+                KafkaListener::MutualTls,
+                [&["--cert-file", &certificate, "--key-file", &locked, "--key-password-file", &unlocks][..], &ca]
+                    .concat(),
+                "as the holder of",
+            ),
+            (KafkaListener::Sasl, vec!["--properties-file", &properties], "as alice by SCRAM-SHA-256"),
         ] {
             let brokers = kafka.bootstrap(listener);
             let (code, said, error) = check(&[&["--brokers", &brokers, "--topic", &topic][..], &flags].concat());
             assert_eq!(code, Some(0), "{listener:?} {flags:?}: {said}{error}");
             assert!(said.contains(says) && said.contains("2 partitions"), "{listener:?} {flags:?}: {said}");
             assert!(!said.contains(Kafka::PASSWORD), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_its_password_does_not_open_and_a_line_that_is_no_setting_are_named() {
+        let (kafka, files) = (Kafka::shared(), files());
+        let own = kafka.certificates().client(Kafka::USER);
+        let (certificate, key) = (text(own.certificate), text(own.key));
+        let (unlocks, wrong) = (files.with("unlocks", "of the key"), files.with("wrong", "hunter2"));
+        let locked = files.with("locked", &encrypted(&key, &unlocks));
+        let bad = files.with("client.properties", "security.protocol=ssl\nsasl.password hunter2\n");
+        let own = ["--cert-file", &certificate, "--key-file", &locked];
+        let none = files.with("none", "not one\n");
+        for (flags, says) in [
+            (vec!["--ca-file", &none], "--ca-file"),
+            (vec!["--cert-file", &none, "--key-file", &key], "--cert-file"),
+            (vec!["--cert-file", &certificate, "--key-file", &none], "--key-file"),
+            ([&own[..], &["--key-password-file", &wrong]].concat(), "--key-password-file"),
+            (own.to_vec(), "--key-password-file"),
+            (vec!["--properties-file", &bad], "client.properties\", line 2: "),
+        ] {
+            let (code, said, error) = check(&[&["--brokers", "b:1", "--topic", "t"][..], &flags].concat());
+            assert_eq!(code, Some(78), "{flags:?}: {said}{error}");
+            assert!(error.contains(says) && !error.contains("hunter2"), "{flags:?}: {error}");
         }
     }
 

@@ -15,6 +15,7 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 auto.create.topics.enable=false
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+listener.name.sasl.oauthbearer.connections.max.reauth.ms=3600000
 ssl.keystore.type=PEM
 ssl.truststore.type=PEM
 ssl.principal.mapping.rules=RULE:^CN=([^,]+)$/$1/,DEFAULT
