@@ -31,6 +31,13 @@ demo-kafka: ## The same from a topic, which three copies share until it is empty
 	cargo build --locked -p kafka-ambassador -p queue-manager -p ffmpeg-worker
 	@set -e; kafka=$$(tests/servers/kafka/setup); examples/kafka-thumbnails/demo.sh "$(BIN)" "$$kafka" "$(OUT)"
 
+.PHONY: demo-rabbitmq
+demo-rabbitmq: OUT = demo-rabbitmq-out
+demo-rabbitmq: ## A queue that five processors drain, with a RabbitMQ that is started here (OUT=demo-rabbitmq-out)
+	@scripts/setup python3 flock
+	cargo build --locked -p rabbitmq-ambassador -p queue-manager
+	@set -e; rabbitmq=$$(tests/servers/rabbitmq/setup); examples/rabbitmq-drain/demo.sh "$(BIN)" "$$rabbitmq" "$(OUT)"
+
 .PHONY: test
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
 	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv ip openssl java mvn perl make c++
@@ -78,4 +85,4 @@ deny: ## Licences, sources and duplicate bans of the dependencies (needs cargo-d
 .PHONY: clean
 clean: ## Remove what was built and what the demo made
 	cargo clean
-	rm -rf demo-out demo-s3-out demo-kafka-out
+	rm -rf demo-out demo-s3-out demo-kafka-out demo-rabbitmq-out
