@@ -36,7 +36,9 @@ impl Site {
     pub(crate) fn kcat(&self, partition: u32, headers: &[&str], lines: impl IntoIterator<Item = String>) {
         let mut kcat = Command::new(queue_client("kcat"));
         let brokers = self.kafka.bootstrap(KafkaListener::Plain);
-        kcat.args(["-P", "-b", &brokers, "-t", &self.topic, "-p", &partition.to_string(), "-X", "acks=all"]);
+        kcat.args(["-P", "-b", &brokers, "-t", &self.topic, "-p", &partition.to_string()]);
+        // Each line once, also where it had to be sent again.
+        kcat.args(["-X", "enable.idempotence=true"]);
         for header in headers {
             kcat.args(["-H", header]);
         }

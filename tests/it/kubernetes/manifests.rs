@@ -7,6 +7,7 @@ mod needs_kubernetes {
     use std::process::Command;
 
     use longshore_tests::programs::{program, root};
+    use longshore_tests::wait_until;
     use tempfile::TempDir;
     use test_servers::Cluster;
 
@@ -167,6 +168,11 @@ spec:
             let done = Cluster::shared().kubectl(args);
             assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
         }
+        // Established is not yet served.
+        wait_until("ServiceMonitors to be listed", || {
+            let listed = Cluster::shared().kubectl(&["get", "servicemonitors", "--all-namespaces"]);
+            listed.status.success().then_some(())
+        });
     }
 
     fn below(folder: &Path) -> Vec<PathBuf> {

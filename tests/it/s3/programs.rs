@@ -92,8 +92,12 @@ impl Source {
         self.names().iter().map(|name| self.get(&format!("/v1/items/{name}"))).collect()
     }
 
+    /// However often a store that is busy has to be asked.
     fn get(&self, path: &str) -> Value {
-        let (status, body) = ask(&self.address, "GET", path);
+        let (status, body) = wait_until(path, || {
+            let answer = ask(&self.address, "GET", path);
+            (answer.0 != 503).then_some(answer)
+        });
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).expect("JSON")
     }
