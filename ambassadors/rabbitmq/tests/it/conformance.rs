@@ -29,7 +29,8 @@ mod needs_rabbitmq {
         messages.push(json!({"body": "no object"}));
         queue.publish(&messages);
         let url = queue.rabbit.url();
-        let own = ["p", "--url", &url, "--queue", &queue.name, "--poll", "100ms", "--payload", "json"];
+        let own =
+            ["p", "--url", &url, "--queue", &queue.name, "--poll", "100ms", "--payload", "json", "--heartbeat", "2m"];
         let line = Line::try_parse_from([&own[..], flags].concat()).unwrap_or_else(|error| panic!("{error}"));
         let settings = line.queue.settings().expect("settings");
         let source = QueueSource::open(settings, &mut Registry::default());

@@ -95,27 +95,40 @@ mod needs_rabbitmq {
     }
 
     /// Loads from stdin.
-    struct Feeding(Child);
+    struct Feeding {
+        child: Child,
+        log: tempfile::NamedTempFile,
+    }
 
     impl Feeding {
         fn start(queue: &Queue<'_>) -> Self {
-            let mut command = command(queue, &["--load", "-", "--load-key", "line", "--heartbeat", "2s"]);
-            let child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
-            Self(child.expect("the program starts"))
+            let log = tempfile::NamedTempFile::new().expect("a log");
+            let mut command = command(queue, &["--load", "-", "--load-key", "line", "--heartbeat", "5s"]);
+            command.stdin(Stdio::piped()).stderr(log.reopen().expect("a log")).stdout(Stdio::piped());
+            Self { child: command.spawn().expect("the program starts"), log }
         }
 
         fn feed(&mut self, lines: std::ops::Range<usize>) {
             let text: String = lines.map(|n| format!("line {n}\n")).collect();
-            self.0.stdin.as_mut().expect("piped").write_all(text.as_bytes()).expect("it reads");
+            self.child.stdin.as_mut().expect("piped").write_all(text.as_bytes()).expect("it reads");
+        }
+
+        fn log(&self) -> String {
+            std::fs::read_to_string(self.log.path()).expect("a log")
+        }
+
+        async fn says(&self, what: &str) {
+            until(what, async || self.log().contains(what).then_some(())).await;
         }
 
         /// The end of it.
         fn end(mut self) -> String {
-            drop(self.0.stdin.take());
-            let output = self.0.wait_with_output().expect("it ends");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-            text
+            drop(self.child.stdin.take());
+            let log = self.log;
+            let output = self.child.wait_with_output().expect("it ends");
+            let log = std::fs::read_to_string(log.path()).expect("a log");
+            assert!(output.status.success(), "{log}");
+            String::from_utf8(output.stdout).expect("text")
         }
     }
 
@@ -135,12 +148,15 @@ mod needs_rabbitmq {
         feeding.feed(1_000..2_000);
         rabbit.kill();
         feeding.feed(2_000..3_000);
+        feeding.says("is published again").await;
         rabbit.restart();
         until("those as well", async || (queue(&rabbit, &name).depth() >= 3_000).then_some(())).await;
         // It blocks whoever publishes, and says so.
         rabbit.disk_alarm(true);
         feeding.feed(3_000..3_010);
+        feeding.says("the broker takes no messages now").await;
         rabbit.disk_alarm(false);
+        feeding.says("the broker takes messages again").await;
         let said = feeding.end();
         assert!(said.contains("3010 lines are loaded"), "{said}");
         let mut times: HashMap<String, usize> = HashMap::new();

@@ -42,8 +42,12 @@ mod needs_rabbitmq {
         program.is_empty().await;
         until("four letters", async || (dead.depth() == 4).then_some(())).await;
         assert!(program.log().contains("no such film"));
-        assert!(program.figure("longshore_rabbitmq_dead_letters_total", "malformed").await == 2.0);
-        assert!(program.figure("longshore_rabbitmq_dead_letters_total", "too-large").await == 1.0);
+        for (reason, count) in [("malformed", 2.0), ("too-large", 1.0), ("failed", 1.0)] {
+            until(reason, async || {
+                (program.figure("longshore_rabbitmq_dead_letters_total", reason).await == count).then_some(())
+            })
+            .await;
+        }
         program.terminate().await;
         let letters = dead.drain();
         assert_eq!(ids(&letters), ["1", "2", "3", "4"]);

@@ -20,10 +20,11 @@ pub(crate) struct Program {
     dir: tempfile::TempDir,
 }
 
-/// The program, for a queue.
+/// The program, for a queue; patient, unless a flag says otherwise: whatever stands still here, the broker is not lost.
 pub(crate) fn command(queue: &Queue<'_>, flags: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.env("LONGSHORE_URL", queue.rabbit.url()).args(["--queue", &queue.name, "--poll", "100ms"]).args(flags);
+    command.env("LONGSHORE_URL", queue.rabbit.url()).env("LONGSHORE_HEARTBEAT", "2m");
+    command.args(["--queue", &queue.name, "--poll", "100ms"]).args(flags);
     command
 }
 
@@ -151,6 +152,11 @@ impl Program {
     pub(crate) async fn settle(&self, name: &str) -> Option<u16> {
         let url = format!("{}/v1/items/{name}", self.url);
         Some(self.http.request(Method::DELETE, url).send().await.ok()?.status().as_u16())
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs").count()
     }
 
     /// Asks it to end, and waits until it has.

@@ -1,0 +1,39 @@
+//! A broker that stands still: its connections stay open and nobody answers.
+
+use serde_json::json;
+use test_servers::RabbitMq;
+
+use crate::program::Program;
+use crate::queue::{Queue, until};
+
+mod needs_rabbitmq {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_is_told_of_costs_nothing_however_long_it_takes_and_all_is_there_again_after_it() {
+        let mut rabbit = RabbitMq::start(&[]);
+        let name = {
+            let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
+            queue.fill(5);
+            queue.name
+        };
+        let program = Program::of(&Queue { rabbit: &rabbit, name }, &["--heartbeat", "2s"]).await;
+        let names = program.holds(5).await;
+        let before = program.threads();
+        rabbit.pause();
+        program.is_red("cannot").await;
+        assert_eq!(program.ask("/v1/items").await.expect("an answer").0, 503);
+        let attempts = async || program.figure("longshore_rabbitmq_errors_total", "away").await;
+        let so_far = attempts().await;
+        until("more attempts", async || (attempts().await >= so_far + 4.0).then_some(())).await;
+        // One of each attempt would be left, if lapin waited for an answer to its close.
+        until("no more threads than before", async || (program.threads() <= before + 1).then_some(())).await;
+        rabbit.resume();
+        program.ready(200).await;
+        assert_eq!(program.holds(5).await, names);
+        for name in &names {
+            until("204", async || (program.settle(name).await? == 204).then_some(())).await;
+        }
+        program.is_empty().await;
+    }
+}
