@@ -33,7 +33,9 @@ fn unprivileged() -> (Command, tempfile::TempDir) {
         return (Command::new(PROGRAM), dir);
     }
     chmod(dir.path(), 0o755);
-    fs::copy(PROGRAM, dir.path().join("program")).expect("copied");
+    // By another process: what is open for writing here is so in whatever another test starts meanwhile, and cannot be run.
+    let copied = Command::new("cp").arg(PROGRAM).arg(dir.path().join("program")).status();
+    assert!(copied.expect("cp runs").success());
     fs::create_dir(dir.path().join("root")).expect("made");
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(dir.path().join("program"));
@@ -199,18 +201,18 @@ mod needs_userns {
         let inside = |act: &[&str]| {
             let mut command = Command::new("nsenter");
             command.args(["-t", &ambassador.pid().to_string(), "--user", "--preserve-credentials", "--mount", "--"]);
-            assert!(command.args(act).status().expect("nsenter runs").success(), "{act:?}");
+            command.args(act).status().expect("nsenter runs").success()
         };
         let (root, inner) = (root.to_str().expect("text"), inner.to_str().expect("text"));
-        // Nothing keeps it from being unmounted while it is served.
-        inside(&["umount", inner]);
+        // Nothing keeps it from being unmounted while it is served, but for as long as one look takes.
+        until("it unmounted", async || inside(&["umount", inner]).then_some(())).await;
         assert!(!ambassador.withheld("inner/", "mount-gone").await);
         assert_eq!(ambassador.names().await, names);
         assert!(!ambassador.is_complete().await);
-        inside(&["umount", root]);
+        until("it unmounted", async || inside(&["umount", root]).then_some(())).await;
         lost(&ambassador, "what was mounted").await;
-        inside(&["mount", "-t", "tmpfs", "none", root]);
-        inside(&["sh", "-c", &format!("mkdir {inner} && echo y > {root}/c.mp4")]);
+        assert!(inside(&["mount", "-t", "tmpfs", "none", root]));
+        assert!(inside(&["sh", "-c", &format!("mkdir {inner} && echo y > {root}/c.mp4")]));
         ambassador.named("c.mp4").await;
     }
 }

@@ -59,6 +59,9 @@ struct State {
     cached: Duration,
     /// How long an answer takes.
     slow: Duration,
+    /// When it last answered, and the longest that it has not since it was made slow.
+    answered: Instant,
+    longest: Duration,
     /// A file that gets longer, at every so manieth look, and how many there were.
     growing: Option<(String, u32, u32)>,
     /// A directory whose parent does not tell that it is one.
@@ -100,6 +103,8 @@ impl Default for State {
             skew: 0,
             cached: Duration::ZERO,
             slow: Duration::ZERO,
+            answered: Instant::now(),
+            longest: Duration::ZERO,
             growing: None,
             untold: None,
             noreplace: true,
@@ -230,7 +235,13 @@ impl Server {
 
     /// From now on every answer takes so long, one after another.
     pub(crate) fn slow(&self, by: Duration) {
-        self.state().slow = by;
+        let mut state = self.state();
+        (state.slow, state.answered, state.longest) = (by, Instant::now(), Duration::ZERO);
+    }
+
+    /// The longest that it has answered nothing since it was made slow: of a machine that stands still, as long as that does.
+    pub(crate) fn longest(&self) -> Duration {
+        self.state().longest
     }
 
     /// How many wait for an answer.
@@ -262,6 +273,8 @@ impl Server {
     ) {
         let mut state = self.state();
         std::thread::sleep(state.slow);
+        let before = std::mem::replace(&mut state.answered, Instant::now());
+        state.longest = state.longest.max(before.elapsed());
         let Some(path) = state.path(about) else { return reply.refuse(Errno::ESTALE) };
         match state.fault(op, &path) {
             Some(Fault::Fails(error)) => reply.refuse(error),

@@ -53,7 +53,8 @@ async fn grows_unlisted(every: u32, looks: u32, skew: i64, cached: u64) {
     server.cache(Duration::from_secs(cached));
     server.write("grows.mp4", b"");
     server.grow("grows.mp4", every);
-    let mounted = server.mount(&["--stable-for", "3s", "--rescan", "20ms"]).await;
+    // It must not seem to rest while the machine stands still.
+    let mounted = server.mount(&["--stable-for", "10s", "--rescan", "20ms"]).await;
     let ambassador = &mounted.ambassador;
     let what = format!("grows at look {every}, clock {skew} s, cache {cached} s");
     until(&what, async || {
@@ -331,7 +332,8 @@ async fn one_file_that_hangs_leaves_the_others_their_turns() {
     server.hang(Op::Open, "a.mp4");
     let asked = futures_util::future::join_all((0..100).map(|_| get(ambassador, &names[0]))).await;
     assert!(asked.iter().all(|answer| [503, 504].contains(&answer.status)), "ends by its deadline");
-    assert_eq!(get(ambassador, &names[1]).await.status, 200);
+    // None of them is answered by the server still; and an answer that only came too late is asked for again.
+    until("the other", async || (get(ambassador, &names[1]).await.status == 200).then_some(())).await;
     assert_eq!(ambassador.listed(2).await, names);
     assert_eq!(ambassador.probe("/readyz").await.status, 200, "the folder answers");
     server.heal();
@@ -350,7 +352,15 @@ async fn a_settle_that_hangs_or_fails_or_cannot_rename_without_replacing_loses_n
     for forget in [None, Some(Server::forget_noreplace as fn(&Server)), Some(Server::forget_links)] {
         forget.inspect(|forget| forget(&server));
         server.fail(Op::Read, "", Errno::EIO);
-        assert_eq!(ambassador.settle(&names[0]).await.status, 503);
+        until("it failing", async || match ambassador.settle(&names[0]).await.status {
+            503 => Some(()),
+            // It was too late for who asked.
+            other => {
+                assert_eq!(other, 504);
+                None
+            }
+        })
+        .await;
         server.heal();
         until("it listed", async || ambassador.names().await.contains(&names[0]).then_some(())).await;
         assert_eq!(server.files(), ["a.mp4", "b.mp4", "c.mp4"]);
@@ -406,13 +416,22 @@ async fn a_server_that_is_slow_is_not_taken_for_one_that_hangs() {
         server.mkdir(&n.to_string());
     }
     server.write("a.mp4", b"x");
-    server.slow(Duration::from_millis(5));
-    let mounted = server.mount(&["--stable-for", "0s", "--rescan", "100ms", "--stall-after", "3s"]).await;
-    let ambassador = &mounted.ambassador;
-    until("a scan", async || (ambassador.scans().await >= 1).then_some(())).await;
-    let metrics = ambassador.probe("/metrics").await.text;
-    let took = metrics.lines().find_map(|line| line.strip_prefix("longshore_files_scan_seconds_sum ")).expect("a sum");
-    assert!(took.parse::<f64>().expect("a number") > 4.0, "a scan has to take longer than --stall-after: {took}");
-    assert!(!ambassador.log().contains("not answered"), "{}", ambassador.log());
-    server.slow(Duration::ZERO);
+    for _ in 0..10 {
+        server.slow(Duration::from_millis(5));
+        let mounted = server.mount(&["--stable-for", "0s", "--rescan", "100ms", "--stall-after", "3s"]).await;
+        let ambassador = &mounted.ambassador;
+        until("a scan", async || (ambassador.scans().await >= 1).then_some(())).await;
+        let metrics = ambassador.probe("/metrics").await.text;
+        let took = metrics.lines().find_map(|line| line.strip_prefix("longshore_files_scan_seconds_sum "));
+        let took = took.expect("a sum").parse::<f64>().expect("a number");
+        assert!(took > 4.0, "a scan has to take longer than --stall-after: {took}");
+        let (log, longest) = (ambassador.log(), server.longest());
+        server.slow(Duration::ZERO);
+        if !log.contains("not answered") {
+            return;
+        }
+        // A machine that stands still is a server that hangs: then once more.
+        assert!(longest > Duration::from_secs(1), "every answer came within {longest:?}: {log}");
+    }
+    panic!("the machine stands still all the time");
 }
