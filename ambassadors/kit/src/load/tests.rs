@@ -1,4 +1,6 @@
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ struct Inner {
     /// No line after this is ever confirmed.
     last: Option<u64>,
     drain: Option<Shutdown>,
+    /// A folder on a disk that is filled before anything is confirmed.
+    fill: Option<PathBuf>,
 }
 
 impl Heap {
@@ -81,6 +85,9 @@ impl Publisher for Heap {
             shutdown.drain();
             return Ok(Vec::new());
         }
+        if let Some(folder) = inner.fill.take() {
+            fill(&folder);
+        }
         if let Some(at) = inner.refused.iter().position(|number| inner.unconfirmed.contains(number)) {
             let number = inner.refused.remove(at);
             inner.unconfirmed.retain(|other| *other != number);
@@ -95,6 +102,12 @@ impl Publisher for Heap {
     }
 }
 
+/// Writes until nothing more fits.
+fn fill(folder: &Path) {
+    let mut file = std::fs::File::create(folder.join("full")).expect("a file");
+    while file.write_all(&[0; 4_096]).is_ok() {}
+}
+
 fn load(heap: &Heap, file: &Path, flags: &[&str]) -> Result<String, Failure> {
     load_until(heap, file, flags, &Shutdown::new(Duration::ZERO))
 }
@@ -105,7 +118,7 @@ fn load_until(heap: &Heap, file: &Path, flags: &[&str], shutdown: &Shutdown) -> 
     Loader::open(&load, || Ok(heap.clone()))?.run(shutdown)
 }
 
-fn lines(folder: &Path, lines: &[&str]) -> std::path::PathBuf {
+fn lines(folder: &Path, lines: &[&str]) -> PathBuf {
     let path = folder.join("lines");
     std::fs::write(&path, lines.join("\n")).expect("a file");
     path
@@ -159,4 +172,60 @@ fn a_line_that_can_be_no_message_is_named_with_what_would_make_it_one() {
     assert_eq!(failure.code(), 65);
     let says = "line 2: it has more than 20 bytes (see --shelf); 1 lines are loaded; run it again to go on there";
     assert_eq!(failure.to_string(), says);
+}
+
+mod needs_mount {
+    use super::*;
+
+    /// A file system of a few pages; unmounted when dropped.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        fn mount() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mounted =
+                Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder.path()).output();
+            let mounted = mounted.expect("mount runs");
+            assert!(mounted.status.success(), "mounting a small file system needs root: {mounted:?}");
+            Self(folder)
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        }
+    }
+
+    /// Of few lines what is confirmed is written down at the end, of many meanwhile.
+    #[test]
+    fn a_disk_that_is_full_is_said_to_be_that_of_the_state_and_nothing_is_lost() {
+        for count in [6, 6_000] {
+            let (folder, small) = (tempfile::tempdir().expect("a folder"), Small::mount());
+            let all: Vec<_> = (1..=count).map(|n| n.to_string()).collect();
+            let file = lines(folder.path(), &all.iter().map(String::as_str).collect::<Vec<_>>());
+            let state = small.0.path().join("state");
+            let flags = ["--load-state", state.to_str().expect("text")];
+            let heap = Heap::with(|heap| heap.fill = Some(small.0.path().to_owned()));
+            let failure = load(&heap, &file, &flags).expect_err("the disk is full");
+            assert_eq!(failure.code(), 73);
+            let said = format!("{failure:#}");
+            assert!(said.contains("--load-state") && said.contains("No space left"), "{said}");
+            let sent = heap.values().len();
+            assert_eq!(sent < count, count > 3_000, "{sent} of {count} were sent");
+
+            // Of a disk that is full from the beginning nothing is sent that could not be remembered.
+            let failure = load(&heap, &file, &flags).expect_err("the disk is still full");
+            assert_eq!((failure.code(), heap.values().len()), (73, sent));
+
+            std::fs::remove_file(small.0.path().join("full")).expect("removed");
+            assert_eq!(
+                load(&heap, &file, &flags).expect("is loaded"),
+                format!("{count} lines are loaded into heap of mine")
+            );
+            let values: std::collections::BTreeSet<_> = heap.values().into_iter().collect();
+            assert_eq!(values, all.into_iter().collect(), "none is lost");
+            assert_eq!(small.0.path().read_dir().expect("a folder").count(), 1, "nothing but the state is left");
+        }
+    }
 }
