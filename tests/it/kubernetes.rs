@@ -1,5 +1,6 @@
 //! Pods on a real Kubernetes node.
 
+mod examples;
 mod faults;
 mod manifests;
 mod node;
