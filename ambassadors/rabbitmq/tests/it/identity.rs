@@ -72,6 +72,33 @@ mod needs_rabbitmq {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_settled_as_its_connection_ended_is_told_again_and_not_listed() {
+        let rabbit = RabbitMq::shared();
+        let dead = Queue::behind_an_exchange(rabbit);
+        let queue = Queue::of(rabbit, json!({"x-dead-letter-exchange": dead.name}));
+        queue.fill(3);
+        let relay = Relay::before(rabbit.address()).await;
+        let mut program = through(&relay, &queue, &["--dead-letter"]).await;
+        let names = program.holds(3).await;
+        relay.deafen();
+        // Written, as far as anybody can know, and never heard.
+        assert_eq!(program.settle(&names[0]).await, Some(204));
+        assert_eq!(program.settle(&format!("{}?outcome=failed", names[1])).await, Some(204));
+        assert_eq!(program.holds(1).await, names[2..]);
+        relay.cut_unheard();
+        until("all to come again", async || {
+            (program.figure("longshore_rabbitmq_deliveries_total", "true").await >= 3.0).then_some(())
+        })
+        .await;
+        assert_eq!(program.holds(1).await, names[2..], "the others are done");
+        until("the rejected one", async || (dead.depth() == 1).then_some(())).await;
+        assert_eq!(program.settle(&names[2]).await, Some(204));
+        program.is_empty().await;
+        program.terminate().await;
+        assert_eq!((queue.depth(), dead.depth()), (0, 1));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn over_restarts_names_stay_by_what_a_message_is_known_by() {
         let queue = Queue::new();
         queue.publish(&[

@@ -1,8 +1,10 @@
-//! What stands between a client and the broker, and may let go of connections.
+//! What stands between a client and the broker, and may let go of connections, and of what was said last on them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,6 +15,8 @@ pub(crate) struct Relay {
     /// Counts up at each cut.
     cuts: watch::Sender<u64>,
     is_shut: Arc<AtomicBool>,
+    /// Whether what clients say is kept from the broker.
+    is_deaf: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
@@ -22,23 +26,26 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (cuts, is_shut) = (watch::Sender::new(0), Arc::new(AtomicBool::new(false)));
-        let (cut, shut) = (cuts.clone(), Arc::clone(&is_shut));
+        let is_deaf = watch::Sender::new(false);
+        let (cut, shut, deaf) = (cuts.clone(), Arc::clone(&is_shut), is_deaf.clone());
         let accepting = tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
+            while let Ok((client, _)) = listener.accept().await {
                 if shut.load(Ordering::SeqCst) {
                     continue;
                 }
-                let (mut cut, address) = (cut.subscribe(), address.clone());
+                let (mut cut, deaf, address) = (cut.subscribe(), deaf.subscribe(), address.clone());
                 tokio::spawn(async move {
-                    let Ok(mut broker) = TcpStream::connect(address).await else { return };
+                    let Ok(broker) = TcpStream::connect(address).await else { return };
+                    let ((said, hears), (answers, told)) = (client.into_split(), broker.into_split());
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut broker) => {}
+                        () = pass(said, told, deaf) => {}
+                        () = pass(answers, hears, watch::Sender::new(false).subscribe()) => {}
                         _ = cut.changed() => {}
                     }
                 });
             }
         });
-        Self { port, cuts, is_shut, accepting }
+        Self { port, cuts, is_shut, is_deaf, accepting }
     }
 
     /// The same URL, by this way.
@@ -53,6 +60,17 @@ impl Relay {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// From now on nothing that a client says arrives, and nobody is told; what is kept back until the next cut is lost with it.
+    pub(crate) fn deafen(&self) {
+        self.is_deaf.send_replace(true);
+    }
+
+    /// Lets go of all connections, with what they said since it was deaf; others are heard again.
+    pub(crate) fn cut_unheard(&self) {
+        self.cut();
+        self.is_deaf.send_replace(false);
+    }
+
     /// Lets go of all connections, and takes none for now.
     pub(crate) fn shut(&self) {
         self.is_shut.store(true, Ordering::SeqCst);
@@ -62,6 +80,18 @@ impl Relay {
     /// Takes connections again.
     pub(crate) fn open(&self) {
         self.is_shut.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Passes on what comes, until one of them is gone.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut deaf: watch::Receiver<bool>) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        // Where nobody could make it deaf, it never is.
+        let _ = deaf.wait_for(|deaf| !deaf).await;
+        if to.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
     }
 }
 
