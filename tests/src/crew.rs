@@ -144,7 +144,7 @@ impl Crew {
 
     fn kill_one(&mut self) -> &'static str {
         let pair = self.random.choice(self.pairs.iter_mut()).expect("there are some");
-        match self.random.u8(0..4) {
+        match self.random.u8(0..3) {
             0 => {
                 kill(&mut pair.ambassador);
                 pair.ambassador = Daemon::start(&mut pair.commands.0, &pair.dir.join("ambassador.log"));

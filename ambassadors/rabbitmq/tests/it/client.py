@@ -4,6 +4,7 @@ import base64
 import json
 import signal
 import sys
+import time
 
 import pika
 
@@ -37,6 +38,22 @@ elif what == "publish":
     for line in sys.stdin:
         line = json.loads(line)
         channel.basic_publish("", queue, bytes_of(line), properties_of(line), mandatory=True)
+elif what == "pour":
+    # So many, with ids, not waiting for each.
+    count = int(rest[0])
+    for n in range(count):
+        channel.basic_publish("", queue, f"item-{n}".encode(), pika.BasicProperties(delivery_mode=2, message_id=str(n)))
+    while channel.queue_declare(queue, passive=True).method.message_count < count:
+        time.sleep(0.05)
+elif what == "take":
+    # So many, and what comes after them, as a consumer.
+    left = int(rest[0])
+    for method, properties, body in channel.consume(queue, auto_ack=True):
+        print(body.decode())
+        left -= 1
+        if left == 0:
+            break
+    print("more\n" * (channel.cancel() + channel.queue_declare(queue, passive=True).method.message_count), end="")
 elif what == "depth":
     print(channel.queue_declare(queue, passive=True).method.message_count)
 elif what == "drain":

@@ -5,11 +5,15 @@
 mod conformance;
 mod identity;
 mod load;
+mod outages;
 mod poison;
 mod program;
 mod queue;
 mod relay;
 mod rights;
+mod scale;
 mod served;
 mod shapes;
+mod standstill;
 mod timeouts;
+mod workers;

@@ -64,6 +64,16 @@ impl<'a> Queue<'a> {
         self.publish(&messages);
     }
 
+    /// Very many: `item-0` …, with ids, into an empty queue.
+    pub(crate) fn pour(&self, count: usize) {
+        self.client("pour", &[&count.to_string()], "");
+    }
+
+    /// The bodies of so many, in their order, by a consumer; and `more` for each that there is beyond them.
+    pub(crate) fn take(&self, count: usize) -> Vec<String> {
+        self.client("take", &[&count.to_string()], "").lines().map(str::to_owned).collect()
+    }
+
     /// How many messages nobody has.
     pub(crate) fn depth(&self) -> usize {
         self.client("depth", &[], "").trim().parse().expect("a number")
