@@ -18,7 +18,7 @@ logs=$out/logs
 management=''
 declare -a of_queue=() # flags of every ambassador here
 processors=5
-limit=300 # seconds, after which something hangs
+limit=900 # seconds, after which something hangs
 
 # shellcheck source=../thumbnails/common.sh
 . "$here/../thumbnails/common.sh"
@@ -37,7 +37,8 @@ prepare() {
 start_rabbitmq() {
     local port mapper pid
     for _ in {1..10}; do
-        port=$((10000 + RANDOM % 20000))
+        # Above those that connections get by themselves, and those that servers mostly have.
+        port=$((61000 + RANDOM % 4500))
         rm -rf "$out/rabbitmq"
         mkdir -p "$out/rabbitmq/home"
         : >"$logs/rabbitmq.log"
