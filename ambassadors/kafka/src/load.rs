@@ -87,8 +87,8 @@ impl Publisher for TopicPublisher {
         }
     }
 
-    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck> {
-        let confirmed = self.producer.context().confirmed(wait);
+    fn confirmed(&mut self, wait: Duration, lines: &mut Vec<u64>) -> Result<(), Stuck> {
+        let confirmed = self.producer.context().confirmed(wait, lines);
         confirmed.map_err(|failed| Stuck { number: failed.number, why: self.meaning(&failed.error, failed.size) })
     }
 }

@@ -39,12 +39,12 @@ pub trait Publisher: 'static {
     /// # Errors
     /// What keeps this line from being published: 65 where it is the line's fault.
     fn send(&mut self, number: u64, entry: &Entry) -> Result<bool, Failure>;
-    /// The lines that were confirmed since this was asked last; waits at most so long for the first. It is asked before every line, with
-    /// nothing to wait for.
+    /// Adds the lines that were confirmed since this was asked last, also where it fails; waits at most so long for the first. It is asked
+    /// before every line, with nothing to wait for.
     ///
     /// # Errors
     /// [`Stuck`], told once: a line that was sent and is refused, or that nobody took for too long. Those before it are asked for still.
-    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck>;
+    fn confirmed(&mut self, wait: Duration, lines: &mut Vec<u64>) -> Result<(), Stuck>;
 }
 
 /// Why a line is not loaded.

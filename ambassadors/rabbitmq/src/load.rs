@@ -104,19 +104,17 @@ impl Publisher for QueuePublisher {
         Ok(true)
     }
 
-    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck> {
-        let mut confirmed = Vec::new();
+    fn confirmed(&mut self, wait: Duration, lines: &mut Vec<u64>) -> Result<(), Stuck> {
         let mut wait = wait;
         loop {
             match self.news.recv_timeout(wait) {
-                Ok(Ok(number)) => confirmed.push(number),
-                // What was confirmed before is told first; the trouble is still there then.
+                Ok(Ok(number)) => lines.push(number),
                 Ok(Err(stuck)) => return Err(stuck),
-                Err(RecvTimeoutError::Timeout) => return Ok(confirmed),
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => {
                     // Whoever gave up has said so.
                     std::thread::sleep(wait);
-                    return Ok(confirmed);
+                    return Ok(());
                 }
             }
             wait = Duration::ZERO;

@@ -102,22 +102,25 @@ impl Publisher for KeyPublisher {
         Ok(true)
     }
 
-    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck> {
+    fn confirmed(&mut self, wait: Duration, lines: &mut Vec<u64>) -> Result<(), Stuck> {
         let Some((number, since)) = self.batch.first() else {
             std::thread::sleep(wait);
-            return Ok(Vec::new());
+            return Ok(());
         };
         if wait.is_zero() && !self.batch.is_full() && since.elapsed() < LINGER {
-            return Ok(Vec::new());
+            return Ok(());
         }
         if let Some((_, tried)) = self.away
             && tried.elapsed() < RETRY
         {
             std::thread::sleep(wait.min(RETRY));
-            return Ok(Vec::new());
+            return Ok(());
         }
         let trouble = match self.flush() {
-            Ok(lines) => return Ok(lines),
+            Ok(sent) => {
+                lines.extend(sent);
+                return Ok(());
+            }
             Err(trouble) => trouble,
         };
         self.connection = None;
@@ -130,6 +133,6 @@ impl Publisher for KeyPublisher {
             warn!(why = %trouble, "waiting for the server");
         }
         self.away = Some((since, now));
-        Ok(Vec::new())
+        Ok(())
     }
 }

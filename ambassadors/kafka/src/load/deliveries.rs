@@ -42,15 +42,14 @@ impl Deliveries {
         &self.inner
     }
 
-    /// Which lines were confirmed since this was asked last, or the first that was not taken since; waits at most so long for either.
-    pub(super) fn confirmed(&self, wait: Duration) -> Result<Vec<u64>, Failed> {
+    /// Adds the lines that were confirmed since this was asked last; fails by the first that was not taken since. Waits at most so long for
+    /// either.
+    pub(super) fn confirmed(&self, wait: Duration, lines: &mut Vec<u64>) -> Result<(), Failed> {
         let nothing = |news: &mut News| news.confirmed.is_empty() && news.failed.is_none();
         let waited = self.came.wait_timeout_while(self.news(), wait, nothing);
         let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match news.failed.take() {
-            Some(failed) => Err(failed),
-            None => Ok(std::mem::take(&mut news.confirmed)),
-        }
+        lines.append(&mut news.confirmed);
+        news.failed.take().map_or(Ok(()), Err)
     }
 
     fn news(&self) -> MutexGuard<'_, News> {

@@ -152,11 +152,13 @@ impl<P: Publisher> Loader<P> {
 
     /// What was confirmed.
     fn note(&mut self, wait: Duration) -> Result<(), Stuck> {
-        for number in self.publisher.confirmed(wait)? {
+        let mut lines = Vec::new();
+        let stuck = self.publisher.confirmed(wait, &mut lines);
+        for number in lines {
             self.window.confirm(number);
         }
         self.progress.show(self.window.lines(), self.window.bytes());
-        Ok(())
+        stuck
     }
 
     /// Waits for what is under way, as far as the first line that is stuck, which may be another in the end.

@@ -76,29 +76,31 @@ impl Publisher for Heap {
         Ok(true)
     }
 
-    fn confirmed(&mut self, wait: Duration) -> Result<Vec<u64>, Stuck> {
+    fn confirmed(&mut self, wait: Duration, lines: &mut Vec<u64>) -> Result<(), Stuck> {
         let mut inner = self.0.lock().expect("nobody panics");
         if wait.is_zero() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         if let Some(shutdown) = inner.drain.take() {
             shutdown.drain();
-            return Ok(Vec::new());
+            return Ok(());
         }
         if let Some(folder) = inner.fill.take() {
             fill(&folder);
         }
-        if let Some(at) = inner.refused.iter().position(|number| inner.unconfirmed.contains(number)) {
-            let number = inner.refused.remove(at);
-            inner.unconfirmed.retain(|other| *other != number);
-            return Err(Stuck { number, why: Failure::new(65, anyhow::anyhow!("it is refused")) });
-        }
+        let refused = inner.refused.iter().position(|number| inner.unconfirmed.contains(number));
+        let refused = refused.map(|at| inner.refused.remove(at));
+        inner.unconfirmed.retain(|number| Some(*number) != refused);
         let last = inner.last.unwrap_or(u64::MAX);
-        let (mut confirmed, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut inner.unconfirmed).into_iter().partition(|number| *number <= last);
+        let (mut confirmed, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.unconfirmed)
+            .into_iter()
+            .partition(|number| *number <= last && !inner.refused.contains(number));
         inner.unconfirmed = rest;
         confirmed.reverse();
-        Ok(confirmed)
+        // Once and never again, whatever became of others.
+        lines.extend(confirmed);
+        let stuck = |number| Stuck { number, why: Failure::new(65, anyhow::anyhow!("it is refused")) };
+        refused.map_or(Ok(()), |number| Err(stuck(number)))
     }
 }
 
