@@ -1,7 +1,9 @@
 //! What keeps us from a list or stream, in the words of people, classed by what they do next.
 
-use std::fmt;
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use ambassador_kit::source::SourceError;
 use redis::{ErrorKind, RedisError};
@@ -38,17 +40,22 @@ pub(crate) struct Trouble {
 impl Trouble {
     /// What `error` means, which came of trying to do something (`take from list videos`).
     pub(crate) fn of(error: &RedisError, doing: &str) -> Self {
-        let (kind, what) = match (error.kind(), error.code()) {
+        // A certificate that the server does not like is told only with its first answer.
+        if let Some(error) = transport(error) {
+            return Self::transport(doing, error);
+        }
+        let (kind, what) = match (error.kind(), error.clone().into_server_errors().as_deref()) {
             (ErrorKind::AuthenticationFailed, _) => refused("it knows no such user with this password"),
-            (_, Some(code)) => classed(code, &text(error)),
-            (ErrorKind::InvalidClientConfig, None) => (Kind::Config, error.to_string()),
-            (_, None) => away(&error.to_string()),
+            // Of many at once the first tells.
+            (_, Some([(_, first), ..])) => classed(first.code(), plain(first.details().unwrap_or_default())),
+            (ErrorKind::InvalidClientConfig, _) => (Kind::Config, error.to_string()),
+            _ => away(&error.to_string()),
         };
         Self { kind, doing: doing.to_owned(), what }
     }
 
     /// There is no connection.
-    pub(crate) fn transport(doing: &str, error: &std::io::Error) -> Self {
+    pub(crate) fn transport(doing: &str, error: &io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let (kind, what) = match tls {
             None => away(&error.to_string()),
@@ -142,14 +149,17 @@ impl fmt::Display for Trouble {
     }
 }
 
-impl std::error::Error for Trouble {}
+impl Error for Trouble {}
 
-/// What the server said behind its code.
-fn text(error: &RedisError) -> String {
-    let detail = error.detail().unwrap_or_default();
-    // What follows is about the script that it came of, which is ours.
-    let plain = detail.split(" script: ").next().unwrap_or(detail);
-    plain.trim_end_matches(['.', ',']).to_owned()
+/// What the client met below what it understands.
+fn transport(error: &RedisError) -> Option<&io::Error> {
+    let inner = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    inner.downcast_ref()
+}
+
+/// What the server said behind its code, without what follows about the script that it came of, which is ours.
+fn plain(details: &str) -> &str {
+    details.split(" script: ").next().unwrap_or(details).trim_end_matches(['.', ','])
 }
 
 fn away(why: &str) -> (Kind, String) {

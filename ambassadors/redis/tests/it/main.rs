@@ -3,9 +3,16 @@
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
 mod conformance;
+mod healing;
 mod keys;
 mod list;
+mod load;
 mod orphans;
+mod outages;
+mod poison;
 mod program;
+mod rights;
+mod scale;
 mod stream;
+mod values;
 mod workers;
