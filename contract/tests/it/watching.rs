@@ -104,6 +104,8 @@ async fn a_304_nobody_asked_for_is_no_list() {
 #[tokio::test]
 async fn a_socket_is_as_good_as_a_port_and_the_token_is_shown() {
     let dir = std::env::temp_dir().join(format!("longshore-contract-{}", std::process::id()));
+    // What one of this id has left that was killed.
+    let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("a directory");
     let (socket, token) = (dir.join("items.sock"), dir.join("token"));
     let listener = tokio::net::UnixListener::bind(&socket).expect("binds");

@@ -161,7 +161,7 @@ fn an_answer_that_breaks_off_or_drips_is_no_answer() {
         }
         answer(stream, least(asked), !asked.starts_with("HEAD"))
     });
-    assert_eq!(failed(&drip, &["--only", "list,item", "--timeout", "1s"]), only("item"));
+    assert_eq!(failed(&drip, &["--only", "list,item", "--timeout", "5s"]), only("item"));
     let flood = by_hand(|asked, stream| {
         if asked.starts_with("GET /items/a ") {
             write!(stream, "HTTP/1.1 200 -\r\nContent-Type: application/json\r\n\r\n{{")?;
