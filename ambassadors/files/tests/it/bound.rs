@@ -123,8 +123,10 @@ mod needs_fuse {
         // What lies under the mount, an empty directory, is not taken for the folder.
         let mount = bound.mount.to_str().expect("text");
         // Whoever is just looking at it keeps it from going.
-        until("it unmounted", async || bound.inside(&["umount", mount]).status().expect("it runs").success().then_some(()))
-            .await;
+        until("it unmounted", async || {
+            bound.inside(&["umount", mount]).status().expect("it runs").success().then_some(())
+        })
+        .await;
         bound.red("what was mounted").await;
         let behind = bound.behind.to_str().expect("text");
         let mut again = bound.inside(&["bindfs", "-f", behind, mount]);
