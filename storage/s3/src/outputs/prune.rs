@@ -48,20 +48,22 @@ pub(super) async fn discard(site: &Site, run: &Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes of these keys, at which nothing was when the place was looked at, what a run of ours has put there in place.
-pub(super) async fn withdraw(site: &Site, claim: &Claim, run: &Run, keys: &HashSet<&str>) -> Result<(), Error> {
+/// Removes of these keys, at which nothing was when the place was looked at, what one of these runs of ours has put there in place.
+pub(super) async fn withdraw(site: &Site, claim: &Claim, runs: &[Run], keys: &HashSet<String>) -> Result<(), Error> {
     let mut pages = site.outside_attempts();
     while let Some(page) = pages.try_next().await? {
-        let put = page.iter().map(|object| object.key.as_str()).filter(|key| keys.contains(key));
-        let removals = in_turn(put, PARALLEL, |key| Box::pin(withdraw_one(site, claim, run, key)));
+        let put = page.iter().map(|object| object.key.as_str()).filter(|key| keys.contains(*key));
+        let removals = in_turn(put, PARALLEL, |key| Box::pin(withdraw_one(site, claim, runs, key)));
         removals.try_for_each(|_| std::future::ready(Ok(()))).await?;
     }
     Ok(())
 }
 
-async fn withdraw_one(site: &Site, claim: &Claim, run: &Run, key: &str) -> Result<usize, Error> {
+async fn withdraw_one(site: &Site, claim: &Claim, runs: &[Run], key: &str) -> Result<usize, Error> {
     match site.bucket.head(key, None).await {
-        Ok(head) if Label::is_of(&head, site, claim, key) && Label::run(&head).as_ref() == Some(run) => {
+        Ok(head)
+            if Label::is_of(&head, site, claim, key) && Label::run(&head).is_some_and(|run| runs.contains(&run)) =>
+        {
             remove(site, key, Which::Etag(&head.etag)).await
         }
         Ok(_) | Err(Error::NotFound(_)) => Ok(0),

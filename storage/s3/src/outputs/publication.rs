@@ -31,6 +31,9 @@ pub(super) struct S3Publication {
     dir: Gathered,
     /// What was seen at the place before the work began.
     seen: Option<Sight>,
+    /// Each try to upload, and the keys at which it met nothing.
+    runs: Vec<Run>,
+    new: HashSet<String>,
 }
 
 /// The directory; removed when dropped.
@@ -91,7 +94,7 @@ impl S3Publication {
     pub(super) fn begin(site: Site, claim: Claim, seen: Option<Sight>, scratch: &Path) -> Result<Self, Error> {
         let failed = |e| Error::io(format!("create a directory in {}", scratch.display()), e);
         let dir = tempfile::Builder::new().prefix("out.").tempdir_in(scratch).map_err(failed)?;
-        Ok(Self { site, claim, dir: Gathered(dir.keep()), seen })
+        Ok(Self { site, claim, dir: Gathered(dir.keep()), seen, runs: Vec::new(), new: HashSet::new() })
     }
 
     async fn publish(&mut self, draft: Draft, verify: Verify<'_>) -> Result<Committed, Error> {
@@ -121,7 +124,7 @@ impl S3Publication {
     }
 
     /// Looks at the place, then uploads, then looks whether nobody was there meanwhile.
-    async fn upload(&self, measured: &[Measured], seen: Option<Sight>, verify: Verify<'_>) -> Result<Tried, Error> {
+    async fn upload(&mut self, measured: &[Measured], seen: Option<Sight>, verify: Verify<'_>) -> Result<Tried, Error> {
         let (site, claim) = (&self.site, &self.claim);
         let sight = match seen {
             Some(seen) if is_as_seen(site, &seen).await? => seen,
@@ -142,6 +145,8 @@ impl S3Publication {
             // input comes after the look at the place too, so that its ETags are others, and nothing is written over it.
             verify().await?;
         }
+        self.runs.push(run.clone());
+        self.new.extend(parcels.iter().filter(|parcel| !parcel.replaces(&sight)).map(|parcel| parcel.key().to_owned()));
         match self.upload_all(&run, &sight, &parcels).await {
             Ok(Put::All { etags, left }) => {
                 let outputs = parcels.into_iter().map(|parcel| parcel.output).collect();
@@ -154,9 +159,8 @@ impl S3Publication {
             Ok(Put::Stranger(error)) => {
                 debug!(%error, "another item is publishing here");
                 self.discard(&run).await;
-                let new: HashSet<_> =
-                    parcels.iter().filter(|parcel| !parcel.replaces(&sight)).map(Parcel::key).collect();
-                prune::withdraw(site, claim, &run, &new).await?;
+                // What an earlier try has put, and this one was to write over, too.
+                prune::withdraw(site, claim, &self.runs, &self.new).await?;
                 Ok(Tried::Withdrawn(error))
             }
             Err(error) => {

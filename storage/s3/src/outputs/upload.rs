@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use contract::item::{decode_path, encode_path};
@@ -129,17 +130,28 @@ pub(super) async fn send(
     let meter = Meter::publishing(parcels.len() as u64, parcels.iter().map(|parcel| parcel.output.size).sum());
     // Twice as many as there may be requests: while some wait for the store, others are at the disk.
     let parallel = 2 * usize::from(site.bucket.s3().transfer().transfer_concurrency);
-    let mut uploads =
-        in_turn(parcels.iter(), parallel, |parcel| Box::pin(send_one(site, claim, run, sight, parcel, &meter)));
+    let met = OnceLock::new();
+    let mut uploads = in_turn(parcels.iter(), parallel, |parcel| {
+        let (meter, met) = (&meter, &met);
+        Box::pin(async move {
+            match met.get() {
+                None => send_one(site, claim, run, sight, parcel, meter).await,
+                Some(_) => Ok(SentOne::Clash),
+            }
+        })
+    });
     let mut etags = HashMap::with_capacity(parcels.len());
     while let Some(sent) = uploads.try_next().await? {
         match sent {
-            SentOne::Yes { key, etag } => etags.insert(key, etag),
-            SentOne::Clash => return Ok(Sent::Clash),
-            SentOne::Stranger(error) => return Ok(Sent::Stranger(error)),
-        };
+            SentOne::Yes { key, etag } => drop(etags.insert(key, etag)),
+            // What is under way then comes to its end: what reached the store only after all was withdrawn would stay there.
+            SentOne::Stranger(error) => drop(met.set(error)),
+            SentOne::Clash if met.get().is_none() => return Ok(Sent::Clash),
+            SentOne::Clash => {}
+        }
     }
-    Ok(Sent::All(etags))
+    drop(uploads);
+    Ok(met.into_inner().map_or(Sent::All(etags), Sent::Stranger))
 }
 
 /// How the upload of one file ended.
