@@ -7,8 +7,9 @@ use contract::item::decode_path;
 use storage::{Claim, Committed, Draft, Error, Standing};
 use storage_s3::PublishMode;
 use test_servers::{S3Server, Spoil};
+use tokio::sync::watch;
 
-use super::super::{BOTH, LONG, World, claim, is_marker_put, is_output_put, published, write};
+use super::super::{BOTH, Held, LONG, Worker, World, claim, is_marker_put, is_output_put, published, write};
 
 on_both!(
     of_many_at_one_place_one_publishes,
@@ -305,10 +306,20 @@ async fn of_two_items_that_meet_at_one_place_one_has_it(server: &'static S3Serve
     let world = World::new(server).await;
     let (one, other) = (world.worker(PublishMode::InPlace).await, world.worker(PublishMode::InPlace).await);
     let of = |key: &str| Claim { place: claim("p", "1", key).place, ..claim(key, "1", key) };
-    let mut y = one.hold(|seen| is_output_put(seen) && seen.path.ends_with("/y"));
-    let mut x = other.hold(|seen| is_output_put(seen) && seen.path.ends_with("/x"));
+    // Nothing is put before both have looked at the place: who came later would go at once.
+    let (both, looked) = watch::channel(false);
+    let hold = |worker: &Worker, last: &'static str| {
+        let ((release, held), (came, come), looked) = (watch::channel(false), watch::channel(false), looked.clone());
+        worker.proxy.spoil(move |seen| {
+            let is_last = is_output_put(seen) && seen.path.ends_with(last) && !came.send_replace(true);
+            is_output_put(seen).then(|| Spoil::Hold(if is_last { held.clone() } else { looked.clone() }))
+        });
+        Held { release, come }
+    };
+    let (mut y, mut x) = (hold(&one, "/y"), hold(&other, "/x"));
     let meeting = async {
         tokio::join!(y.come(), x.come());
+        both.send_replace(true);
         let crossed = async {
             while world.keys("out/p/").await.len() < 4 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
