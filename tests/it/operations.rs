@@ -1,6 +1,8 @@
 //! What stands in `monitoring/` and `docs/operations.md`, held to the metrics that the programs really show, and every
 //! program's help, completions and manual to what they really do.
 
+mod queues;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -71,10 +73,35 @@ pub(crate) fn families<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeMap<Str
     shown
 }
 
-/// Whether it is one of kafka-ambassador's, most of which are shown only where there is a topic: `kafka::needs_kafka::metrics` holds the
-/// page to them.
-pub(crate) fn is_of_a_topic(metric: &str) -> bool {
-    metric.starts_with("longshore_kafka_") || metric == "longshore_window_full"
+/// Metrics that are shown only where there is a broker, by what they begin with: [`queue_s_metrics_are_on_the_page`] holds the page to them.
+const BROKERS: [&str; 3] = ["longshore_kafka_", "longshore_rabbitmq_", "longshore_redis_"];
+/// Those that several brokers' ambassadors have.
+const QUEUES: [&str; 3] = ["longshore_window_full", "longshore_window_messages", "longshore_items_backlog"];
+
+fn is_of_a_queue(metric: &str) -> bool {
+    BROKERS.iter().any(|broker| metric.starts_with(broker)) || QUEUES.contains(&metric)
+}
+
+/// Holds docs/operations.md to what an ambassador shows whose metrics begin so, as these texts of `/metrics` have them: each metric of its
+/// own is there, with no label that it has not, and no other of that name is.
+pub(crate) fn queue_s_metrics_are_on_the_page(begin: &str, texts: &[String]) {
+    assert!(BROKERS.contains(&begin), "{begin}");
+    let shown = families(texts.iter().map(String::as_str));
+    let mut documented = BTreeSet::new();
+    for (metric, labels) in named(&read("docs/operations.md")) {
+        match shown.get(&metric) {
+            Some(has) => {
+                assert!(
+                    labels.iter().all(|label| has.contains(label)),
+                    "the page has {metric} of {labels:?}; it has {has:?}"
+                );
+            }
+            None => assert!(!metric.starts_with(begin), "the page names {metric}, which is not shown"),
+        }
+        documented.insert(metric);
+    }
+    let missing: Vec<_> = shown.keys().filter(|name| is_of_a_queue(name) && !documented.contains(*name)).collect();
+    assert!(missing.is_empty(), "the page says nothing of {missing:?}");
 }
 
 /// Every metric of ours that a text names, with the labels it asks of it.
@@ -98,7 +125,7 @@ pub(crate) fn named(text: &str) -> Vec<(String, Vec<String>)> {
 const ADDED: [&str; 2] = ["instance", "job"];
 
 fn all_exist(what: &str, text: &str) {
-    for (metric, labels) in named(text).into_iter().filter(|(metric, _)| !is_of_a_topic(metric)) {
+    for (metric, labels) in named(text).into_iter().filter(|(metric, _)| !is_of_a_queue(metric)) {
         let has = SHOWN.get(&metric).unwrap_or_else(|| panic!("{what} names {metric}, which no program shows"));
         for label in labels.iter().filter(|label| !ADDED.contains(&label.as_str())) {
             // A family in which nothing was counted shows no labels.

@@ -1,16 +1,14 @@
 //! What docs/operations.md says of kafka-ambassador's metrics, held to those that it shows.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::process::Command;
 
 use longshore_tests::http::ask;
-use longshore_tests::programs::{program, root};
+use longshore_tests::programs::program;
 use longshore_tests::{Daemon, wait_until};
 use test_servers::free_port;
 
 use crate::kafka::site::Site;
-use crate::operations::{families, is_of_a_topic, named};
+use crate::operations::queue_s_metrics_are_on_the_page;
 
 #[test]
 fn operations_md_names_every_metric_of_a_topic_and_no_other() {
@@ -38,14 +36,5 @@ fn operations_md_names_every_metric_of_a_topic_and_no_other() {
         shows(&log.probes, "longshore_kafka_lag{"),
         shows(&group.probes, "longshore_kafka_commits_total{"),
     ];
-    let shown = families(texts.iter().map(String::as_str));
-    let page = fs::read_to_string(root().join("docs/operations.md")).expect("a page");
-    let mut documented = BTreeSet::new();
-    for (metric, labels) in named(&page).into_iter().filter(|(metric, _)| is_of_a_topic(metric)) {
-        let has = shown.get(&metric).unwrap_or_else(|| panic!("the page names {metric}, which is not shown"));
-        assert!(labels.iter().all(|label| has.contains(label)), "the page has {metric} of {labels:?}; it has {has:?}");
-        documented.insert(metric);
-    }
-    let missing: Vec<_> = shown.keys().filter(|name| is_of_a_topic(name) && !documented.contains(*name)).collect();
-    assert!(missing.is_empty(), "the page says nothing of {missing:?}");
+    queue_s_metrics_are_on_the_page("longshore_kafka_", &texts);
 }
