@@ -12,10 +12,12 @@ use serde_json::Value;
 use super::podman::{Run, podman, said};
 
 /// What is one program, and nothing else.
-const ALONE: [&str; 7] = [
+const ALONE: [&str; 9] = [
     "files-ambassador",
     "s3-ambassador",
     "kafka-ambassador",
+    "rabbitmq-ambassador",
+    "redis-ambassador",
     "contract-check",
     "queue-manager",
     "stage-shim",
@@ -201,6 +203,34 @@ mod needs_kafka {
         let kafka = Kafka::shared();
         let run = Run::ours("kafka-ambassador").env("LONGSHORE_BROKERS", &kafka.bootstrap(KafkaListener::Plain));
         run.env("LONGSHORE_TOPIC", &kafka.topic(1)).env("LONGSHORE_CHECK", "true").on_the_host().well(&[]);
+    }
+}
+
+mod needs_rabbitmq {
+    use test_servers::RabbitMq;
+
+    use super::Run;
+
+    #[test]
+    fn the_ambassador_of_a_queue_needs_variables_alone() {
+        let rabbitmq = RabbitMq::shared();
+        rabbitmq.ask(&["declare", "queue", "name=images", "durable=true"]);
+        let run = Run::ours("rabbitmq-ambassador").env("LONGSHORE_URL", &rabbitmq.url());
+        run.env("LONGSHORE_QUEUE", "images").env("LONGSHORE_CHECK", "true").on_the_host().well(&[]);
+    }
+}
+
+mod needs_redis {
+    use test_servers::Redis;
+
+    use super::Run;
+
+    #[test]
+    fn the_ambassador_of_a_list_needs_variables_alone() {
+        let redis = Redis::shared();
+        redis.ask(&["RPUSH", "images", "one"]);
+        let run = Run::ours("redis-ambassador").env("LONGSHORE_URL", &redis.url());
+        run.env("LONGSHORE_LIST", "images").env("LONGSHORE_CHECK", "true").on_the_host().well(&[]);
     }
 }
 
