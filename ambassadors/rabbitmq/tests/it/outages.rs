@@ -104,7 +104,7 @@ impl Loader {
     fn start(queue: &Queue<'_>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let log = File::create(dir.path().join("log")).expect("a log");
-        let mut command = command(queue, &["--load", "-"]);
+        let mut command = command(queue, &["--load", "-", "--heartbeat", "20s"]);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
         Self { child, dir }
     }
@@ -186,6 +186,8 @@ mod needs_rabbitmq {
             come(&mut rabbit);
             for ((program, (names, first, watched)), values) in programs.iter().zip(before).zip(&mut values) {
                 program.ready(200).await;
+                let came = async |again| program.figure("longshore_rabbitmq_deliveries_total", again).await;
+                println!("{says}: {} came again, {} as if for the first time", came("\"true\"").await, came("\"false\"").await);
                 // The first may be settled by now, and make room for another.
                 let after = until("what was listed before", async || {
                     let after = program.names().await?;
@@ -232,13 +234,13 @@ mod needs_rabbitmq {
         let mut loader = Loader::start(&at(&rabbit, &loaded));
         loader.feed(0..100);
         until("the first lines", async || (at(&rabbit, &loaded).depth() == 100).then_some(())).await;
-        let program = Program::of(&at(&rabbit, &served), &["--window", "20"]).await;
+        let program = Program::of(&at(&rabbit, &served), &["--window", "20", "--heartbeat", "20s"]).await;
         let names = program.holds(20).await;
         let watched = Watched::start(&program);
         rabbit.pause();
         let begun = Instant::now();
         loader.feed(100..300);
-        program.is_red("says nothing").await;
+        program.is_red("cannot").await;
         assert_eq!(program.ask("/v1/items").await.expect("an answer").0, 503);
         tokio::time::sleep(Duration::from_secs(60).saturating_sub(begun.elapsed())).await;
         rabbit.resume();
