@@ -29,11 +29,11 @@ const LARGEST: usize = 128 << 20;
 
 /// Where messages are published.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Loading")]
+#[command(next_help_heading = "Loading instead of serving")]
 pub(crate) struct ToArgs {
     /// Publish to this exchange instead of to the queue itself; what it routes nowhere is an error.
-    #[arg(long, value_name = "NAME", default_value = "", requires = "load", value_parser = short_or_empty)]
-    load_exchange: String,
+    #[arg(long, value_name = "NAME", requires = "load", value_parser = short_or_empty)]
+    load_exchange: Option<String>,
     /// With this routing key [default: the queue's name].
     #[arg(long, value_name = "KEY", requires = "load", value_parser = short)]
     load_routing_key: Option<String>,
@@ -66,7 +66,7 @@ impl QueuePublisher {
     /// Outside a runtime, or where waiting is not allowed.
     pub(crate) fn open(settings: Settings, to: ToArgs, deadline: Duration) -> Result<Self, Failure> {
         let to = Destination {
-            exchange: to.load_exchange,
+            exchange: to.load_exchange.unwrap_or_default(),
             routing_key: to.load_routing_key.unwrap_or_else(|| settings.queue.name.clone()),
         };
         let (settings, runtime) = (Arc::new(settings), Handle::current());
