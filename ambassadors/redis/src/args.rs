@@ -46,8 +46,9 @@ pub struct QueueArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "How messages are taken")]
 struct TakingArgs {
-    /// How long somebody who says nothing keeps what they took, before others have it. We say something every third of it.
-    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "1m")]
+    /// How long somebody who says nothing keeps what they took, before others have it. We say something every third of it, or every 5
+    /// seconds.
+    #[arg(long, value_parser = lease, value_name = "DURATION", default_value = "1m")]
     lease: Duration,
     /// Where messages go that failed for good, or that are no items: to the end of a list, or to a stream with fields that say why.
     /// Without it such a message is held and withheld.
@@ -193,6 +194,14 @@ fn somebody() -> String {
 
 fn key(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Long enough for something to be said in it.
+fn lease(text: &str) -> Result<Duration, String> {
+    match value::positive_duration(text)? {
+        short if short < Duration::from_secs(1) => Err("it is at least 1s".to_owned()),
+        lease => Ok(lease),
+    }
 }
 
 /// As `XGROUP CREATE` takes it.

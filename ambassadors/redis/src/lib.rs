@@ -5,6 +5,7 @@ mod list;
 mod load;
 mod message;
 mod metrics;
+mod others;
 mod queue;
 mod server;
 mod source;

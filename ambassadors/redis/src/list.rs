@@ -13,7 +13,8 @@ use redis::{Value, cmd, pipe};
 use self::scripts::Scripts;
 use crate::args::End;
 use crate::message::{Body, Id, Message};
-use crate::queue::{Batch, Consumer, Survey, Verdict, millis};
+use crate::others::{Holder, Others};
+use crate::queue::{Batch, Consumer, Survey, Verdict, millis, patience};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
 
@@ -33,6 +34,7 @@ pub(crate) struct List {
     given: AtomicU64,
     /// How often we said that we are here.
     renewals: AtomicU64,
+    others: Others,
     scripts: Scripts,
 }
 
@@ -46,6 +48,7 @@ impl List {
             token: format!("{:016x}", fastrand::u64(..)),
             given: AtomicU64::default(),
             renewals: AtomicU64::default(),
+            others: Others::default(),
             scripts: Scripts::default(),
         }
     }
@@ -108,16 +111,26 @@ impl List {
         for other in &others {
             second.cmd("LLEN").arg(self.held(other)).cmd("GET").arg(self.alive(other));
         }
-        let mut answers: Vec<Value> = connection.ask_all(&second, &self.doing()).await?;
-        let mut answers = answers.drain(..);
-        for other in others {
-            let (Some(held), Some(alive)) = (answers.next(), answers.next()) else { break };
-            let held: u64 = redis::from_redis_value(held).map_err(|_| Trouble::nonsense(&self.doing()))?;
-            if alive == Value::Nil {
-                survey.orphaned += held;
-                survey.dead.push(other);
+        let answers: Vec<Value> = connection.ask_all(&second, &self.doing()).await?;
+        let mut answers = answers.into_iter();
+        let mut living = Vec::new();
+        for name in others {
+            let (Some(held), Some(lease)) = (answers.next(), answers.next()) else { break };
+            let parsed = redis::from_redis_value(held).ok().zip(redis::from_redis_value::<Option<String>>(lease).ok());
+            let (held, lease) = parsed.ok_or_else(|| Trouble::nonsense(&self.doing()))?;
+            match lease {
+                None => {
+                    survey.orphaned += held;
+                    survey.dead.push(name);
+                }
+                // It ends with how often they said that they are here.
+                Some(lease) => {
+                    let sign = lease.rsplit(' ').next().and_then(|nth| nth.parse().ok()).unwrap_or(0);
+                    living.push(Holder { name, held, sign });
+                }
             }
         }
+        survey.doubtful = self.others.doubtful(&living, 0, patience(self.by.lease));
         Ok(survey)
     }
 

@@ -9,6 +9,9 @@ use crate::server::Connection;
 use crate::stream::Stream;
 use crate::trouble::Trouble;
 
+/// How often to say that we are here, at least: others wait for it before they believe that nothing is left.
+const RENEWAL: Duration = Duration::from_secs(5);
+
 /// A list, or a stream.
 #[derive(Debug)]
 pub(crate) enum Queue {
@@ -60,6 +63,8 @@ pub(crate) struct Survey {
     pub(crate) orphaned: u64,
     /// Who those are, where they are known.
     pub(crate) dead: Vec<String>,
+    /// That somebody has taken who was not seen to live.
+    pub(crate) doubtful: u64,
 }
 
 /// What became of a message.
@@ -189,6 +194,16 @@ impl Queue {
             Self::Stream(stream) => stream.leave(connection, held).await,
         }
     }
+}
+
+/// For how long whoever said something lives without doubt: they say it more often.
+pub(crate) fn patience(lease: Duration) -> Duration {
+    renewal(lease) * 2
+}
+
+/// How often to say that we are here.
+pub(crate) fn renewal(lease: Duration) -> Duration {
+    (lease / 3).min(RENEWAL)
 }
 
 /// As Redis wants it.

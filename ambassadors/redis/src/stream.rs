@@ -4,13 +4,15 @@ mod entry;
 mod scripts;
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use redis::{Value, cmd};
 use tracing::warn;
 
 use self::scripts::Scripts;
 use crate::message::{Id, Message};
-use crate::queue::{Batch, Consumer, Found, Lost, Survey, Verdict, millis};
+use crate::others::{Holder, Others};
+use crate::queue::{Batch, Consumer, Found, Lost, Survey, Verdict, millis, patience};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
 
@@ -21,6 +23,11 @@ const TOLD: usize = 1_000;
 /// How far entries are counted where Redis has no count of them.
 const COUNTED: usize = 100;
 
+/// By how many milliseconds what is told of the same moment may differ.
+const SLACK: u64 = 1_000;
+/// Before we were: whoever was last heard of then was so too, at a time that is no less than nothing.
+const FAR: u64 = 1 << 50;
+
 /// A stream, and who we are in its group.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -29,12 +36,24 @@ pub(crate) struct Stream {
     start: String,
     delete_settled: bool,
     by: Consumer,
+    /// By which times are told.
+    begun: Instant,
+    others: Others,
     scripts: Scripts,
 }
 
 impl Stream {
     pub(crate) fn new(key: String, group: String, start: String, delete_settled: bool, by: Consumer) -> Self {
-        Self { key, group, start, delete_settled, by, scripts: Scripts::default() }
+        Self {
+            key,
+            group,
+            start,
+            delete_settled,
+            by,
+            begun: Instant::now(),
+            others: Others::default(),
+            scripts: Scripts::default(),
+        }
     }
 
     /// Makes the group, and the stream, where there is none.
@@ -91,8 +110,13 @@ impl Stream {
     /// [`Trouble`], of the kind [`NoGroup`](crate::trouble::Kind::NoGroup) too.
     pub(crate) async fn survey(&self, connection: &Connection) -> Result<Survey, Trouble> {
         let found = self.look(connection).await?;
-        let (waiting, orphaned) = found.ok_or_else(|| Trouble::no_group(&self.doing(), &self.group))?;
-        Ok(Survey { waiting, orphaned, dead: Vec::new() })
+        let found = found.ok_or_else(|| Trouble::no_group(&self.doing(), &self.group))?;
+        let entry::Look { waiting, orphaned, consumers } = found;
+        let now = millis(self.begun.elapsed()) + FAR;
+        let others = consumers.into_iter().filter(|(name, ..)| *name != self.by.name);
+        let holders = others.map(|(name, held, idle)| Holder { name, held, sign: now.saturating_sub(idle) });
+        let doubtful = self.others.doubtful(&holders.collect::<Vec<_>>(), SLACK, patience(self.by.lease));
+        Ok(Survey { waiting, orphaned, dead: Vec::new(), doubtful: doubtful.saturating_sub(orphaned) })
     }
 
     /// Takes over at most so many of which nothing was heard; and how many of them were cut off.
@@ -172,10 +196,13 @@ impl Stream {
     }
 
     /// `None` where there is no such group.
-    async fn look(&self, connection: &Connection) -> Result<Option<(u64, u64)>, Trouble> {
+    async fn look(&self, connection: &Connection) -> Result<Option<entry::Look>, Trouble> {
         let call = Call::of(&self.scripts.survey).key(&self.key);
         let call = call.arg(&self.group).arg(millis(self.by.lease)).arg(COUNTED);
-        connection.run(&call, &self.doing()).await
+        match connection.run(&call, &self.doing()).await? {
+            Value::Nil => Ok(None),
+            found => entry::look(found).map(Some).ok_or_else(|| Trouble::nonsense(&self.doing())),
+        }
     }
 
     async fn tell(&self, connection: &Connection, held: &[Id], idle: u64) -> Result<Lost, Trouble> {

@@ -1,6 +1,6 @@
 //! What the one who takes shares with those who answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ambassador_kit::queue::{Said, Taken, Why, Window};
@@ -17,7 +17,7 @@ use crate::message::{Body, Id, Message, too_large};
 use crate::metrics::Metrics;
 use crate::queue::{Found, Queue, Verdict};
 use crate::server::Connection;
-use crate::trouble::{RETRY, Trouble};
+use crate::trouble::{Kind as Reason, RETRY, Trouble};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) comparing: RwLock<()>,
     /// `None` while there is none, or nothing is to be believed that it says.
     connection: Mutex<Option<Connection>>,
+    /// What is no item, and is to be written to the dead letter key.
+    doomed: Mutex<Vec<(ItemName, Why)>>,
 }
 
 impl Shared {
@@ -44,6 +46,7 @@ impl Shared {
             end: CancellationToken::new(),
             comparing: RwLock::default(),
             connection: Mutex::default(),
+            doomed: Mutex::default(),
             settings,
         }
     }
@@ -82,10 +85,40 @@ impl Shared {
             match self.take(&name, &message) {
                 Taken::Listed | Taken::Double => {}
                 Taken::Withheld(why) => {
-                    self.bury(connection, &name, &message.id, &why).await?;
                     self.metrics.buried(why.reason);
+                    if self.settings.dead_letter_key.is_some() {
+                        self.doomed().push((name, why));
+                    }
                 }
                 Taken::Settled => drop(self.queue.settle(connection, &message.id, &Verdict::Done).await?),
+            }
+        }
+        self.bury(connection).await
+    }
+
+    /// Writes what is no item to the dead letter key. What cannot be written there waits for another turn, and keeps nothing else waiting.
+    ///
+    /// # Errors
+    /// [`Trouble`], where the server is away.
+    pub(super) async fn bury(&self, connection: &Connection) -> Result<(), Trouble> {
+        let doomed = std::mem::take(&mut *self.doomed());
+        for (name, why) in doomed {
+            // Whoever settles it now, or has it, has it to do.
+            let Ok(Some(settling)) = self.window.settle(&name, &Outcome::Failed { reason: None }) else { continue };
+            let verdict = Verdict::Dead(format!("{}: {}", why.reason, why.message));
+            match self.queue.settle(connection, &settling.token, &verdict).await {
+                Ok(_) => {
+                    settling.done();
+                    info!(%name, why.reason, "written to the dead letter key");
+                }
+                Err(trouble) => {
+                    drop(settling);
+                    self.doomed().push((name, why));
+                    if trouble.kind() == Reason::Away {
+                        return Err(trouble);
+                    }
+                    warn!(why = %trouble, "what is no item cannot be written to the dead letter key");
+                }
             }
         }
         Ok(())
@@ -181,18 +214,7 @@ impl Shared {
         (often > most).then_some(Why { reason: "delivered-too-often", message })
     }
 
-    /// Writes what is no item to the dead letter key, if there is one.
-    async fn bury(&self, connection: &Connection, name: &ItemName, id: &Id, why: &Why) -> Result<(), Trouble> {
-        if self.settings.dead_letter_key.is_none() {
-            return Ok(());
-        }
-        let verdict = Verdict::Dead(format!("{}: {}", why.reason, why.message));
-        // Nobody else settles what is not listed, or else it is theirs to do.
-        let Ok(Some(settling)) = self.window.settle(name, &Outcome::Failed { reason: None }) else { return Ok(()) };
-        if self.queue.settle(connection, id, &verdict).await? {
-            info!(%name, why.reason, "written to the dead letter key");
-        }
-        settling.done();
-        Ok(())
+    fn doomed(&self) -> MutexGuard<'_, Vec<(ItemName, Why)>> {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

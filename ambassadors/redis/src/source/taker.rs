@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::shared::Shared;
 use crate::message::Id;
-use crate::queue::{Found, Survey};
+use crate::queue::{Found, Survey, renewal};
 use crate::server::Connection;
 use crate::trouble::{Kind, Trouble};
 
@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
 
     async fn go_on(&mut self, backoff: &mut Duration) -> Result<(), Trouble> {
         let mut poll = ticks(self.shared.settings.poll);
-        let mut renew = ticks(self.shared.settings.lease / 3);
+        let mut renew = ticks(renewal(self.shared.settings.lease));
         loop {
             tokio::select! {
                 biased;
@@ -108,7 +108,8 @@ impl<'a> Session<'a> {
         let look = self.shared.window.look();
         self.survey = self.shared.queue.survey(&self.connection).await?;
         let left = self.fill().await?;
-        if self.shared.window.seen(look, left + self.survey.orphaned + self.unheld.len() as u64) {
+        if self.shared.window.seen(look, left + self.survey.orphaned + self.survey.doubtful + self.unheld.len() as u64)
+        {
             info!(queue = self.shared.settings.what(), "the queue is seen again");
         }
         Ok(())
@@ -155,7 +156,7 @@ impl<'a> Session<'a> {
         self.shared.metrics.trimmed(lost.trimmed.len() as u64);
         let lost: HashSet<Id> = lost.to_others.into_iter().chain(lost.trimmed).collect();
         self.shared.lose(|id| lost.contains(id));
-        Ok(())
+        self.shared.bury(&self.connection).await
     }
 
     /// What we hold is others' from now on.

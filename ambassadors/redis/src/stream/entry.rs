@@ -5,6 +5,24 @@ use redis::{FromRedisValue, Value, from_redis_value};
 use crate::message::{Body, Fields, Id, Message};
 use crate::queue::Found;
 
+/// What a look at a group found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Entries that it has not read.
+    pub(super) waiting: u64,
+    /// Those of which nothing was heard for a lease.
+    pub(super) orphaned: u64,
+    /// Who holds any: names, how many, and how many milliseconds ago they were heard of.
+    pub(super) consumers: Vec<(String, u64, u64)>,
+}
+
+/// Of the script that looks.
+pub(super) fn look(answer: Value) -> Option<Look> {
+    let mut all = array(answer)?.into_iter();
+    let (waiting, orphaned) = (parsed(all.next()?)?, parsed(all.next()?)?);
+    Some(Look { waiting, orphaned, consumers: all.map(parsed).collect::<Option<_>>()? })
+}
+
 /// Of a script: how many were cut off, and those that are there.
 pub(super) fn counted(answer: Value) -> Option<Found> {
     let mut all = array(answer)?.into_iter();

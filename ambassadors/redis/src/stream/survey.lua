@@ -2,8 +2,8 @@
 --
 -- KEYS: the stream
 -- ARGV: the group, the lease in milliseconds, to how many to count where Redis has not
--- Returns false where there is no such group; else how many entries it has not read, and how many of those it has were not heard of
--- for longer than the lease.
+-- Returns false where there is no such group; else how many entries it has not read, how many of those it has were not heard of for
+-- longer than the lease, and of each consumer that holds any its name, how many, and how long ago it was heard of.
 if redis.call('EXISTS', KEYS[1]) == 0 then
     return false
 end
@@ -20,7 +20,17 @@ for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
             waiting = #redis.call(unpack(range))
         end
         local idle = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[2], '-', '+', ARGV[3])
-        return { waiting, #idle }
+        local found = { waiting, #idle }
+        for _, words in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+            local consumer = {}
+            for n = 1, #words, 2 do
+                consumer[words[n]] = words[n + 1]
+            end
+            if consumer['pending'] > 0 then
+                table.insert(found, { consumer['name'], consumer['pending'], consumer['idle'] })
+            end
+        end
+        return found
     end
 end
 return false

@@ -113,6 +113,33 @@ mod needs_redis {
         tokio::join!(slept(false), slept(true));
     }
 
+    /// Whoever ends when nothing is left must not take what the dead hold for what the living do.
+    async fn doubted(stream: bool) {
+        let keys = Keys::new();
+        filled(&keys, stream, 20).await;
+        let first = start(&keys, stream, &LONG).await;
+        first.holds(20).await;
+        let second = start(&keys, stream, &LONG).await;
+        second.is_empty().await;
+        drop(first);
+        let third = start(&keys, stream, &LONG).await;
+        third.ready(200).await;
+        until("a backlog", async || {
+            let list = third.list().await?;
+            (list["items"].as_array()?.is_empty() && list["metadata"]["backlog"] == 20).then_some(())
+        })
+        .await;
+        until("doubts of one who saw it live", async || {
+            (second.list().await?["metadata"]["backlog"] == 20).then_some(())
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_one_holds_who_is_not_seen_to_live_counts_as_left() {
+        tokio::join!(doubted(false), doubted(true));
+    }
+
     async fn back(stream: bool) {
         let keys = Keys::new();
         filled(&keys, stream, 20).await;

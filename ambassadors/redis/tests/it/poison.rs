@@ -102,4 +102,21 @@ mod needs_redis {
         until("it to be written", async || (ambassador.settle(&failed).await == Some(204)).then_some(())).await;
         assert_eq!(keys.elements(&dead), ["a"]);
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_written_off_waits_and_keeps_nothing_else_waiting() {
+        let keys = Keys::new();
+        let dead = keys.beside("dead");
+        keys.redis.ask(&["SET", &dead, "text"]);
+        keys.push(["[1]", "{\"n\":1}"]);
+        let flags = ["--payload", "json", "--lease", "2s", "--dead-letter-key", &dead];
+        let ambassador = Program::of_list(&keys, &flags).await;
+        let names = ambassador.holds(1).await;
+        assert_eq!(ambassador.withholds(1).await[0]["reason"], "malformed");
+        assert_eq!(ambassador.settle(&names[0]).await, Some(204));
+        keys.redis.ask(&["DEL", &dead]);
+        ambassador.is_empty().await;
+        until("it to be written", async || (keys.elements(&dead) == ["[1]"]).then_some(())).await;
+        ambassador.withholds(0).await;
+    }
 }
