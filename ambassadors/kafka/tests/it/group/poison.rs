@@ -98,7 +98,14 @@ mod needs_kafka {
     #[tokio::test(flavor = "multi_thread")]
     async fn without_a_dead_letter_topic_what_is_no_item_waits_until_somebody_settles_it_by_the_name_that_is_told() {
         let (topic, group) = (Topic::new(1), group());
-        topic.kcat(0, ["{}", "no object", "{}"].map(str::to_owned));
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = BASE64.encode(format!("00-{trace}-00f067aa0ba902b7-01").as_bytes());
+        let traced = |value: &str| {
+            let mut traced = record(0, None, Some(value.as_bytes()));
+            traced["headers"] = json!([["traceparent", parent]]);
+            traced
+        };
+        topic.write(&[traced("{}"), traced("no object"), record(0, None, Some(b"{}"))]);
         let member = Member::start(&topic, &group, &["--payload", "json"], &[]).await;
         let names = member.holds(2).await;
         assert_eq!(member.settle(&format!("{}?outcome=failed&reason=bad", names[0])).await, Some(204));
@@ -116,5 +123,10 @@ mod needs_kafka {
         );
         assert_eq!(member.settle(name).await, Some(204));
         committed_to_the_end(&topic, &group).await;
+        for message in ["a record is no item", "a record failed for good, and stays where it is"] {
+            let lines: Vec<Value> = member.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let line = lines.iter().find(|line| line["message"] == message).expect("it is logged");
+            assert_eq!(line["trace_id"], trace, "{line}");
+        }
     }
 }

@@ -143,12 +143,19 @@ mod needs_kafka {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_two_that_say_they_are_the_same_one_is_told_so() {
+    async fn of_two_that_say_they_are_the_same_the_earlier_is_told_so_and_lets_the_other_be() {
         let (topic, group) = (filled(2), group());
-        let first = Member::start(&topic, &group, &["--instance-id", "same"], &[]).await;
+        let same = ["--property", "session.timeout.ms=300000", "--instance-id", "same"];
+        let first = Member::start(&topic, &group, &[&same[..], &["--stall-after", "1h"]].concat(), &[]).await;
         first.holds(2 * EACH).await;
-        let _second = Member::start(&topic, &group, &["--instance-id", "same"], &[]).await;
+        let second = Member::start(&topic, &group, &same, &[]).await;
         let why = first.ready(503).await;
         assert!(why.contains("--instance-id \"same\""), "{why}");
+        for name in second.holds(2 * EACH).await {
+            assert_eq!(second.settle(&name).await, Some(204));
+        }
+        committed_to_the_end(&topic, &group).await;
+        assert!(!second.log().contains("be --instance-id"), "it was put out in turn");
+        first.ready(503).await;
     }
 }
