@@ -34,7 +34,8 @@ impl Watched {
                     let body: Value = serde_json::from_str(&body).expect("JSON");
                     let names = body["items"].as_array().map_or(0, Vec::len);
                     // What is on its way is no item yet, but there is more.
-                    let says_nothing = names == 0 && body["metadata"]["complete"] == true && body["metadata"]["backlog"] == 0;
+                    let says_nothing =
+                        names == 0 && body["metadata"]["complete"] == true && body["metadata"]["backlog"] == 0;
                     seen.lock().expect("no panic").push((status, if says_nothing { 0 } else { names.max(1) }));
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -105,7 +106,8 @@ impl Loader {
         let dir = tempfile::tempdir().expect("a folder");
         let log = File::create(dir.path().join("log")).expect("a log");
         let mut command = command(queue, &["--load", "-", "--heartbeat", "20s"]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
+        let child =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
         Self { child, dir }
     }
 
@@ -205,7 +207,8 @@ mod needs_rabbitmq {
                 watched.never_said_nothing().await;
             }
         }
-        for (((program, values), name), forgets) in programs.iter().zip(values).zip([&quorum, &bare]).zip([false, true]) {
+        for (((program, values), name), forgets) in programs.iter().zip(values).zip([&quorum, &bare]).zip([false, true])
+        {
             let mut all = [values, drained(program).await].concat();
             let mut expected = in_order(ALL);
             all.sort_unstable();

@@ -34,7 +34,8 @@ mod needs_rabbitmq {
     fn source(queue: &Queue<'_>) -> QueueSource {
         let url = queue.rabbit.url();
         // Whoever stands still for a while is not taken for dead.
-        let own = ["p", "--url", &url, "--queue", &queue.name, "--poll", "50ms", "--window", "2000", "--heartbeat", "5m"];
+        let own =
+            ["p", "--url", &url, "--queue", &queue.name, "--poll", "50ms", "--window", "2000", "--heartbeat", "5m"];
         let line = Line::parse_from(own);
         QueueSource::open(line.queue.settings().expect("settings"), &mut Registry::default())
     }
@@ -46,7 +47,8 @@ mod needs_rabbitmq {
         for share in (STEP..=count).step_by(STEP) {
             until(&format!("{share} that are settled"), async || {
                 let page = source.page(None, MOST).await.expect("a page");
-                let items = futures_util::stream::iter(page.items.into_iter().map(|name| one(Arc::clone(&source), name)));
+                let items =
+                    futures_util::stream::iter(page.items.into_iter().map(|name| one(Arc::clone(&source), name)));
                 for value in items.buffer_unordered(HANDS).collect::<Vec<_>>().await {
                     *done.entry(value).or_default() += 1;
                 }

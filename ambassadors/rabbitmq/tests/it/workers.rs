@@ -1,5 +1,7 @@
 //! Whoever works on what is listed, and whoever kills ambassadors, managers and workers meanwhile: nothing is lost.
 
+#![expect(clippy::print_stdout, reason = "who was killed, and by which seed, is to be seen")]
+
 use std::sync::Arc;
 
 use longshore_tests::{Crew, Hands, Ledger, crew};
