@@ -77,10 +77,13 @@ mod needs_redis {
     async fn slept(stream: bool) {
         let keys = Keys::new();
         filled(&keys, stream, 20).await;
-        let first = start(&keys, stream, &SHORT).await;
+        // Whoever looks judges by its own lease what is pending, and by that of whoever took it what was taken of a list. Nobody else's is
+        // over, however long all of this stands still.
+        let (sleepers, others) = if stream { (&LONG, &SHORT) } else { (&SHORT, &LONG) };
+        let first = start(&keys, stream, sleepers).await;
         let names = first.holds(20).await;
         first.signal(Signal::STOP);
-        let second = start(&keys, stream, &SHORT).await;
+        let second = start(&keys, stream, others).await;
         let adopted = second.holds(20).await;
         assert_eq!(adopted, names);
         assert_eq!(second.settle(&names[0]).await, Some(204));
@@ -161,12 +164,12 @@ mod needs_redis {
     async fn of_two_of_one_name_the_earlier_turns_red_and_names_it() {
         let keys = Keys::new();
         filled(&keys, false, 20).await;
-        let first = start(&keys, false, &[&SHORT[..], &["--consumer", "twin"]].concat()).await;
+        let first = start(&keys, false, &[&LONG[..], &["--consumer", "twin"]].concat()).await;
         let names = first.holds(20).await;
-        let second = start(&keys, false, &[&SHORT[..], &["--consumer", "twin"]].concat()).await;
+        let mut second = start(&keys, false, &[&LONG[..], &["--consumer", "twin"]].concat()).await;
         assert_eq!(second.holds(20).await, names);
         first.is_red("--consumer twin").await;
-        drop(second);
+        second.terminate().await;
         assert_eq!(first.holds(20).await, names, "once the other is gone");
         drained(&first, &keys, false).await;
     }
