@@ -65,7 +65,7 @@ bench: ## Speed and memory beside find, Node, xargs and others (docs/performance
 	@scripts/setup find node parallel strace curl python3 venv flock java mvn perl make c++
 	cargo build --locked --release --no-default-features -p script-worker -p ffmpeg-worker
 	@install -D -t "$(TARGET_DIR)/release/without-s3" "$(TARGET_DIR)/release/script-worker" "$(TARGET_DIR)/release/ffmpeg-worker"
-	cargo build --locked --release --bins
+	cargo build --locked --release --bins --example bare-lapin --example bare-redis
 	@"$(TARGET_DIR)/release/bench" all
 
 .PHONY: check

@@ -75,7 +75,19 @@ impl Connection {
     /// # Errors
     /// When there is no answer, or one whose length is not told.
     pub(crate) fn get(&mut self, path: &str, body: &mut Vec<u8>) -> Result<u16> {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        self.ask("GET", path, body)
+    }
+
+    /// Settles an item as done; the status.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) fn delete(&mut self, path: &str, body: &mut Vec<u8>) -> Result<u16> {
+        self.ask("DELETE", path, body)
+    }
+
+    fn ask(&mut self, method: &str, path: &str, body: &mut Vec<u8>) -> Result<u16> {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes()).with_context(|| format!("ask for {path}"))?;
         let (mut line, mut status, mut length) = (String::new(), None, None);
         loop {
@@ -88,9 +100,12 @@ impl Connection {
                 None => break,
             }
         }
+        let status = status.with_context(|| format!("the answer to {path} has a status"))?;
+        // An answer that says that there is nothing to say has no length (RFC 9110, 8.6).
+        let length = if status == 204 { Some(0) } else { length };
         body.resize(length.with_context(|| format!("the answer to {path} has a length"))?, 0);
         self.0.read_exact(body).with_context(|| format!("read the answer to {path}"))?;
-        status.with_context(|| format!("the answer to {path} has a status"))
+        Ok(status)
     }
 }
 

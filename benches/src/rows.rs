@@ -8,6 +8,9 @@ mod idle;
 mod kafka;
 mod overhead;
 mod pipelines;
+mod queue;
+mod rabbitmq;
+mod redis;
 mod s3;
 mod s3_catalog;
 mod started;
@@ -49,6 +52,10 @@ pub(crate) enum Name {
     S3Catalog,
     /// Indexing a topic, beside kcat reading it; items of it, beside a source that holds them in memory; ten million records in 64 MiB.
     Kafka,
+    /// Getting and settling the messages of a RabbitMQ queue, beside a bare loop of lapin and a Python processor.
+    Rabbitmq,
+    /// Getting and settling what a Redis list and a stream hold, beside bare loops of the redis crate.
+    Redis,
     /// Size and start of the programs that link the AWS SDK, beside the same without it where `without-s3` has them.
     S3Programs,
 }
@@ -85,6 +92,8 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::S3 => s3::measure(bench),
         Name::S3Catalog => s3_catalog::measure(bench),
         Name::Kafka => kafka::measure(bench),
+        Name::Rabbitmq => rabbitmq::measure(bench),
+        Name::Redis => redis::measure(bench),
         Name::S3Programs => s3::programs(bench),
     }
 }
