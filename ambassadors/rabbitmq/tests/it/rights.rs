@@ -155,11 +155,14 @@ mod needs_rabbitmq {
                 "longshore",
             ),
             (tls(&["--ca-file", &certificate], rabbit.tls_url()), 78, "--ca-file"),
-            (tls(&[], rabbit.tls_url().replace("amqps", "amqp")), 78, "amqps"),
-            (tls(&[], rabbit.url().replace("amqp:", "amqps:")), 78, "amqp"),
         ] {
             let (is, said) = checked(command).await;
             assert!(is == Some(code) && said.contains(says), "{is:?}, not {code}: {said}");
+        }
+        // What a broker says to whom it does not understand may be lost as it hangs up.
+        for url in [rabbit.tls_url().replace("amqps", "amqp"), rabbit.url().replace("amqp:", "amqps:")] {
+            let (is, said) = checked(tls(&[], url)).await;
+            assert!([Some(78), Some(69)].contains(&is) && said.contains("speak TLS there"), "{is:?}: {said}");
         }
         let program = Program::start(tls(&by_certificate, named)).await;
         program.holds(1).await;
