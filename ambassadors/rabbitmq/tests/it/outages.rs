@@ -188,20 +188,21 @@ mod needs_rabbitmq {
                 assert!(matches!(answer, Some(204 | 503)), "{answer:?}");
             }
             come(&mut rabbit);
-            for (((program, (names, first, watched)), values), forgets) in
-                programs.iter().zip(before).zip(&mut values).zip([false, true])
-            {
+            for ((program, (names, first, watched)), values) in programs.iter().zip(before).zip(&mut values) {
                 program.ready(200).await;
-                // A classic queue whose broker is killed may have forgotten what was settled; without an id, nobody knows it again.
-                let forgotten = if forgets && round == KILLED { round } else { 0 };
+                // One that was killed gives first what it had not given to anybody, or what it has forgotten to be settled.
+                let is_orderly = round != KILLED;
                 // The first may be settled by now, and make room for another.
                 let kept = until("what was listed before", async || {
                     let listed = program.names().await.filter(|listed| listed.len() == 20)?;
                     let kept: Vec<_> = listed.into_iter().filter(|name| names[1..].contains(name)).collect();
-                    (kept.len() + forgotten >= 19).then_some(kept)
+                    (kept.len() == 19 || !is_orderly).then_some(kept)
                 })
                 .await;
-                assert_eq!(kept, names[1..=kept.len()], "names are what they were, in their order");
+                assert!(
+                    !is_orderly || kept == names[1..],
+                    "names are what they were, in their order: {kept:?} {names:?}"
+                );
                 settled(program, &names[0]).await;
                 values.extend(first);
                 watched.never_said_nothing().await;
@@ -216,7 +217,9 @@ mod needs_rabbitmq {
             let settled = all.len();
             all.dedup();
             assert_eq!(all, expected, "none is lost");
-            assert!(settled - ALL <= if forgets { KILLED } else { 0 }, "{} were settled again", settled - ALL);
+            // The last one was settled before it was there again, and may have been seen for a moment when it was.
+            let most = 1 + if forgets { KILLED } else { 0 };
+            assert!(settled - ALL <= most, "{} were settled again", settled - ALL);
             assert_eq!(at(&rabbit, name).drain(), Vec::<Value>::new(), "and nothing is left");
         }
     }
