@@ -85,7 +85,7 @@ mod needs_rabbitmq {
         assert_eq!(program.settle(&names[0]).await, Some(204));
         assert_eq!(program.settle(&format!("{}?outcome=failed", names[1])).await, Some(204));
         assert_eq!(program.holds(1).await, names[2..]);
-        relay.cut_unheard();
+        relay.cut_unheard().await;
         until("all to come again", async || {
             (program.figure("longshore_rabbitmq_deliveries_total", "true").await >= 3.0).then_some(())
         })

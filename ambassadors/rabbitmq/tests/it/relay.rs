@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::queue::until;
+
 /// A port of its own before an address.
 pub(crate) struct Relay {
     port: u16,
@@ -17,6 +19,8 @@ pub(crate) struct Relay {
     is_shut: Arc<AtomicBool>,
     /// Whether what clients say is kept from the broker.
     is_deaf: watch::Sender<bool>,
+    /// Held by us, by whoever accepts, and by each connection.
+    held: Arc<()>,
     accepting: JoinHandle<()>,
 }
 
@@ -27,14 +31,17 @@ impl Relay {
         let port = listener.local_addr().expect("an address").port();
         let (cuts, is_shut) = (watch::Sender::new(0), Arc::new(AtomicBool::new(false)));
         let is_deaf = watch::Sender::new(false);
-        let (cut, shut, deaf) = (cuts.clone(), Arc::clone(&is_shut), is_deaf.clone());
+        let held = Arc::new(());
+        let (cut, shut, deaf, held_by) = (cuts.clone(), Arc::clone(&is_shut), is_deaf.clone(), Arc::clone(&held));
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if shut.load(Ordering::SeqCst) {
                     continue;
                 }
                 let (mut cut, deaf, address) = (cut.subscribe(), deaf.subscribe(), address.clone());
+                let held = Arc::clone(&held_by);
                 tokio::spawn(async move {
+                    let _held = held;
                     let Ok(broker) = TcpStream::connect(address).await else { return };
                     let ((said, hears), (answers, told)) = (client.into_split(), broker.into_split());
                     tokio::select! {
@@ -45,7 +52,7 @@ impl Relay {
                 });
             }
         });
-        Self { port, cuts, is_shut, is_deaf, accepting }
+        Self { port, cuts, is_shut, is_deaf, held, accepting }
     }
 
     /// The same URL, by this way.
@@ -66,9 +73,11 @@ impl Relay {
     }
 
     /// Lets go of all connections, with what they said since it was deaf; others are heard again.
-    pub(crate) fn cut_unheard(&self) {
-        self.cut();
+    pub(crate) async fn cut_unheard(&self) {
+        self.shut();
+        until("the end of all connections", async || (Arc::strong_count(&self.held) == 2).then_some(())).await;
         self.is_deaf.send_replace(false);
+        self.open();
     }
 
     /// Lets go of all connections, and takes none for now.
