@@ -1,6 +1,7 @@
 //! How the server is reached: flags and files become connections.
 
 mod connection;
+mod step;
 mod tls;
 
 use std::fmt;
@@ -15,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-pub(crate) use self::connection::{Call, Connection};
+pub(crate) use self::connection::Connection;
+pub(crate) use self::step::{Call, Step};
 use self::tls::Tls;
 use crate::trouble::Trouble;
 

@@ -1,13 +1,15 @@
 //! A connection, on which every question has its answer in time or is the last.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, RedisResult, Script};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
+use super::step::Call;
 use crate::trouble::Trouble;
 
 /// Many may ask at once; nothing that is asked may block the server's answers to the others. Its clones are the same one.
@@ -15,6 +17,8 @@ use crate::trouble::Trouble;
 pub(crate) struct Connection {
     inner: MultiplexedConnection,
     stall_after: Duration,
+    /// Whether it turned out to be of before Redis 7.
+    is_old: Arc<AtomicBool>,
     _driver: Arc<Driver>,
 }
 
@@ -42,7 +46,7 @@ impl Connection {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(stall_after));
         let made = MultiplexedConnection::new_with_config(info, stream, config).await;
         let (inner, driver) = made.map_err(|error| Trouble::of(&error, doing))?;
-        Ok(Self { inner, stall_after, _driver: Arc::new(Driver(tokio::spawn(driver))) })
+        Ok(Self { inner, stall_after, is_old: Arc::default(), _driver: Arc::new(Driver(tokio::spawn(driver))) })
     }
 
     /// Asks for one thing; `doing` says what for.
@@ -63,37 +67,16 @@ impl Connection {
         commands.query_async(&mut inner).await.map_err(|error| self.trouble(&error, doing))
     }
 
-    /// Runs a script; the server is told it only once.
+    /// Has a step be taken.
     ///
     /// # Errors
     /// [`Trouble`].
     pub(crate) async fn run<T: FromRedisValue>(&self, call: &Call<'_>, doing: &str) -> Result<T, Trouble> {
         let mut inner = self.inner.clone();
-        let answer: RedisResult<T> = call.0.invoke_async(&mut inner).await;
-        answer.map_err(|error| self.trouble(&error, doing))
+        call.run(&mut inner, &self.is_old).await.map_err(|error| self.trouble(&error, doing))
     }
 
     fn trouble(&self, error: &redis::RedisError, doing: &str) -> Trouble {
         if error.is_timeout() { Trouble::silent(doing, self.stall_after) } else { Trouble::of(error, doing) }
-    }
-}
-
-/// A script with its keys and arguments.
-#[derive(Debug)]
-pub(crate) struct Call<'a>(redis::ScriptInvocation<'a>);
-
-impl<'a> Call<'a> {
-    pub(crate) fn of(script: &'a Script) -> Self {
-        Self(script.prepare_invoke())
-    }
-
-    pub(crate) fn key(mut self, key: impl redis::ToRedisArgs) -> Self {
-        self.0.key(key);
-        self
-    }
-
-    pub(crate) fn arg(mut self, arg: impl redis::ToRedisArgs) -> Self {
-        self.0.arg(arg);
-        self
     }
 }

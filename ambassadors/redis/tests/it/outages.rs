@@ -267,6 +267,28 @@ mod needs_redis {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_is_full_of_its_own_queue_is_drained_all_the_same() {
+        const ALL: usize = 300;
+        let redis = Redis::start(&[]);
+        for kind in KINDS {
+            let keys = Keys::of(&redis);
+            kind.fill(&keys, ALL);
+            // A group is made before: that is somebody's key, and no message that anything could be done about.
+            if kind == Kind::Stream {
+                redis.ask(&["XGROUP", "CREATE", &keys.name, "media", "0"]);
+            }
+            redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+            let refused = redis.cli().args(["SET", "any", "thing"]).output().expect("redis-cli runs");
+            assert!(String::from_utf8_lossy(&refused.stderr).contains("OOM"), "{refused:?}");
+            let program = kind.program(&keys, &["--window", "50"]).await;
+            assert_eq!(drained(&program).await, in_order(ALL), "{kind:?}");
+            kind.is_done(&keys).await;
+            drop(program);
+            redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_server_whose_memory_is_full_is_waited_for_by_whoever_loads_it_and_named() {
         const ALL: usize = 6_000;
         let redis = Redis::start(&[]);
