@@ -203,6 +203,17 @@ async fn room_is_waited_for_until_something_leaves() {
     assert_eq!(withheld(&window), []);
 }
 
+#[tokio::test]
+async fn room_that_is_hardly_any_is_not_worth_asking_for_more() {
+    let window = window(8);
+    for n in 0..7 {
+        take(&window, n, 1, false);
+    }
+    assert!(futures_util::FutureExt::now_or_never(window.has_room()).is_none(), "for one of eight");
+    begin(&window, 0, &Outcome::Done).done();
+    assert!(futures_util::FutureExt::now_or_never(window.has_room()).is_some(), "for two");
+}
+
 /// What a model of a broker and its consumer does.
 #[derive(Clone, Debug)]
 enum Step {

@@ -114,10 +114,10 @@ impl<T: Clone + Send + 'static> Window<T> {
         self.most.saturating_sub(self.state().leases.len())
     }
 
-    /// Waits until there is room.
+    /// Waits until there is room for a quarter of what it holds at most, so that asking for more is worth it.
     pub async fn has_room(&self) {
         let mut room = self.room.subscribe();
-        while self.room() == 0 {
+        while self.room() < self.most.div_ceil(4) {
             // Fails only when the window is gone, and this holds it.
             let _ = room.changed().await;
         }

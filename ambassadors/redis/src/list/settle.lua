@@ -6,9 +6,9 @@
 local id, dead = ARGV[1], ARGV[2] == 'dead'
 for n = 3, #ARGV do
     if redis.call('LPOS', KEYS[n], id) then
-        local value = redis.call('HGET', KEYS[1], id)
         -- First, for it may be refused.
-        if dead and value then
+        local value = dead and redis.call('HGET', KEYS[1], id)
+        if value then
             redis.call('RPUSH', KEYS[#KEYS], value)
         end
         redis.call('LREM', KEYS[n], 1, id)
