@@ -8,7 +8,7 @@ use bytes::Bytes;
 use storage::Error;
 use storage_s3::{Condition, ListQuery};
 
-use super::{NONE, LONG, anybody, said};
+use super::{LONG, NONE, anybody, said};
 use crate::teller::{Teller, Told};
 
 const PAGE: &str = "content-type: text/html\r\n";

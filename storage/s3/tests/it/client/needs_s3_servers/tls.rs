@@ -8,7 +8,7 @@ use storage::Error;
 use storage_s3::{ListQuery, Patience, S3, S3Args, TransferArgs};
 use test_servers::S3Server;
 
-use super::super::{NONE, LONG, args, said};
+use super::super::{LONG, NONE, args, said};
 
 /// Speaks TLS in the name of a store, with a certificate for `localhost`.
 struct Tls {
