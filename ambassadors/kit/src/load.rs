@@ -12,14 +12,25 @@ mod window;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sidecar::{Failure, Shutdown};
 use tokio::runtime::Handle;
+use tracing::{info, warn};
 
 pub use self::args::LoadArgs;
 pub use self::line::Entry;
 use self::loader::Loader;
+
+/// How long whoever is published to is waited for, before the first line as after any other, where nothing says that it is in vain.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a failure's exit code is where it may pass (`EX_UNAVAILABLE`).
+const AWAY: u8 = 69;
+/// Between two attempts to find somebody to publish to.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is said that nobody is there yet.
+const SAY_EVERY: Duration = Duration::from_secs(30);
 
 /// Sends entries, and tells which of them are there to stay. It is made and called on a thread of its own, where waiting is allowed,
 /// within the runtime of whoever called [`load`]: `Handle::current()` is that one. What it has to do between calls, it does by itself.
@@ -56,7 +67,8 @@ pub struct Stuck {
     pub why: Failure,
 }
 
-/// Loads what `args` says by the publisher that `open` makes, once it is known that there is something to load.
+/// Loads what `args` says by the publisher that `open` makes, once it is known that there is something to load. Where that fails with 69 it is
+/// called again, for [`PATIENCE`]: a loader is often started together with the queue that it fills, or before it.
 ///
 /// # Errors
 /// Those of `open` and of the publisher. Exit 65 for a line that is none, 66 for a file that cannot be read, 69 when it was told to end,
@@ -67,16 +79,45 @@ pub struct Stuck {
 pub async fn load<P: Publisher>(
     args: LoadArgs,
     shutdown: Shutdown,
-    open: impl FnOnce() -> Result<P, Failure> + Send + 'static,
+    mut open: impl FnMut() -> Result<P, Failure> + Send + 'static,
 ) -> Result<ExitCode, Failure> {
     let (told, end) = tokio::sync::oneshot::channel();
     let runtime = Handle::current();
     // A thread of its own: everything in it waits.
     std::thread::Builder::new().name("load".to_owned()).spawn(move || {
         let _within = runtime.enter();
+        let open = || in_time(&mut open, PATIENCE, &shutdown);
         let _ = told.send(Loader::open(&args, open).and_then(|loader| loader.run(&shutdown)));
     })?;
     let said = end.await.map_err(|_| anyhow::anyhow!("the loader ended without a word"))??;
     writeln!(std::io::stdout(), "{said}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks again and again for what is away, at least once, and until it is told to end.
+fn in_time<P>(
+    mut open: impl FnMut() -> Result<P, Failure>,
+    patience: Duration,
+    shutdown: &Shutdown,
+) -> Result<P, Failure> {
+    let begun = Instant::now();
+    let mut said: Option<Instant> = None;
+    loop {
+        let failure = match open() {
+            Err(failure) if failure.code() == AWAY => failure,
+            Ok(open) => {
+                said.inspect(|_| info!("the wait is over: lines are loaded"));
+                return Ok(open);
+            }
+            Err(failure) => return Err(failure),
+        };
+        if begun.elapsed() >= patience || shutdown.is_draining() {
+            return Err(failure);
+        }
+        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            warn!(error = %failure, at_most = ?patience, "nothing can be loaded yet, and that is waited for");
+            said = Some(Instant::now());
+        }
+        std::thread::sleep(PAUSE);
+    }
 }

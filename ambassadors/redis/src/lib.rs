@@ -60,7 +60,7 @@ async fn run_queue(
 ) -> Result<ExitCode, Failure> {
     let settings = queue.settings().map_err(Failure::config)?;
     if load.is_given() {
-        let open = move || load::KeyPublisher::open(settings, serve.request_timeout);
+        let open = move || load::KeyPublisher::open(settings.clone(), serve.request_timeout);
         return ambassador_kit::load::load(load, shutdown, open).await;
     }
     if serve.check {

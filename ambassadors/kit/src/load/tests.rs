@@ -176,6 +176,26 @@ fn a_line_that_can_be_no_message_is_named_with_what_would_make_it_one() {
     assert_eq!(failure.to_string(), says);
 }
 
+#[test]
+fn whoever_is_away_is_waited_for_and_nobody_else_is() {
+    let shutdown = Shutdown::new(Duration::ZERO);
+    let tries = |patience, answers: &[Option<u8>], shutdown: &Shutdown| {
+        let mut left = answers.iter();
+        let open = || match left.next().expect("it does not ask again") {
+            None => Ok(()),
+            Some(code) => Err(Failure::new(*code, anyhow::anyhow!("no answer"))),
+        };
+        let opened = in_time(open, patience, shutdown).map_err(|failure| failure.code());
+        (opened, left.count())
+    };
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(tries(hour, &[Some(69), Some(69), None], &shutdown), (Ok(()), 0));
+    assert_eq!(tries(hour, &[Some(69), Some(77), None], &shutdown), (Err(77), 1));
+    assert_eq!(tries(Duration::ZERO, &[Some(69), None], &shutdown), (Err(69), 1), "not for longer than that");
+    shutdown.drain();
+    assert_eq!(tries(hour, &[Some(69), None], &shutdown), (Err(69), 1), "and not when it is told to end");
+}
+
 mod needs_mount {
     use super::*;
 
