@@ -51,15 +51,10 @@ enum Given {
     Unreachable(ClientError),
 }
 
-impl Given {
-    /// What is logged within it says which trace the item is part of.
-    fn span(&self) -> Span {
-        match self {
-            // Of the gravest level, so that no filter of lines takes it away.
-            Self::Data(_, Some(trace)) => error_span!("item", trace_id = trace.trace_id()),
-            Self::Data(_, None) | Self::Gone | Self::Unusable(_) | Self::Unreachable(_) => Span::none(),
-        }
-    }
+/// What is logged within it says which trace the item is part of.
+fn span(trace: Option<&TraceContext>) -> Span {
+    // Of the gravest level, so that no filter of lines takes it away.
+    trace.map_or_else(Span::none, |trace| error_span!("item", trace_id = trace.trace_id()))
 }
 
 /// Attempts an item that is to be done.
@@ -82,16 +77,6 @@ pub(crate) async fn attempt<S: Source, E: Executor, L: Ledger>(
         }
         Given::Data(..) | Given::Unusable(_) => {}
     }
-    let span = given.span();
-    attempt_given(shared, name, row, given).instrument(span).await
-}
-
-async fn attempt_given<S: Source, E: Executor, L: Ledger>(
-    shared: Arc<Shared<S, E, L>>,
-    name: ItemName,
-    row: Row,
-    given: Given,
-) -> Result<Landing, RunError> {
     if *shared.orders.borrow() != Orders::Work {
         return Ok(Landing::Withdrawn);
     }
@@ -107,8 +92,7 @@ async fn attempt_given<S: Source, E: Executor, L: Ledger>(
         Some(end) => end,
         None => course.wait().await?,
     };
-    let stopped = course.stop_recorded;
-    shared.conclude(&name, &row, &intent, end, stopped).await
+    course.conclude(&row, end).await
 }
 
 /// Goes on with an attempt that another manager has intended and not concluded.
@@ -119,9 +103,12 @@ pub(crate) async fn resume<S: Source, E: Executor, L: Ledger>(
     let Unconcluded { name, row, intent, stopping } = left;
     let mut course = Course::new(&shared, &name, &intent);
     course.stop_recorded = stopping;
+    course.span = span(shared.executor.trace(&intent.nonce).await.as_ref());
+    course.span.in_scope(|| {
+        info!(item = %name, attempt = intent.number, id = intent.nonce.0, "looking after an attempt left open");
+    });
     let end = course.wait().await?;
-    let stopped = course.stop_recorded;
-    shared.conclude(&name, &row, &intent, end, stopped).await
+    course.conclude(&row, end).await
 }
 
 /// Clears away what concluded attempts have left, and says so in the ledger.
@@ -218,6 +205,8 @@ struct Course<'a, S, E, L> {
     intent: &'a Intent,
     /// What the source gave for it, where it was asked already.
     given: Option<Given>,
+    /// That of the trace that the item is part of, once it is known.
+    span: Span,
     /// Within what time it is to end, where it is.
     ending: Option<Duration>,
     /// Whether it is written down that its end was asked for.
@@ -228,7 +217,8 @@ struct Course<'a, S, E, L> {
 
 impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
     fn new(shared: &'a Arc<Shared<S, E, L>>, name: &'a ItemName, intent: &'a Intent) -> Self {
-        Self { shared, name, intent, given: None, ending: None, stop_recorded: false, stop_heard: None }
+        let span = Span::none();
+        Self { shared, name, intent, given: None, span, ending: None, stop_recorded: false, stop_heard: None }
     }
 
     /// Starts it, however often that has to be asked for. Gives its end where there is nothing to wait for.
@@ -261,17 +251,27 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
             data,
             trace,
         };
-        let started = loop {
+        self.span = span(attempt.trace.as_ref());
+        let span = self.span.clone();
+        let started = self.request(&attempt).instrument(span).await?;
+        self.given = Some(Given::Data(attempt.data, attempt.trace));
+        Ok(started)
+    }
+
+    /// Asks the executor for it. Gives its end where it never runs.
+    async fn request(&mut self, attempt: &Attempt) -> Result<Option<End>, RunError> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
             fault::point("manager.start.before")?;
-            let pause = match self.shared.executor.start(&attempt).await {
+            let pause = match self.shared.executor.start(attempt).await {
                 Ok(()) => {
                     fault::point("manager.start.after")?;
                     info!(item = %attempt.item, attempt = attempt.number, id = attempt.id.0, "started");
-                    break Ok(None);
+                    return Ok(None);
                 }
-                Err(StartError::Conflict) => break Ok(None),
+                Err(StartError::Conflict) => return Ok(None),
                 Err(StartError::Refused { exit, why }) => {
-                    break Ok(Some(End::Over(Ended { exit, report: None, log_tail: why })));
+                    return Ok(Some(End::Over(Ended { exit, report: None, log_tail: why })));
                 }
                 Err(StartError::Throttled { why, retry }) => {
                     debug!(item = %attempt.item, why, "throttled");
@@ -284,11 +284,9 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
             };
             if self.pause(pause).await {
                 // Whether it started is found out by looking.
-                break Ok(None);
+                return Ok(None);
             }
-        };
-        self.given = Some(Given::Data(attempt.data, attempt.trace));
-        started
+        }
     }
 
     /// Waits, unless it is to end; says whether it is.
@@ -328,7 +326,7 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
                 }
                 Ok(Phase::Absent | Phase::Pending | Phase::Running) => backoff.next(),
                 Err(error) => {
-                    debug!(item = %self.name, %error, "looking again later");
+                    self.span.in_scope(|| debug!(item = %self.name, %error, "looking again later"));
                     backoff.next()
                 }
             };
@@ -355,8 +353,14 @@ impl<'a, S: Source, E: Executor, L: Ledger> Course<'a, S, E, L> {
         }
         match self.shared.executor.stop(id, grace).await {
             Ok(()) => self.stop_heard = Some(grace),
-            Err(error) => debug!(item = %self.name, %error, "stopping again later"),
+            Err(error) => self.span.in_scope(|| debug!(item = %self.name, %error, "stopping again later")),
         }
         Ok(())
+    }
+
+    /// Writes its end down.
+    async fn conclude(self, row: &Row, end: End) -> Result<Landing, RunError> {
+        let concluded = self.shared.conclude(self.name, row, self.intent, end, self.stop_recorded);
+        concluded.instrument(self.span).await
     }
 }

@@ -24,6 +24,10 @@ pub trait Executor: Send + Sync + 'static {
     /// How one attempt is, authoritatively: only this may say [`Phase::Absent`] or [`Phase::Lost`].
     fn look(&self, id: &AttemptId) -> impl Future<Output = Result<Phase, ExecutorError>> + Send;
 
+    /// The trace that an attempt is part of, by what it was started with; `None` too where it was not, or that cannot be read
+    /// now. For log lines: nothing may depend on it.
+    fn trace(&self, id: &AttemptId) -> impl Future<Output = Option<TraceContext>> + Send;
+
     /// Clears away what attempts left behind, every one as far as that is possible. Called after their outcomes are recorded;
     /// may be repeated.
     fn forget(&self, ids: &[AttemptId]) -> impl Future<Output = Result<(), ExecutorError>> + Send;

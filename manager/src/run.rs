@@ -243,7 +243,6 @@ impl<S: Source, E: Executor, L: Ledger> Manager<S, E, L> {
             info!("the queue is paused: `queue-manager resume` goes on");
         }
         for left in unconcluded {
-            info!(item = %left.name, attempt = left.intent.number, id = left.intent.nonce.0, "looking after an attempt left open");
             // Of the time before, nobody knows in how much of it there was a worker.
             let underway = Underway { name: left.name.clone(), fresh: false, resumed: true, since: now };
             let task = manager.attempts.spawn(attempt::resume(Arc::clone(&manager.shared), left));

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::TraceContext;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use sidecar::fault;
@@ -137,6 +138,11 @@ impl Executor for LocalExecutor {
             Some(known) => Ok(known.phase()),
             None => Ok(self.0.adopt(id.clone()).await?),
         }
+    }
+
+    async fn trace(&self, id: &AttemptId) -> Option<TraceContext> {
+        let (place, id) = (self.0.place.clone(), id.clone());
+        blocking(move || Ok(place.trace(&id))).await.ok()?
     }
 
     async fn forget(&self, ids: &[AttemptId]) -> Result<(), ExecutorError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use contract::marker::ApiV1;
 use contract::report::ReportKind;
-use contract::{Outcome, Report, Timestamp};
+use contract::{Outcome, Report, Timestamp, TraceContext};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
@@ -432,6 +432,10 @@ impl Executor for SimulatedExecutor {
 
     async fn look(&self, id: &AttemptId) -> Result<Phase, ExecutorError> {
         self.0.call(|state, now| state.attempts.get(id).map_or(Phase::Absent, |one| one.phase(now))).await
+    }
+
+    async fn trace(&self, id: &AttemptId) -> Option<TraceContext> {
+        self.0.lock().attempts.get(id)?.attempt.trace.clone()
     }
 
     async fn forget(&self, ids: &[AttemptId]) -> Result<(), ExecutorError> {

@@ -43,13 +43,18 @@ impl Queue {
 
     /// `local` with short waits, whose workers run `body` in a shell.
     fn local(&self, flags: &[&str], body: &str) -> Running {
+        Running::new(self.prepared(flags, body))
+    }
+
+    /// The same, not started yet.
+    fn prepared(&self, flags: &[&str], body: &str) -> Command {
         let mut command = self.command(&["local", "--source", &self.server.url()]);
         // By variables, which the flags of a test then override.
         let defaults =
             [("PROBE_LISTEN", "127.0.0.1:0"), ("POLL", "100ms"), ("BACKOFF", "1ms..50ms"), ("PARALLELISM", "4")];
         command.envs(defaults.map(|(flag, value)| (format!("LONGSHORE_{flag}"), value)));
         command.args(flags).args(["--", "sh", "-c", &NOTE.replace("BODY", body)]);
-        Running::new(command)
+        command
     }
 
     /// A command that ends by itself.
@@ -403,6 +408,41 @@ fn a_manager_that_is_killed_finds_its_attempts_again() {
     assert_eq!(queue.states(), ["done"; 12]);
     let left: Vec<_> = fs::read_dir(queue.state().join("attempts")).expect("is there").collect();
     assert_eq!(left.len(), 0, "nothing is left: {left:?}");
+}
+
+#[test]
+fn whoever_goes_on_with_an_attempt_says_which_trace_it_is_part_of() {
+    let queue = Queue::new("/items", 1);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let data = serde_json::json!({ "traceparent": format!("00-{trace}-00f067aa0ba902b7-01") });
+    queue.server.shelf().items.insert("item-00".to_owned(), data);
+    let go = queue.dir.path().join("go");
+    let body = format!("until [ -e '{}' ]; do sleep 0.02; done", go.display());
+    let flags = ["--log-format", "json", "--until-empty"];
+
+    let mut intended = queue.prepared(&flags, &body);
+    intended.env("LONGSHORE_FAULT", "manager.intend.after=kill");
+    Running::new(intended).wait();
+    let mut started = queue.local(&flags, &body);
+    until("it runs", || !queue.notes().is_empty() && started.said().contains("\"started\""));
+    started.signal(Signal::KILL);
+    started.wait();
+    let mut finished = queue.local(&flags, &body);
+    until("it is found", || finished.said().contains("looking after an attempt left open"));
+    fs::write(&go, "").expect("is written");
+    finished.ends_with(0);
+
+    let traced = |log: &Running, message: &str| {
+        let said = log.said();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let line = lines.into_iter().find(|line| line["message"] == message);
+        line.unwrap_or_else(|| panic!("no line says {message:?}: {said}"))["trace_id"] == trace
+    };
+    assert!(traced(&started, "started"), "of what the source gave anew: {}", started.said());
+    // How a plain command ended that no manager saw, nobody knows.
+    for message in ["looking after an attempt left open", "to be done again", "done"] {
+        assert!(traced(&finished, message), "{message}, of what the attempt was started with: {}", finished.said());
+    }
 }
 
 #[test]

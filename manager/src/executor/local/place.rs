@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
-use contract::{Report, exit};
+use contract::{Report, TraceContext, exit};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use sidecar::{fault, tree};
 use tracing::warn;
@@ -29,6 +29,8 @@ use crate::executor::{AttemptId, Ended};
 
 /// The largest report that is read, in bytes.
 const REPORT_CAP: u64 = 8 << 20;
+/// The largest item, where only its trace is wanted.
+const ITEM_CAP: u64 = 8 << 20;
 
 /// The state directory.
 #[derive(Clone, Debug)]
@@ -119,6 +121,13 @@ impl Place {
     /// Whether nobody holds an attempt's lock now.
     pub(super) fn is_free(&self, id: &AttemptId) -> io::Result<bool> {
         Ok(self.lock_left(id)?.is_none_or(|lock| lock.is_free_now()))
+    }
+
+    /// The trace that its item says it is part of.
+    pub(super) fn trace(&self, id: &AttemptId) -> Option<TraceContext> {
+        let item = is_plain(&id.0).then(|| self.attempt(id).item())?;
+        let data = serde_json::from_slice(&read_capped(&item, ITEM_CAP).ok()?).ok()?;
+        TraceContext::of_data(&data)
     }
 
     /// Removes the directory of an attempt that was not spawned.
