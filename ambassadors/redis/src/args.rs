@@ -186,10 +186,13 @@ fn beside(list: &str) -> String {
     if tagged { format!("{list}:longshore") } else { format!("{{{list}}}:longshore") }
 }
 
+/// With what names of consumers begin that we make. They end with `-` and 16 digits of base 16, by which `stream/prune.lua` knows them.
+pub(crate) const OURS: &str = "longshore-";
+
 /// A consumer that nobody else is.
 fn somebody() -> String {
     let host = rustix::system::uname();
-    format!("longshore-{}-{:016x}", host.nodename().to_string_lossy(), fastrand::u64(..))
+    format!("{OURS}{}-{:016x}", host.nodename().to_string_lossy(), fastrand::u64(..))
 }
 
 fn key(text: &str) -> Result<String, String> {

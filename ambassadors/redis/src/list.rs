@@ -14,12 +14,9 @@ use self::scripts::Scripts;
 use crate::args::End;
 use crate::message::{Body, Id, Message};
 use crate::others::{Holder, Others};
-use crate::queue::{Batch, Consumer, Survey, Verdict, millis, patience};
+use crate::queue::{BYTES, Batch, Consumer, Survey, millis, patience};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
-
-/// How much of values one answer may carry, about: the server does nothing else while it makes one.
-const BYTES: usize = 8 << 20;
 
 /// A list, and who we are among those who take from it.
 #[derive(Debug)]
@@ -119,6 +116,7 @@ impl List {
             let parsed = redis::from_redis_value(held).ok().zip(redis::from_redis_value::<Option<String>>(lease).ok());
             let (held, lease) = parsed.ok_or_else(|| Trouble::nonsense(&self.doing()))?;
             match lease {
+                None if held == 0 => survey.gone.push(name),
                 None => {
                     survey.orphaned += held;
                     survey.dead.push(name);
@@ -151,14 +149,19 @@ impl List {
         }
     }
 
+    /// Forgets these, if they still hold nothing and do not live: nobody else would, and each stood there for ever.
+    pub(crate) async fn forget(&self, connection: &Connection, gone: &[String]) -> Result<(), Trouble> {
+        for name in gone {
+            self.adopt(connection, name, 0).await?;
+        }
+        Ok(())
+    }
+
     /// Takes at most so many.
     pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
         let first = self.given.fetch_add(room as u64, Ordering::Relaxed);
         let call = Call::of(&self.scripts.take).key(&self.key).key(self.held(&self.by.name)).key(self.values());
-        let call = call.key(self.alive(&self.by.name)).arg(&self.token).arg(match self.take {
-            End::Left => "LEFT",
-            End::Right => "RIGHT",
-        });
+        let call = call.key(self.alive(&self.by.name)).arg(&self.token).arg(self.end());
         let call = call.arg(format!("{}-", self.token)).arg(first).arg(room).arg(BYTES).arg(self.by.most);
         let answer: Value = connection.run(&call, &self.doing()).await?;
         let Value::Array(all) = answer else { return Err(Trouble::lapsed(&self.doing())) };
@@ -167,28 +170,50 @@ impl List {
         Ok(Batch { messages: self.messages(all, false)?, left: u64::try_from(left).ok() })
     }
 
-    /// Settles what may be another's by now. Whether anybody held it.
-    pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
-        let doing = format!("settle an element of list {}", self.key);
-        let mut consumers = vec![self.by.name.clone()];
-        loop {
+    /// Settles what may be others' by now. How many of these anybody held.
+    pub(crate) async fn settle(&self, connection: &Connection, ids: &[Id]) -> Result<usize, Trouble> {
+        let (doing, mut found) = (self.settling(), 0);
+        let (mut consumers, mut ids) = (vec![self.by.name.clone()], ids.to_vec());
+        while !ids.is_empty() {
             let call = Call::of(&self.scripts.settle).key(self.values()).key(self.consumers());
             let call = consumers.iter().fold(call, |call, consumer| call.key(self.held(consumer)));
-            let call = match (verdict, &self.by.dead_letter_key) {
-                (Verdict::Dead(_), Some(key)) => call.key(key).arg(&**id).arg("dead"),
-                (Verdict::Dead(_), None) | (Verdict::Done, _) => call.arg(&**id).arg("done"),
-            };
-            let call = consumers.iter().fold(call, |call, consumer| call.arg(consumer));
+            let call = consumers.iter().fold(call.arg(consumers.len()), |call, consumer| call.arg(consumer));
+            let call = ids.iter().fold(call, |call, id| call.arg(&**id));
+            let answer: Vec<Value> = connection.run(&call, &doing).await?;
+            let mut answer = answer.into_iter();
+            let Some(Value::Int(here)) = answer.next() else { return Err(Trouble::nonsense(&doing)) };
+            found += usize::try_from(here).unwrap_or(0);
+            let left: Option<Vec<String>> = answer.map(|id| redis::from_redis_value(id).ok()).collect();
+            ids = left.ok_or_else(|| Trouble::nonsense(&doing))?.into_iter().map(Id::from).collect();
+            if !ids.is_empty() {
+                consumers = self.all(connection).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes what may be another's by now to where dead letters go. Whether anybody held it.
+    pub(crate) async fn bury(&self, connection: &Connection, id: &Id, to: &str) -> Result<bool, Trouble> {
+        let (doing, mut consumers) = (self.settling(), vec![self.by.name.clone()]);
+        loop {
+            let call = Call::of(&self.scripts.bury).key(self.values()).key(self.consumers()).key(to);
+            let call = consumers.iter().fold(call, |call, consumer| call.key(self.held(consumer)));
+            let call = consumers.iter().fold(call.arg(&**id), |call, consumer| call.arg(consumer));
             match connection.run::<i64>(&call, &doing).await? {
-                -1 => {
-                    consumers = connection.ask(cmd("SMEMBERS").arg(self.consumers()), &doing).await?;
-                    if !consumers.contains(&self.by.name) {
-                        consumers.push(self.by.name.clone());
-                    }
-                }
+                -1 => consumers = self.all(connection).await?,
                 found => return Ok(found == 1),
             }
         }
+    }
+
+    /// Those who may hold anything, by their names.
+    async fn all(&self, connection: &Connection) -> Result<Vec<String>, Trouble> {
+        let all = cmd("SMEMBERS").arg(self.consumers()).take();
+        let mut consumers: Vec<String> = connection.ask(&all, &self.settling()).await?;
+        if !consumers.contains(&self.by.name) {
+            consumers.push(self.by.name.clone());
+        }
+        Ok(consumers)
     }
 
     /// Has others take over at once what we hold.
@@ -198,29 +223,27 @@ impl List {
         connection.run::<Value>(&call, &self.doing()).await.map(drop)
     }
 
-    /// Whether we may do all that taking takes; and the first of what would be taken, without taking it.
-    pub(crate) async fn peek(&self, connection: &Connection, count: usize) -> Result<Vec<Message>, Trouble> {
+    /// Whether we may do all that taking takes, and write to where dead letters go, if that could be tried; and the first of what would be
+    /// taken, without taking it.
+    pub(crate) async fn peek(
+        &self,
+        connection: &Connection,
+        count: usize,
+        dead_letters: Option<&str>,
+    ) -> Result<(Vec<Message>, bool), Trouble> {
         let nobody = format!("check-{}", self.token);
         let call = Call::of(&self.scripts.check).key(&self.key).key(self.held(&nobody)).key(self.values());
-        let call = call.key(self.consumers()).key(self.alive(&nobody)).arg(&nobody);
-        connection.run::<Value>(&call, &self.doing()).await?;
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let (first, last) = match self.take {
-            End::Left => (0, count - 1),
-            End::Right => (-count, -1),
-        };
-        let range = cmd("LRANGE").arg(&self.key).arg(first).arg(last).take();
-        let mut values: Vec<Vec<u8>> = connection.ask(&range, &self.doing()).await?;
-        if self.take == End::Right {
-            values.reverse();
+        let call = call.key(self.consumers()).key(self.alive(&nobody));
+        let call = dead_letters.into_iter().fold(call, |call, key| call.key(key));
+        let call = call.arg(&nobody).arg(self.end()).arg(count).arg(BYTES).arg(self.by.most);
+        let answer: Vec<Value> = connection.run(&call, &self.doing()).await?;
+        let mut answer = answer.into_iter();
+        let tried = answer.next() == Some(Value::Int(1));
+        let mut messages = self.messages(answer, false)?;
+        for message in &mut messages {
+            message.id = format!("{nobody}-{}", message.id).into();
         }
-        let messages = values.into_iter().enumerate().map(|(nth, value)| Message {
-            id: format!("{nobody}-{nth}").into(),
-            again: false,
-            deliveries: None,
-            body: Body::Value(value),
-        });
-        Ok(messages.collect())
+        Ok((messages, tried))
     }
 
     /// Of each its id, its length and its value.
@@ -242,8 +265,19 @@ impl List {
         Ok(messages)
     }
 
+    fn end(&self) -> &'static str {
+        match self.take {
+            End::Left => "LEFT",
+            End::Right => "RIGHT",
+        }
+    }
+
     fn doing(&self) -> String {
         format!("take from list {}", self.key)
+    }
+
+    fn settling(&self) -> String {
+        format!("settle an element of list {}", self.key)
     }
 
     fn consumers(&self) -> String {

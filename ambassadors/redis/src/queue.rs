@@ -12,11 +12,14 @@ use crate::trouble::Trouble;
 /// How often to say that we are here, at least: others wait for it before they believe that nothing is left.
 const RENEWAL: Duration = Duration::from_secs(5);
 
+/// How much of messages one answer may carry, about: the server does nothing else while it makes one, and we have all of it at once.
+pub(crate) const BYTES: usize = 8 << 20;
+
 /// A list, or a stream.
 #[derive(Debug)]
 pub(crate) enum Queue {
-    List(List),
-    Stream(Stream),
+    List(Box<List>),
+    Stream(Box<Stream>),
 }
 
 /// Who takes, and how.
@@ -24,7 +27,6 @@ pub(crate) enum Queue {
 pub(crate) struct Consumer {
     pub(crate) name: String,
     pub(crate) lease: Duration,
-    pub(crate) dead_letter_key: Option<String>,
     /// Of how many bytes a value is too large.
     pub(crate) most: usize,
 }
@@ -63,32 +65,20 @@ pub(crate) struct Survey {
     pub(crate) orphaned: u64,
     /// Who those are, where they are known.
     pub(crate) dead: Vec<String>,
+    /// Who holds nothing and has left no word of his going, where they are known.
+    pub(crate) gone: Vec<String>,
     /// That somebody has taken who was not seen to live.
     pub(crate) doubtful: u64,
 }
 
-/// What became of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is done.
-    Done,
-    /// It never will be, and why: for the dead letter key.
-    Dead(String),
-}
-
 impl Queue {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let by = Consumer {
-            name: settings.consumer.clone(),
-            lease: settings.lease,
-            dead_letter_key: settings.dead_letter_key.clone(),
-            most: settings.message.most(),
-        };
+        let by = Consumer { name: settings.consumer.clone(), lease: settings.lease, most: settings.message.most() };
         let key = settings.key.clone();
         match settings.kind.clone() {
-            Kind::List { take, prefix } => Self::List(List::new(key, prefix, take, by)),
+            Kind::List { take, prefix } => Self::List(Box::new(List::new(key, prefix, take, by))),
             Kind::Stream { group, start, delete_settled, .. } => {
-                Self::Stream(Stream::new(key, group, start, delete_settled, by))
+                Self::Stream(Box::new(Stream::new(key, group, start, delete_settled, by)))
             }
         }
     }
@@ -163,26 +153,55 @@ impl Queue {
         }
     }
 
-    /// Settles a message, whoever holds it by now. Whether anybody did.
-    pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
+    /// Settles messages that are done, whoever holds them by now. How many of these anybody held.
+    pub(crate) async fn settle(&self, connection: &Connection, ids: &[Id]) -> Result<usize, Trouble> {
         match self {
-            Self::List(list) => list.settle(connection, id, verdict).await,
-            Self::Stream(stream) => stream.settle(connection, id, verdict).await,
+            Self::List(list) => list.settle(connection, ids).await,
+            Self::Stream(stream) => stream.settle(connection, ids).await,
         }
     }
 
-    /// Whether we may do all that taking takes; the first of what would be taken, without taking it; and what else there is to say.
-    pub(crate) async fn peek(&self, connection: &Connection, count: usize) -> Result<(Vec<Message>, String), Trouble> {
+    /// Writes a message that never will be done to the dead letter key `to`, and why, whoever holds it by now. Whether anybody did.
+    pub(crate) async fn bury(&self, connection: &Connection, id: &Id, why: &str, to: &str) -> Result<bool, Trouble> {
+        match self {
+            Self::List(list) => list.bury(connection, id, to).await,
+            Self::Stream(stream) => stream.bury(connection, id, why, to).await,
+        }
+    }
+
+    /// Forgets whom that survey, or the server, knows to be gone and to hold nothing.
+    pub(crate) async fn prune(&self, connection: &Connection, survey: &Survey) -> Result<(), Trouble> {
+        match self {
+            Self::List(list) => list.forget(connection, &survey.gone).await,
+            Self::Stream(stream) => stream.prune(connection).await,
+        }
+    }
+
+    /// Whether we may do all that taking takes, and write to where dead letters go; the first of what would be taken, without taking it;
+    /// and what else there is to say.
+    pub(crate) async fn peek(
+        &self,
+        connection: &Connection,
+        count: usize,
+        dead_letters: Option<&str>,
+    ) -> Result<(Vec<Message>, Vec<String>), Trouble> {
         match self {
             Self::List(list) => {
-                let said = "an element has its name when it is taken; those below stand for the first".to_owned();
-                Ok((list.peek(connection, count).await?, said))
+                let (messages, tried) = list.peek(connection, count, dead_letters).await?;
+                let mut said =
+                    vec!["an element has its name when it is taken; those below stand for the first".to_owned()];
+                if let Some(key) = dead_letters.filter(|_| !tried) {
+                    said.push(format!(
+                        "whether {key} may be written to could not be tried: we may not remove from it again (LREM)"
+                    ));
+                }
+                Ok((messages, said))
             }
             Self::Stream(stream) => {
-                let (messages, there) = stream.peek(connection, count).await?;
+                let (messages, there) = stream.peek(connection, count, dead_letters).await?;
                 let said =
                     if there { "the group is there" } else { "there is no such group; it will be made (--start)" };
-                Ok((messages, said.to_owned()))
+                Ok((messages, vec![said.to_owned()]))
             }
         }
     }

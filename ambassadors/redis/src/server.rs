@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use url::Url;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::step::{Call, Step};
+pub(crate) use self::step::{Call, MAY, Step};
 use self::tls::Tls;
 use crate::trouble::Trouble;
 

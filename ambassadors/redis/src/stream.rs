@@ -7,21 +7,25 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use redis::{Value, cmd};
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::scripts::Scripts;
+use crate::args::OURS;
 use crate::message::{Id, Message};
 use crate::others::{Holder, Others};
-use crate::queue::{Batch, Consumer, Found, Lost, Survey, Verdict, millis, patience};
+use crate::queue::{BYTES, Batch, Consumer, Found, Lost, Survey, millis, patience};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
 
-/// Entries asked for at once: each may be large, and the server does nothing else while it writes them down.
+/// Entries asked for at once: the server does nothing else while it writes them down.
 const TAKEN: usize = 100;
 /// Ids told at once: a script's stack has room for 8000 words.
 const TOLD: usize = 1_000;
 /// How far entries are counted where Redis has no count of them.
 const COUNTED: usize = 100;
+
+/// After how many leases without a word somebody is gone who holds nothing.
+const GONE: u32 = 2;
 
 /// By how many milliseconds what is told of the same moment may differ.
 const SLACK: u64 = 1_000;
@@ -93,13 +97,16 @@ impl Stream {
 
     /// Those of these that are still there and ours; and how many were cut off.
     pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Found, Trouble> {
-        let mut found = Found::default();
-        for ids in ids.chunks(TAKEN) {
+        let (mut found, mut rest) = (Found::default(), ids);
+        while !rest.is_empty() {
+            let (asked, _) = rest.split_at(rest.len().min(TAKEN));
             let call = Call::of(&self.scripts.fetch).key(&self.key).arg(&self.group).arg(&self.by.name);
-            let call = ids.iter().fold(call, |call, id| call.arg(&**id));
-            let more = self.found(connection.run(&call, &self.doing()).await?)?;
-            found.messages.extend(more.messages);
-            found.trimmed += more.trimmed;
+            let call = asked.iter().fold(call.arg(BYTES).arg(self.by.most), |call, id| call.arg(&**id));
+            let answer: Value = connection.run(&call, &self.doing()).await?;
+            let (looked, trimmed, messages) = entry::fetched(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?;
+            found.messages.extend(messages);
+            found.trimmed += trimmed;
+            rest = rest.get(looked.max(1)..).unwrap_or_default();
         }
         Ok(found)
     }
@@ -116,25 +123,30 @@ impl Stream {
         let others = consumers.into_iter().filter(|(name, ..)| *name != self.by.name);
         let holders = others.map(|(name, held, idle)| Holder { name, held, sign: now.saturating_sub(idle) });
         let doubtful = self.others.doubtful(&holders.collect::<Vec<_>>(), SLACK, patience(self.by.lease));
-        Ok(Survey { waiting, orphaned, dead: Vec::new(), doubtful: doubtful.saturating_sub(orphaned) })
+        Ok(Survey { waiting, orphaned, doubtful: doubtful.saturating_sub(orphaned), ..Survey::default() })
     }
 
     /// Takes over at most so many of which nothing was heard; and how many of them were cut off.
     pub(crate) async fn adopt(&self, connection: &Connection, room: usize) -> Result<Found, Trouble> {
         let call = Call::of(&self.scripts.adopt).key(&self.key).arg(&self.group).arg(&self.by.name);
         let call = call.arg(millis(self.by.lease)).arg(room.min(TAKEN));
-        self.found(connection.run(&call, &self.doing()).await?)
+        let (trimmed, ids): (u64, Vec<Id>) = entry::adopted(connection.run(&call, &self.doing()).await?)
+            .ok_or_else(|| Trouble::nonsense(&self.doing()))?;
+        let found = self.fetch(connection, &ids).await?;
+        Ok(Found { trimmed: found.trimmed + trimmed, ..found })
     }
 
     /// Takes at most so many that nobody has read.
     pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
-        let most = room.min(TAKEN);
-        let mut ask = cmd("XREADGROUP");
-        ask.arg("GROUP").arg(&self.group).arg(&self.by.name).arg("COUNT").arg(most);
-        ask.arg("STREAMS").arg(&self.key).arg(">");
-        let answer: Value = connection.ask(&ask, &self.doing()).await?;
-        let messages = entry::new(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?;
-        Ok(Batch { left: (messages.len() < most).then_some(0), messages })
+        // That this is no server to take from any more shows in each survey.
+        if room == 0 {
+            return Ok(Batch::default());
+        }
+        let call = Call::of(&self.scripts.take).key(&self.key).arg(&self.group).arg(&self.by.name);
+        let call = call.arg(room.min(TAKEN)).arg(BYTES).arg(self.by.most);
+        let answer: Value = connection.run(&call, &self.doing()).await?;
+        let (over, messages) = entry::taken(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?;
+        Ok(Batch { messages, left: over.then_some(0) })
     }
 
     /// Says that we hold these. Those that are not ours any more, and those that were cut off.
@@ -142,20 +154,31 @@ impl Stream {
         self.tell(connection, held, 0).await
     }
 
-    /// Acknowledges an entry, whoever holds it by now. Whether anybody did.
-    pub(crate) async fn settle(&self, connection: &Connection, id: &Id, verdict: &Verdict) -> Result<bool, Trouble> {
-        let doing = format!("settle an entry of stream {}", self.key);
-        let call = Call::of(&self.scripts.settle).key(&self.key);
-        let call = match (verdict, &self.by.dead_letter_key) {
-            (Verdict::Dead(_), Some(key)) => call.key(key),
-            (Verdict::Dead(_), None) | (Verdict::Done, _) => call,
+    /// Acknowledges entries, whoever holds them by now. How many of these anybody held.
+    ///
+    /// # Errors
+    /// [`Trouble`], of the kind [`NoGroup`](crate::trouble::Kind::NoGroup) too.
+    pub(crate) async fn settle(&self, connection: &Connection, ids: &[Id]) -> Result<usize, Trouble> {
+        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+        let found = if self.delete_settled {
+            let call = Call::of(&self.scripts.remove).key(&self.key).arg(&self.group);
+            connection.run(&ids.iter().fold(call, |call, id| call.arg(id)), &self.settling()).await?
+        } else {
+            let acknowledge = cmd("XACK").arg(&self.key).arg(&self.group).arg(&ids).take();
+            connection.ask(&acknowledge, &self.settling()).await?
         };
-        let (what, why) = match verdict {
-            Verdict::Done => ("done", ""),
-            Verdict::Dead(why) => ("dead", why.as_str()),
-        };
-        let call = call.arg(&self.group).arg(&**id).arg(what).arg(u8::from(self.delete_settled)).arg(why);
-        connection.run::<i64>(&call, &doing).await.map(|found| found == 1)
+        // So it says too where there is no such group, which is going to have all of them again.
+        if found < ids.len() && self.look(connection).await?.is_none() {
+            return Err(Trouble::no_group(&self.settling(), &self.group));
+        }
+        Ok(found)
+    }
+
+    /// Writes an entry to where dead letters go, whoever holds it by now, and why. Whether anybody did.
+    pub(crate) async fn bury(&self, connection: &Connection, id: &Id, why: &str, to: &str) -> Result<bool, Trouble> {
+        let call = Call::of(&self.scripts.bury).key(&self.key).key(to);
+        let call = call.arg(&self.group).arg(&**id).arg(why).arg(u8::from(self.delete_settled));
+        connection.run::<i64>(&call, &self.settling()).await.map(|found| found == 1)
     }
 
     /// Has others take over at once what we hold; or leaves the group where that is nothing.
@@ -165,24 +188,42 @@ impl Stream {
         connection.run::<Value>(&call, &self.doing()).await.map(drop)
     }
 
-    /// Whether we may do all that taking takes; and the first of what would be taken, without taking it. Also whether there is a group.
-    pub(crate) async fn peek(&self, connection: &Connection, count: usize) -> Result<(Vec<Message>, bool), Trouble> {
+    /// Strikes those of ours off the group who are gone, and hold nothing.
+    pub(crate) async fn prune(&self, connection: &Connection) -> Result<(), Trouble> {
+        let call = Call::of(&self.scripts.prune).key(&self.key).arg(&self.group).arg(&self.by.name);
+        let struck: u64 = connection.run(&call.arg(millis(self.by.lease * GONE)), &self.doing()).await?;
+        if struck > 0 {
+            info!(
+                stream = self.key,
+                group = self.group,
+                consumers = struck,
+                "struck off the group who is gone and holds nothing"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether we may do all that taking takes, and write to where dead letters go; and the first of what would be taken, without taking
+    /// it. Also whether there is a group.
+    pub(crate) async fn peek(
+        &self,
+        connection: &Connection,
+        count: usize,
+        dead_letters: Option<&str>,
+    ) -> Result<(Vec<Message>, bool), Trouble> {
+        let nobody = format!("{OURS}check-{:016x}", fastrand::u64(..));
+        let call = Call::of(&self.scripts.check).key(&self.key);
+        let call = dead_letters.into_iter().fold(call, |call, key| call.key(key));
+        let call = call.arg(nobody).arg(&self.group).arg(u8::from(self.delete_settled));
+        connection.run::<Value>(&call, &self.doing()).await?;
         let there = self.look(connection).await?.is_some();
-        let after = if there {
-            let nobody = format!("longshore-check-{:016x}", fastrand::u64(..));
-            let call = Call::of(&self.scripts.check).key(&self.key).arg(&self.group).arg(nobody);
-            connection.run::<Value>(&call, &self.doing()).await?;
-            self.stands(connection).await?
-        } else {
-            self.start.clone()
-        };
+        let after = if there { self.stands(connection).await? } else { self.start.clone() };
         if after == "$" {
             return Ok((Vec::new(), there));
         }
-        let range = cmd("XRANGE").arg(&self.key).arg(format!("({after}")).arg("+").arg("COUNT").arg(count).take();
-        let answer: Value = connection.ask(&range, &self.doing()).await?;
-        let messages = entry::range(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?;
-        Ok((messages, there))
+        let call = Call::of(&self.scripts.peek).key(&self.key).arg(after).arg(count).arg(BYTES).arg(self.by.most);
+        let answer: Value = connection.run(&call, &self.doing()).await?;
+        Ok((entry::read(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))?, there))
     }
 
     /// The last entry that was given to anybody.
@@ -220,11 +261,11 @@ impl Stream {
         Ok(lost)
     }
 
-    fn found(&self, answer: Value) -> Result<Found, Trouble> {
-        entry::counted(answer).ok_or_else(|| Trouble::nonsense(&self.doing()))
-    }
-
     fn doing(&self) -> String {
         format!("take from stream {}", self.key)
+    }
+
+    fn settling(&self) -> String {
+        format!("settle an entry of stream {}", self.key)
     }
 }

@@ -47,7 +47,10 @@ impl Trouble {
         let (kind, what) = match (error.kind(), error.clone().into_server_errors().as_deref()) {
             (ErrorKind::AuthenticationFailed, _) => refused("it knows no such user with this password"),
             // Of many at once the first tells.
-            (_, Some([(_, first), ..])) => classed(first.code(), plain(first.details().unwrap_or_default())),
+            (_, Some([(_, first), ..])) => {
+                let (code, why) = met(first.code(), first.details().unwrap_or_default());
+                classed(code, plain(why))
+            }
             (ErrorKind::InvalidClientConfig, _) => (Kind::Config, error.to_string()),
             _ => away(&error.to_string()),
         };
@@ -157,6 +160,17 @@ fn transport(error: &RedisError) -> Option<&io::Error> {
     inner.downcast_ref()
 }
 
+/// What a script met: servers before Redis 7 say first that one did, and where.
+fn met<'a>(code: &'a str, details: &'a str) -> (&'a str, &'a str) {
+    let Some((_, met)) = details.rsplit_once("user_script:").filter(|_| details.starts_with("Error running script"))
+    else {
+        return (code, details);
+    };
+    let met = met.trim_start_matches(|at: char| at.is_ascii_digit() || matches!(at, ':' | ' ' | '-'));
+    let coded = met.split_once(' ').filter(|(code, _)| code.bytes().all(|byte| byte.is_ascii_uppercase()));
+    coded.unwrap_or((code, met))
+}
+
 /// What the server said behind its code, without what follows about the script that it came of, which is ours.
 fn plain(details: &str) -> &str {
     details.split(" script: ").next().unwrap_or(details).trim_end_matches(['.', ','])
@@ -175,27 +189,79 @@ fn refused(why: &str) -> (Kind, String) {
 fn classed(code: &str, why: &str) -> (Kind, String) {
     match code {
         "NOAUTH" | "WRONGPASS" => refused(why),
-        "NOPERM" => (Kind::Forbidden, format!("the server does not allow it: {why}; the README names the rights of an ACL user")),
+        "NOPERM" => forbidden(why),
+        // Of scripts, before Redis 7.2.
+        "ERR" if why.contains("executing the script") => forbidden(why),
         "NOGROUP" => (Kind::NoGroup, why.to_owned()),
         "WRONGTYPE" => (
             Kind::Config,
             "a key is of another type than we take it for; see --list, --stream, --dead-letter-key and the server's TYPE".to_owned(),
         ),
-        "MOVED" | "ASK" | "CROSSSLOT" => (
+        "MOVED" | "ASK" => (
             Kind::Config,
-            format!("another server of a cluster has the key, or one of them: {why}; name it in --url, and tag keys ({{…}}) alike"),
+            format!("another server of the cluster has the key ({code} {why}); name that one in --url: redirections are not followed"),
         ),
-        "LOADING" => (Kind::Away, "the server reads its data; wait".to_owned()),
-        "READONLY" => (Kind::Away, "the server is a replica, which takes no writes; name the primary in --url".to_owned()),
-        "OOM" => (Kind::Away, "the server's memory is full; see its maxmemory".to_owned()),
-        "BUSY" => (Kind::Away, "the server is busy with a script of others".to_owned()),
-        "MISCONF" | "MASTERDOWN" | "NOREPLICAS" | "CLUSTERDOWN" | "TRYAGAIN" | "UNBLOCKED" => {
-            (Kind::Away, format!("the server takes no writes now: {code} {why}"))
+        "CROSSSLOT" => (
+            Kind::Config,
+            "in a cluster all keys have to lie in one slot (CROSSSLOT); tag --dead-letter-key and --processing-key as the key is: {videos}:dead beside videos".to_owned(),
+        ),
+        "CLUSTERDOWN" => (
+            Kind::Away,
+            format!("the cluster does not serve the key now (CLUSTERDOWN {why}); see its CLUSTER INFO, and wait or have the slot served again"),
+        ),
+        "LOADING" => (Kind::Away, "the server reads its data (LOADING); wait".to_owned()),
+        "READONLY" => (
+            Kind::Away,
+            "the server is a replica, which takes no writes (READONLY); name the primary in --url, by a name that stays with it".to_owned(),
+        ),
+        "OOM" => (Kind::Away, "the server's memory is full (OOM); see its maxmemory".to_owned()),
+        "MISCONF" => (Kind::Away, "the server cannot write its data down (MISCONF); see its disk and its log".to_owned()),
+        "NOREPLICAS" => {
+            (Kind::Away, "the server has fewer replicas than it is told to have (NOREPLICAS); see its min-replicas-to-write".to_owned())
         }
-        "ERR" if why.contains("unknown command") || why.contains("Unknown Redis command") => {
-            (Kind::Config, format!("the server is older than what we speak with, which is Redis 6.2: {why}"))
-        }
+        "BUSY" => (Kind::Away, "the server is busy with a script of others (BUSY)".to_owned()),
+        "MASTERDOWN" | "TRYAGAIN" | "UNBLOCKED" => (Kind::Away, format!("the server takes no writes now: {code} {why}")),
+        "ERR" if why.contains("unknown command") || why.contains("Unknown Redis command") => (
+            Kind::Config,
+            format!("the server is older than what we speak with, which is Redis 6.2, or a Sentinel, in whose place the primary is to be named: {why}"),
+        ),
         "ERR" if why.contains("DB index") => (Kind::Config, "it has no such database; see --url".to_owned()),
         _ => (Kind::Away, format!("the server refuses: {code} {why}")),
+    }
+}
+
+fn forbidden(why: &str) -> (Kind, String) {
+    let what = format!(
+        "the server does not allow it: {why}; --check names a command that is refused, and the README all rights of an ACL user"
+    );
+    (Kind::Forbidden, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_met_is_known_as_older_servers_say_it() {
+        let running = "Error running script (call to f_1f51aca1a559ef06): @user_script:1:";
+        for (said, code, why) in [
+            ("WRONGTYPE Operation against a key", "WRONGTYPE", "Operation against a key"),
+            ("@user_script: 1: -READONLY You can't write", "READONLY", "You can't write"),
+            ("ERR no such key", "ERR", "no such key"),
+            (
+                "@user_script: 1: The user executing the script can't run",
+                "ERR",
+                "The user executing the script can't run",
+            ),
+        ] {
+            assert_eq!(met("ERR", &format!("{running} {said}")), (code, why));
+        }
+        assert_eq!(met("NOPERM", "no right on user_script:1"), ("NOPERM", "no right on user_script:1"));
+    }
+
+    #[test]
+    fn what_a_sentinel_answers_names_the_primary() {
+        let (kind, what) = classed("ERR", "unknown command 'TYPE', with args beginning with: 'videos'");
+        assert!(kind == Kind::Config && what.contains("the primary is to be named"), "{what}");
     }
 }

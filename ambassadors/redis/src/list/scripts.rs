@@ -1,6 +1,6 @@
 //! The steps of a list, each of which the server takes whole or not at all.
 
-use crate::server::Step;
+use crate::server::{MAY, Step};
 
 /// All of them.
 #[derive(Debug)]
@@ -9,6 +9,7 @@ pub(super) struct Scripts {
     pub(super) adopt: Step,
     pub(super) renew: Step,
     pub(super) settle: Step,
+    pub(super) bury: Step,
     pub(super) leave: Step,
     pub(super) check: Step,
 }
@@ -20,8 +21,9 @@ impl Default for Scripts {
             adopt: Step::new(include_str!("adopt.lua")),
             renew: Step::new(include_str!("renew.lua")),
             settle: Step::new(include_str!("settle.lua")),
+            bury: Step::new(include_str!("bury.lua")),
             leave: Step::new(include_str!("leave.lua")),
-            check: Step::new(include_str!("check.lua")),
+            check: Step::new(&[MAY, include_str!("check.lua")].concat()),
         }
     }
 }

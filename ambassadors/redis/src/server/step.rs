@@ -9,6 +9,9 @@ use redis::{FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, T
 /// ever. Servers before Redis 7 do not know of it.
 const ALTHOUGH_FULL: &str = "#!lua flags=allow-oom\n";
 
+/// With what a step begins that finds out what we may do.
+pub(crate) const MAY: &str = include_str!("may.lua");
+
 /// A step.
 #[derive(Debug)]
 pub(crate) struct Step {

@@ -26,8 +26,10 @@ pub(super) async fn preflight(settings: &Settings, queue: &Queue) -> Result<(Vec
     if let Some(dead) = &settings.dead_letter_key {
         is_of_type(&connection, dead, "--dead-letter-key", kind).await?;
     }
-    let (messages, more) = queue.peek(&connection, usize::from(settings.window.window)).await?;
-    said.push(more);
+    has_all(&connection, settings).await?;
+    let dead = settings.dead_letter_key.as_deref();
+    let (messages, more) = queue.peek(&connection, usize::from(settings.window.window), dead).await?;
+    said.extend(more);
     let Survey { waiting, orphaned, .. } = match queue.survey(&connection).await {
         Err(trouble) if trouble.kind() == Why::NoGroup => {
             Survey { waiting: messages.len() as u64, ..Survey::default() }
@@ -36,6 +38,16 @@ pub(super) async fn preflight(settings: &Settings, queue: &Queue) -> Result<(Vec
     };
     said.push(format!("{waiting} wait, and {orphaned} were taken by somebody of whom nothing was heard for --lease"));
     Ok((messages, waiting, said))
+}
+
+/// Whether the server, which may be one of a cluster, has the place for dead letters too: it is wanted in the step that removes a message.
+///
+/// # Errors
+/// [`Trouble`].
+pub(super) async fn has_all(connection: &Connection, settings: &Settings) -> Result<(), Trouble> {
+    let Settings { key, dead_letter_key: Some(dead), .. } = settings else { return Ok(()) };
+    let both = cmd("EXISTS").arg(key).arg(dead).take();
+    connection.ask::<u64>(&both, &format!("write dead letters of {key} to {dead}")).await.map(drop)
 }
 
 /// Whether the key is there.

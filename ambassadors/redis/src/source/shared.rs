@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::args::{Kind, Settings};
 use crate::message::{Body, Id, Message, too_large};
 use crate::metrics::Metrics;
-use crate::queue::{Found, Queue, Verdict};
+use crate::queue::{Found, Queue};
 use crate::server::Connection;
 use crate::trouble::{Kind as Reason, RETRY, Trouble};
 
@@ -90,7 +90,7 @@ impl Shared {
                         self.doomed().push((name, why));
                     }
                 }
-                Taken::Settled => drop(self.queue.settle(connection, &message.id, &Verdict::Done).await?),
+                Taken::Settled => drop(self.queue.settle(connection, &[message.id]).await?),
             }
         }
         self.bury(connection).await
@@ -101,12 +101,13 @@ impl Shared {
     /// # Errors
     /// [`Trouble`], where the server is away.
     pub(super) async fn bury(&self, connection: &Connection) -> Result<(), Trouble> {
+        let Some(to) = &self.settings.dead_letter_key else { return Ok(()) };
         let doomed = std::mem::take(&mut *self.doomed());
         for (name, why) in doomed {
             // Whoever settles it now, or has it, has it to do.
             let Ok(Some(settling)) = self.window.settle(&name, &Outcome::Failed { reason: None }) else { continue };
-            let verdict = Verdict::Dead(format!("{}: {}", why.reason, why.message));
-            match self.queue.settle(connection, &settling.token, &verdict).await {
+            let said = format!("{}: {}", why.reason, why.message);
+            match self.queue.bury(connection, &settling.token, &said, to).await {
                 Ok(_) => {
                     settling.done();
                     info!(%name, why.reason, "written to the dead letter key");
@@ -131,30 +132,37 @@ impl Shared {
     pub(super) async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
         let _settling = self.comparing.read().await;
         let Some(settling) = self.window.settle(name, outcome)? else { return Ok(()) };
-        let verdict = match outcome {
-            Outcome::Done => Verdict::Done,
+        let here = match outcome {
+            Outcome::Done => {
+                let settled = self.queue.settle(&self.connection()?, std::slice::from_ref(&settling.token)).await;
+                settled.map_err(|trouble| trouble.unavailable())? == 1
+            }
             Outcome::Failed { reason } => {
                 let reason = reason.as_deref().unwrap_or("it failed for good");
-                if self.settings.dead_letter_key.is_none() {
+                let Some(to) = &self.settings.dead_letter_key else {
                     self.metrics.buried("failed");
                     settling.keep(reason, "give --dead-letter-key to have such written elsewhere");
                     return Ok(());
+                };
+                let buried = self.queue.bury(&self.connection()?, &settling.token, reason, to).await;
+                let here = buried.map_err(|trouble| trouble.unavailable())?;
+                if here {
+                    self.metrics.buried("failed");
+                    info!(%name, reason, trace_id = settling.trace_id, "written to the dead letter key");
                 }
-                Verdict::Dead(reason.to_owned())
+                here
             }
         };
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let away = || SourceError::Unavailable { why: "there is no connection to the server".to_owned(), retry: RETRY };
-        let connection = connection.ok_or_else(away)?;
-        let here = self.queue.settle(&connection, &settling.token, &verdict).await;
-        let here = here.map_err(|trouble| trouble.unavailable())?;
         self.metrics.settled(here);
-        if let (true, Verdict::Dead(reason)) = (here, &verdict) {
-            self.metrics.buried("failed");
-            info!(%name, reason, trace_id = settling.trace_id, "written to the dead letter key");
-        }
         settling.done();
         Ok(())
+    }
+
+    /// By which what is settled is told now.
+    fn connection(&self) -> Result<Connection, SourceError> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = || "there is no connection to the server".to_owned();
+        connection.ok_or_else(|| SourceError::Unavailable { why: why(), retry: RETRY })
     }
 
     /// What it is called, here and wherever the same key is served.

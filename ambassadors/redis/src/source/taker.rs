@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::preflight;
 use super::shared::Shared;
 use crate::message::Id;
 use crate::queue::{Found, Survey, renewal};
@@ -76,6 +77,7 @@ impl<'a> Session<'a> {
     /// Says that we are here, and finds out what we hold.
     async fn begin(&mut self) -> Result<(), Trouble> {
         let Self { shared, connection, .. } = self;
+        preflight::has_all(connection, &shared.settings).await?;
         shared.queue.begin(connection).await?;
         let _comparing = shared.comparing.write().await;
         let ours = shared.queue.ours(connection).await?;
@@ -137,12 +139,8 @@ impl<'a> Session<'a> {
             }
             shared.found(connection, found, "adopted").await?;
         }
-        let room = window.room();
-        if room == 0 {
-            self.more = true;
-            return Ok(survey.waiting);
-        }
-        let batch = queue.take(connection, room).await?;
+        // Also where there is none: a server that takes no writes any more says so.
+        let batch = queue.take(connection, window.room()).await?;
         survey.waiting = batch.left.unwrap_or_else(|| survey.waiting.saturating_sub(batch.messages.len() as u64));
         self.more = batch.left != Some(0);
         shared.found(connection, Found { messages: batch.messages, trimmed: 0 }, "new").await?;
@@ -156,6 +154,8 @@ impl<'a> Session<'a> {
         self.shared.metrics.trimmed(lost.trimmed.len() as u64);
         let lost: HashSet<Id> = lost.to_others.into_iter().chain(lost.trimmed).collect();
         self.shared.lose(|id| lost.contains(id));
+        self.shared.queue.prune(&self.connection, &self.survey).await?;
+        self.survey.gone.clear();
         self.shared.bury(&self.connection).await
     }
 

@@ -2,7 +2,7 @@
 --
 -- KEYS: the stream
 -- ARGV: the group, who we are, the lease in milliseconds, how many at most
--- Returns how many were cut off the stream, and of each that is ours now its id, how often it was delivered, and its fields.
+-- Returns how many were cut off the stream, and the ids of those that are ours now, which is no delivery.
 local found, from = {0}, '0-0'
 -- What is ours stays as it is, though we stood still: it is not delivered anew.
 local ours = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', 1000, ARGV[2])
@@ -16,13 +16,10 @@ if #ours > 0 then
 end
 repeat
     local wanted = tonumber(ARGV[4]) - (#found - 1)
-    local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], from, 'COUNT', wanted)
+    local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], from, 'COUNT', wanted, 'JUSTID')
     from = claimed[1]
-    for _, entry in ipairs(claimed[2]) do
-        if entry then
-            local pending = redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)[1]
-            table.insert(found, {entry[1], pending[4], entry[2]})
-        end
+    for _, id in ipairs(claimed[2]) do
+        table.insert(found, id)
     end
     -- Redis has forgotten these by itself.
     found[1] = found[1] + #(claimed[3] or {})

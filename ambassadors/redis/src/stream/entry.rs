@@ -3,7 +3,6 @@
 use redis::{FromRedisValue, Value, from_redis_value};
 
 use crate::message::{Body, Fields, Id, Message};
-use crate::queue::Found;
 
 /// What a look at a group found.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,25 +22,27 @@ pub(super) fn look(answer: Value) -> Option<Look> {
     Some(Look { waiting, orphaned, consumers: all.map(parsed).collect::<Option<_>>()? })
 }
 
-/// Of a script: how many were cut off, and those that are there.
-pub(super) fn counted(answer: Value) -> Option<Found> {
+/// Of the script that takes: whether nothing is left, and what it took.
+pub(super) fn taken(answer: Value) -> Option<(bool, Vec<Message>)> {
     let mut all = array(answer)?.into_iter();
-    let trimmed = parsed(all.next()?)?;
-    Some(Found { messages: all.map(one_counted).collect::<Option<_>>()?, trimmed })
+    Some((parsed::<u64>(all.next()?)? == 1, messages(all, false)?))
 }
 
-/// Of `XREADGROUP`, of one stream: nothing at all where there is none.
-pub(super) fn new(answer: Value) -> Option<Vec<Message>> {
-    if answer == Value::Nil {
-        return Some(Vec::new());
-    }
-    let stream = array(answer)?.pop()?;
-    range(array(stream)?.pop()?)
+/// Of the script that reads what we hold: at how many ids it has looked, how many of those were cut off, and those that are there.
+pub(super) fn fetched(answer: Value) -> Option<(usize, u64, Vec<Message>)> {
+    let mut all = array(answer)?.into_iter();
+    Some((parsed(all.next()?)?, parsed(all.next()?)?, messages(all, true)?))
 }
 
-/// Of `XRANGE`.
-pub(super) fn range(answer: Value) -> Option<Vec<Message>> {
-    array(answer)?.into_iter().map(one_new).collect()
+/// Of the script that takes over: how many were cut off, and which are ours.
+pub(super) fn adopted(answer: Value) -> Option<(u64, Vec<Id>)> {
+    let mut all = array(answer)?.into_iter();
+    Some((parsed(all.next()?)?, all.map(|id| parsed::<String>(id).map(Id::from)).collect::<Option<_>>()?))
+}
+
+/// Of the script that reads what others are to take.
+pub(super) fn read(answer: Value) -> Option<Vec<Message>> {
+    messages(array(answer)?.into_iter(), false)
 }
 
 /// Where an entry lies, by its id: `1732320000000-0`.
@@ -50,26 +51,28 @@ pub(super) fn place(id: &str) -> Option<(u64, u64)> {
     Some((time.parse().ok()?, nth.parse().ok()?))
 }
 
-fn one_counted(entry: Value) -> Option<Message> {
-    let mut parts = array(entry)?.into_iter();
-    let (id, deliveries, fields) = (parts.next()?, parts.next()?, parts.next()?);
-    message(id, parsed(deliveries)?, fields, true)
+/// Each as its id, how often it was delivered, and its fields, or how many bytes they have.
+fn messages(entries: impl Iterator<Item = Value>, again: bool) -> Option<Vec<Message>> {
+    entries.map(|entry| message(entry, again)).collect()
 }
 
-fn one_new(entry: Value) -> Option<Message> {
+fn message(entry: Value, again: bool) -> Option<Message> {
     let mut parts = array(entry)?.into_iter();
-    let (id, fields) = (parts.next()?, parts.next()?);
-    message(id, 1, fields, false)
+    let (id, deliveries) = (Id::from(parsed::<String>(parts.next()?)?), Some(parsed(parts.next()?)?));
+    let body = match parts.next()? {
+        Value::Int(bytes) => Body::TooLarge(u64::try_from(bytes).ok()?),
+        fields => Body::Fields(self::fields(fields)?),
+    };
+    Some(Message { id, again, deliveries, body })
 }
 
-fn message(id: Value, deliveries: u64, fields: Value, again: bool) -> Option<Message> {
-    let id = Id::from(parsed::<String>(id)?);
-    let mut words = array(fields)?.into_iter();
+fn fields(words: Value) -> Option<Fields> {
+    let mut words = array(words)?.into_iter();
     let mut fields = Vec::with_capacity(words.len() / 2);
     while let Some(name) = words.next() {
         fields.push((parsed(name)?, parsed(words.next()?)?));
     }
-    Some(Message { id, again, deliveries: Some(deliveries), body: Body::Fields(Fields(fields)) })
+    Some(Fields(fields))
 }
 
 fn array(value: Value) -> Option<Vec<Value>> {
