@@ -36,7 +36,8 @@ fn allowed(from: &str) -> &'static [&'static str] {
         "workers/stage" => &["contract", "process", "sidecar"],
         "worker" => &["workers/kit", "workers/stage", "contract", "process", "sidecar", "storage"],
         "manager" => &["contract", "process", "sidecar"],
-        "tests" => &["contract", "tests"],
+        // Sources are asked in the process of the test, by the kit's door for all of them.
+        "tests" => &["ambassadors/kit", "contract", "tests"],
         // What it is measured against may be a source of its own, served as all are.
         "benches" => &["ambassadors/kit", "contract", "sidecar", "storage", "tests"],
         _ => &[],

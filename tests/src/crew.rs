@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use test_servers::free_port;
 
+use crate::ambassador::is_nothing;
 use crate::http::ask;
 use crate::programs::root;
 use crate::supervised::{Daemon, Ended, wait_until};
@@ -20,9 +21,47 @@ use crate::supervised::{Daemon, Ended, wait_until};
 const WORK: &str = r#"read -r item <"$WORK_ITEM_FILE" || [ "$item" ]
 item=${item#*'"value":"'}; echo "${item%%'"'*}" >>"$0""#;
 
+/// A trial that a crew has to survive: how many items, how many kills, and by which seed, as the variables say or else the test.
+#[derive(Debug)]
+pub struct Ordeal {
+    /// So many items are to be there.
+    pub items: usize,
+    kills: usize,
+    seed: u64,
+}
+
+impl Ordeal {
+    /// Twelve kills among so many items.
+    pub fn of(items: usize) -> Self {
+        let number = |variable, default| said(variable).map_or(default, |said| usize::try_from(said).expect("it fits"));
+        Self {
+            items: number("LONGSHORE_TEST_KILL_ITEMS", items),
+            kills: number("LONGSHORE_TEST_KILLS", 12),
+            seed: said("LONGSHORE_TEST_SEED").unwrap_or_else(|| fastrand::u64(..)),
+        }
+    }
+
+    /// Has these ambassadors of one queue, and all who work beside them, go through it.
+    ///
+    /// # Panics
+    /// If an item is lost; and outside a runtime.
+    #[expect(clippy::print_stdout, reason = "who was killed, and by which seed, is to be seen")]
+    pub async fn survived_by(self, ambassadors: Vec<Command>) {
+        let Self { items, kills, seed } = self;
+        println!("LONGSHORE_TEST_SEED={seed} LONGSHORE_TEST_KILL_ITEMS={items} LONGSHORE_TEST_KILLS={kills}");
+        let surviving = tokio::task::spawn_blocking(move || {
+            let mut crew = Crew::start(ambassadors, seed);
+            let killed = crew.work_through(items, kills);
+            println!("{items} items, killed: {:?}, done again: {}", killed.kills, killed.repeats);
+            crew.stop();
+        });
+        surviving.await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
+    }
+}
+
 /// All of them. Values of items are to be of what JSON leaves as it is.
 #[derive(Debug)]
-pub struct Crew {
+struct Crew {
     dir: tempfile::TempDir,
     pairs: Vec<Pair>,
     random: fastrand::Rng,
@@ -30,11 +69,11 @@ pub struct Crew {
 
 /// Who was killed how often, and what came of it.
 #[derive(Debug, Default)]
-pub struct Killed {
+struct Killed {
     /// By who it was.
-    pub kills: BTreeMap<&'static str, usize>,
+    kills: BTreeMap<&'static str, usize>,
     /// How often items were done beyond the first time.
-    pub repeats: usize,
+    repeats: usize,
 }
 
 #[derive(Debug)]
@@ -57,7 +96,7 @@ pub fn said(variable: &str) -> Option<u64> {
 
 impl Crew {
     /// Starts each of these ambassadors, which is told where to listen, and a manager beside it.
-    pub fn start(ambassadors: Vec<Command>, seed: u64) -> Self {
+    fn start(ambassadors: Vec<Command>, seed: u64) -> Self {
         let dir = tempfile::Builder::new().prefix("longshore-crew-").tempdir().expect("a folder");
         let done = dir.path().join("done");
         let start = |(n, mut ambassador): (usize, Command)| {
@@ -88,7 +127,7 @@ impl Crew {
     ///
     /// # Panics
     /// If an item is not done in time, or somebody ended by himself.
-    pub fn work_through(&mut self, items: usize, kills: usize) -> Killed {
+    fn work_through(&mut self, items: usize, kills: usize) -> Killed {
         let mut killed = Killed::default();
         for kill in 1..=kills {
             // Between two kills some work is done, so that the order of kills, and not the speed of the machine, decides.
@@ -98,11 +137,9 @@ impl Crew {
         self.wait_for(items);
         for pair in &self.pairs {
             wait_until("an ambassador that has nothing left", || {
-                let (_, list) = ask(&pair.address, "GET", "/v1/items");
+                let (status, list) = ask(&pair.address, "GET", "/v1/items");
                 let list: Value = serde_json::from_str(&list).ok()?;
-                let says = |pointer: &str, what: Value| list.pointer(pointer) == Some(&what);
-                let all = says("/metadata/backlog", 0.into()) && says("/metadata/complete", true.into());
-                (all && says("/items", Value::Array(Vec::new()))).then_some(())
+                (status == 200 && is_nothing(&list)).then_some(())
             });
         }
         let done = self.done();
@@ -115,7 +152,7 @@ impl Crew {
     ///
     /// # Panics
     /// If somebody does not.
-    pub fn stop(mut self) {
+    fn stop(mut self) {
         for pair in &mut self.pairs {
             pair.manager.terminate();
             assert_eq!(pair.ambassador.terminate(), Ended::Code(0));

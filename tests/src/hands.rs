@@ -1,6 +1,7 @@
 //! Whoever works on what an ambassador lists, by the plainest client there is, and what all of them know to be settled.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::ambassador::{Ambassador, names};
 use crate::http::ask;
+use crate::supervised::until;
 
 /// How often each value was settled, as far as that is known: 0 for one that somebody asked for to be, and heard nothing of.
 #[derive(Debug, Default)]
@@ -75,10 +78,56 @@ impl Hands {
     }
 }
 
+/// Has three ambassadors of one queue, each started by such a command, drain it, each with hands that work on what it lists. The first of them is killed whenever `life`
+/// more are settled, and another comes. Each value is settled, and all that is settled is known to somebody, but for what was asked for
+/// when one was killed.
+///
+/// # Panics
+/// If it is not so.
+#[expect(clippy::print_stdout, reason = "how much was done twice is to be seen")]
+pub async fn drained_by_three(command: impl Fn() -> Command + Send + Sync, all: usize, life: usize) {
+    const HANDS: usize = 4;
+    let ledger = Arc::<Ledger>::default();
+    let pair = async || {
+        let ambassador = Ambassador::start(command()).await;
+        let hands = Hands::start(ambassador.url(), HANDS, &ledger);
+        (ambassador, hands)
+    };
+    let ended = async |hands: Hands| tokio::task::spawn_blocking(|| hands.end()).await.expect("they saw nothing wrong");
+    let mut pairs = vec![pair().await, pair().await, pair().await];
+    let mut kills = 0;
+    while (kills + 1) * life < all {
+        until("more that is settled", async || {
+            assert!(!pairs.iter().any(|(_, hands)| hands.have_failed()), "all goes well");
+            (ledger.settled() >= (kills + 1) * life).then_some(())
+        })
+        .await;
+        let (ambassador, hands) = pairs.remove(0);
+        drop(ambassador);
+        ended(hands).await;
+        kills += 1;
+        pairs.push(pair().await);
+    }
+    until("all that is asked for to be settled", async || {
+        assert!(!pairs.iter().any(|(_, hands)| hands.have_failed()), "all goes well");
+        (ledger.begun() >= all).then_some(())
+    })
+    .await;
+    for (ambassador, hands) in pairs {
+        ambassador.is_empty().await;
+        ended(hands).await;
+    }
+    assert_eq!(ledger.begun(), all, "and nothing else");
+    // Of what was asked for when somebody was killed, nobody knows what became, but that it is not there any more.
+    let unknown = all - ledger.settled();
+    assert!(unknown <= kills * HANDS, "{unknown} are gone, and nobody has settled them");
+    println!("{kills} kills among {all}: {} settled again, {unknown} perhaps", ledger.repeats());
+}
+
 /// Settles what is listed, but for a quarter of it.
 fn round(address: &str, over: &AtomicBool, ledger: &Ledger) {
     let (status, list) = ask(address, "GET", "/v1/items");
-    let mut names = if status == 200 { names(&list) } else { Vec::new() };
+    let mut names = if status == 200 { names(&serde_json::from_str(&list).unwrap_or_default()) } else { Vec::new() };
     if names.is_empty() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -106,12 +155,6 @@ fn work(address: &str, name: &str, ledger: &Ledger) {
         (0 | 503, _) => {}
         (status, text) => panic!("a settle of {name} is {status}: {text}"),
     }
-}
-
-fn names(list: &str) -> Vec<String> {
-    let list: Value = serde_json::from_str(list).unwrap_or_default();
-    let names = list.get("items").and_then(Value::as_array).into_iter().flatten();
-    names.filter_map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
 fn value(item: &str) -> String {

@@ -26,6 +26,21 @@ pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// Waits, in a runtime, until `sees` gives something.
+///
+/// # Panics
+/// After [`DEADLINE`], naming what was waited for.
+pub async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = sees().await {
+            return seen;
+        }
+        assert!(begun.elapsed() < DEADLINE, "not seen in {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::certificates::Certificates;
-use crate::kept::{Kept, end_of, free_port, made_by};
+use crate::kept::{free_port, made_by};
+use crate::server::{Process, READY, come_up};
 use admin::Admin;
-
-/// Longest that brokers may take to be up: seconds on a quiet machine, many on one that compiles beside them.
-const READY: Duration = Duration::from_secs(180);
 
 /// Longest that a broker may take to stop in an orderly way. The last ones of several find no controller to tell.
 const STOP: Duration = Duration::from_secs(30);
@@ -28,11 +27,11 @@ const STOP: Duration = Duration::from_secs(30);
 /// that it is done to: `kafka.kill([2])`, `kafka.pause(kafka.brokers())`.
 #[derive(Debug)]
 pub struct Kafka {
-    folder: PathBuf,
     cluster_id: String,
     brokers: Vec<Broker>,
     certificates: Certificates,
     admin: Admin,
+    _folder: TempDir,
 }
 
 /// What makes a Kafka other than [`Kafka::shared`] is.
@@ -79,7 +78,8 @@ struct Broker {
     id: u32,
     controller_port: u16,
     ports: [u16; KafkaListener::ALL.len()],
-    running: Option<Kept>,
+    home: PathBuf,
+    process: Process,
 }
 
 impl Default for KafkaOptions {
@@ -104,29 +104,21 @@ impl Kafka {
     /// If it does not come up, with the end of its log.
     pub fn start(options: KafkaOptions) -> Self {
         let programs = made_by("kafka/setup");
-        loop {
-            match Self::attempt(&programs, &options) {
-                Ok(kafka) => return kafka,
-                // Somebody else has taken a port that was free when it was looked at.
-                Err(log) if log.contains("Address already in use") => {}
-                Err(log) => panic!("Kafka does not start; its log ends:\n{log}"),
-            }
-        }
+        come_up("Kafka", || Self::attempt(&programs, &options))
     }
 
     fn attempt(programs: &Path, options: &KafkaOptions) -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix("longshore-kafka-").tempdir().expect("a folder for Kafka").keep();
-        let certificates = Certificates::make(folder.join("certificates"));
-        let brokers: Vec<_> = (1..=options.brokers).map(Broker::new).collect();
+        let folder = tempfile::Builder::new().prefix("longshore-kafka-").tempdir().expect("a folder for Kafka");
+        let certificates = Certificates::make(folder.path().join("certificates"));
+        let brokers: Vec<_> = (1..=options.brokers).map(|id| Broker::new(id, folder.path())).collect();
         let cluster_id = files::uuid();
         for broker in &brokers {
-            let home = folder.join(broker.id.to_string());
-            files::format(&programs.join("formatted"), &home, &cluster_id, broker.id);
-            let properties = files::properties(broker, &brokers, &home, &certificates, &options.properties);
-            std::fs::write(home.join("server.properties"), properties).expect("its properties are written");
+            files::format(&programs.join("formatted"), &broker.home, &cluster_id, broker.id);
+            let properties = files::properties(broker, &brokers, &broker.home, &certificates, &options.properties);
+            std::fs::write(broker.home.join("server.properties"), properties).expect("its properties are written");
         }
-        let admin = Admin::start(&join(&brokers, KafkaListener::Plain), &folder.join("admin.log"));
-        let mut kafka = Self { folder, cluster_id, brokers, certificates, admin };
+        let admin = Admin::start(&join(&brokers, KafkaListener::Plain), &folder.path().join("admin.log"));
+        let mut kafka = Self { cluster_id, brokers, certificates, admin, _folder: folder };
         kafka.launch(&kafka.brokers())?;
         Ok(kafka)
     }
@@ -285,9 +277,7 @@ impl Kafka {
     /// Kills brokers with SIGKILL; their data stay. From now on connections are refused.
     pub fn kill(&mut self, brokers: impl AsRef<[u32]>) {
         for id in brokers.as_ref() {
-            if let Some(running) = self.broker(*id).running.take() {
-                running.kill();
-            }
+            self.broker(*id).process.kill();
         }
     }
 
@@ -298,9 +288,7 @@ impl Kafka {
     pub fn stop(&mut self, brokers: impl AsRef<[u32]>) {
         self.signal(brokers.as_ref(), Signal::TERM);
         for id in brokers.as_ref() {
-            if let Some(running) = self.broker(*id).running.take() {
-                running.wait(STOP);
-            }
+            self.broker(*id).process.wait(STOP);
         }
     }
 
@@ -310,35 +298,27 @@ impl Kafka {
     /// # Panics
     /// If they do not come up.
     pub fn restart(&mut self, brokers: impl AsRef<[u32]>) {
-        let begun = Instant::now();
-        loop {
+        // What took a port in between, if anything did, holds it for no longer than a connection.
+        come_up("Kafka", || {
             self.kill(&brokers);
-            match self.launch(brokers.as_ref()) {
-                Ok(()) => return,
-                // What took a port in between, if anything did, holds it for no longer than a connection.
-                Err(log) if log.contains("Address already in use") && begun.elapsed() < READY => {}
-                Err(log) => panic!("Kafka does not start again; its log ends:\n{log}"),
-            }
-        }
+            self.launch(brokers.as_ref())
+        });
     }
 
     /// Starts brokers and waits until they are part of it all; the end of a log if one of them ended instead.
     fn launch(&mut self, brokers: &[u32]) -> Result<(), String> {
-        let folder = self.folder.clone();
         for id in brokers {
-            let home = folder.join(id.to_string());
             let mut program = self.tool("kafka.Kafka");
-            program.arg(home.join("server.properties"));
-            // What an earlier run has said is no news of this one.
-            let _ = std::fs::rename(home.join("log"), home.join("log.before"));
-            self.broker(*id).running = Some(Kept::start(&program, &folder, &home.join("log")));
+            let broker = self.broker(*id);
+            program.arg(broker.home.join("server.properties"));
+            broker.process.start(&program);
         }
         let begun = Instant::now();
         while self.admin.ask("ready", json!({"cluster": self.cluster_id, "brokers": brokers})) != Ok(json!(true)) {
             for id in brokers {
-                let log = folder.join(id.to_string()).join("log");
-                if begun.elapsed() > READY || self.broker(*id).running.as_ref().is_none_or(Kept::over) {
-                    return Err(end_of(&log));
+                let process = &self.broker(*id).process;
+                if process.is_over() || begun.elapsed() > READY {
+                    return Err(process.end_of_log());
                 }
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -348,7 +328,7 @@ impl Kafka {
 
     fn signal(&mut self, brokers: &[u32], signal: Signal) {
         for id in brokers {
-            self.broker(*id).running.as_ref().expect("the broker runs").signal(signal);
+            self.broker(*id).process.signal(signal);
         }
     }
 
@@ -357,16 +337,16 @@ impl Kafka {
     }
 }
 
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        self.kill(self.brokers());
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 impl Broker {
-    fn new(id: u32) -> Self {
-        Self { id, controller_port: free_port(), ports: KafkaListener::ALL.map(|_| free_port()), running: None }
+    fn new(id: u32, folder: &Path) -> Self {
+        let home = folder.join(id.to_string());
+        Self {
+            id,
+            controller_port: free_port(),
+            ports: KafkaListener::ALL.map(|_| free_port()),
+            process: Process::new(folder, home.join("log")),
+            home,
+        }
     }
 
     fn port(&self, listener: KafkaListener) -> u16 {

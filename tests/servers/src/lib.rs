@@ -10,6 +10,7 @@ mod rabbitmq;
 mod redis;
 mod relay;
 mod role;
+mod s3;
 mod server;
 
 /// The client that [`S3Server::client`] gives.
@@ -23,7 +24,8 @@ pub use proxy::{Proxy, Seen, Spoil};
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
 pub use relay::Relay;
-pub use server::S3Server;
+pub use s3::S3Server;
+pub use server::Server;
 
 use std::path::PathBuf;
 

@@ -8,16 +8,11 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use tempfile::TempDir;
 
 use crate::certificates::Certificates;
-use crate::kept::{Kept, end_of, free_port, made_by};
-
-/// Longest that it may take to be up: 7 s on a quiet machine, many on one that compiles beside it.
-const READY: Duration = Duration::from_secs(180);
-
-/// Longest that it may take to stop in an orderly way.
-const STOP: Duration = Duration::from_secs(60);
+use crate::kept::{free_port, made_by};
+use crate::server::{Launch, Process, READY, come_up};
 
 /// The node's name, which has to resolve; who asks for it asks a port mapper that only this one has.
 const NODE: &str = "rabbit@localhost";
@@ -32,13 +27,13 @@ const STARTED: &str = "Server startup complete";
 /// removed; so too when this process ends, however it ends.
 #[derive(Debug)]
 pub struct RabbitMq {
-    folder: PathBuf,
+    process: Process,
+    port_mapper: Process,
+    folder: TempDir,
     ports: Ports,
     password: String,
     certificates: Certificates,
     configuration: Vec<(String, String)>,
-    port_mapper: Option<Kept>,
-    running: Option<Kept>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,28 +64,24 @@ impl RabbitMq {
     /// If it does not come up, with the end of its log.
     pub fn start(configuration: &[(&str, &str)]) -> Self {
         let prefix = "longshore-rabbitmq-";
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir().expect("a folder for RabbitMQ").keep();
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir().expect("a folder for RabbitMQ");
         let mut rabbitmq = Self {
-            certificates: Certificates::make(folder.join("certificates")),
+            process: Process::new(folder.path(), folder.path().join("log")),
+            port_mapper: Process::new(folder.path(), folder.path().join("epmd.log")),
+            certificates: Certificates::make(folder.path().join("certificates")),
             folder,
             ports: Ports::free(),
             password: format!("rabbitmq-{:016x}", fastrand::u64(..)),
             configuration: configuration.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
-            port_mapper: None,
-            running: None,
         };
-        loop {
-            match rabbitmq.launch() {
-                Ok(()) => break,
-                // Somebody else has taken a port that was free when it was looked at.
-                Err(log) if taken(&log) => {
-                    rabbitmq.port_mapper = None;
-                    std::fs::remove_dir_all(rabbitmq.folder.join("mnesia")).expect("what a failed start has left");
-                    rabbitmq.ports = Ports::free();
-                }
-                Err(log) => panic!("RabbitMQ does not start; its log ends:\n{log}"),
-            }
-        }
+        come_up(Self::NAME, || {
+            rabbitmq.launch().inspect_err(|_| {
+                rabbitmq.port_mapper.kill();
+                // What a failed start has left, if it came so far.
+                let _ = std::fs::remove_dir_all(rabbitmq.folder.path().join("mnesia"));
+                rabbitmq.ports = Ports::free();
+            })
+        });
         let (user, password) = (format!("name={}", Self::USER), format!("password={}", Self::PASSWORD));
         rabbitmq.ask(&["declare", "user", &user, &password, "tags="]);
         let user = format!("user={}", Self::USER);
@@ -159,22 +150,6 @@ impl RabbitMq {
         command
     }
 
-    /// Stops it as it stands (SIGSTOP): connections stay open and nobody answers.
-    ///
-    /// # Panics
-    /// If it does not run.
-    pub fn pause(&mut self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// Lets it go on after [`pause`](Self::pause).
-    ///
-    /// # Panics
-    /// If it does not run.
-    pub fn resume(&mut self) {
-        self.signal(Signal::CONT);
-    }
-
     /// Puts its disk alarm on, as if its disk were full, or off: whoever publishes waits while it is on. It takes 4 s.
     ///
     /// # Panics
@@ -185,100 +160,27 @@ impl RabbitMq {
         assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     }
 
-    /// Kills it with SIGKILL; its data stay. From now on connections are refused.
-    ///
-    /// It waits before until the names of its quorum queues are on the disk, unless it is paused: RabbitMQ forgets one that was
-    /// declared in its last second, with all that it confirmed there, and what is published to it after that is never confirmed.
-    pub fn kill(&mut self) {
+    /// Has the port mapper run, which Erlang would start by itself, and which would then outlive us.
+    fn map_ports(&mut self) -> Result<(), String> {
+        if !self.port_mapper.is_over() {
+            return Ok(());
+        }
+        let mut program = Command::new(made_by("rabbitmq/setup").join("epmd"));
+        program.args(["-address", "127.0.0.1", "-port", &self.ports.mapper.to_string()]);
+        self.port_mapper.start(&program);
         let begun = Instant::now();
-        while self.running.as_ref().is_some_and(Kept::runs) && !self.unnamed_quorum_queues().is_empty() {
-            assert!(begun.elapsed() < READY, "RabbitMQ does not write the names of its quorum queues");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.end();
-    }
-
-    fn end(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill();
-        }
-    }
-
-    /// Stops it in an orderly way (SIGTERM); its data stay.
-    ///
-    /// # Panics
-    /// If it does not run.
-    pub fn stop(&mut self) {
-        self.signal(Signal::TERM);
-        if let Some(running) = self.running.take() {
-            running.wait(STOP);
-        }
-    }
-
-    /// Starts it again where it was, with the data it had; kills it first if it runs.
-    ///
-    /// # Panics
-    /// If it does not come up.
-    pub fn restart(&mut self) {
-        let begun = Instant::now();
-        loop {
-            self.kill();
-            match self.launch() {
-                Ok(()) => return,
-                // What took a port in between, if anything did, holds it for no longer than a connection.
-                Err(log) if taken(&log) && begun.elapsed() < READY => {}
-                Err(log) => panic!("RabbitMQ does not start again; its log ends:\n{log}"),
+        while TcpStream::connect(("127.0.0.1", self.ports.mapper)).is_err() {
+            if self.port_mapper.is_over() || begun.elapsed() > READY {
+                return Err(self.port_mapper.end_of_log());
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    fn launch(&mut self) -> Result<(), String> {
-        let (log, programs) = (self.folder.join("log"), made_by("rabbitmq/setup"));
-        let _ = std::fs::rename(&log, self.folder.join("log.before"));
-        if self.port_mapper.as_ref().is_none_or(Kept::over) {
-            let mut mapper = Command::new(programs.join("epmd"));
-            mapper.args(["-address", "127.0.0.1", "-port", &self.ports.mapper.to_string()]);
-            let log = self.folder.join("epmd.log");
-            let mapper = self.port_mapper.insert(Kept::start(&mapper, &self.folder, &log));
-            // Where nobody listens yet, Erlang starts one of its own, which would outlive us.
-            let begun = Instant::now();
-            while TcpStream::connect(("127.0.0.1", self.ports.mapper)).is_err() {
-                if mapper.over() || begun.elapsed() > READY {
-                    return Err(end_of(&log));
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        // Of those that a kill has caught all the same nobody will ever know, and the next kill would wait for them.
-        for forgotten in self.unnamed_quorum_queues() {
-            std::fs::remove_dir_all(forgotten).expect("a queue that is forgotten");
-        }
-        std::fs::create_dir_all(self.folder.join("home")).expect("a home for its cookie");
-        let write =
-            |name: &str, text: &str| std::fs::write(self.folder.join(name), text).expect("its files are written");
-        write("rabbitmq.conf", &self.configuration());
-        write("advanced.config", "[{rabbit, [{channel_tick_interval, 1000}]}].\n");
-        write("enabled_plugins", "[rabbitmq_management,rabbitmq_auth_mechanism_ssl].\n");
-        let mut program = Command::new(programs.join("rabbitmq-server"));
-        program.envs(self.environment());
-        let running = Kept::start(&program, &self.folder, &log);
-        let begun = Instant::now();
-        loop {
-            if std::fs::read(&log).is_ok_and(|said| String::from_utf8_lossy(&said).contains(STARTED)) {
-                self.running = Some(running);
-                return Ok(());
-            }
-            if running.over() || begun.elapsed() > READY {
-                running.kill();
-                return Err(end_of(&log));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        Ok(())
     }
 
     /// Everything of it lies in its folder, and its name and its ports are its own.
     fn environment(&self) -> Vec<(&'static str, String)> {
-        let path = |name: &str| self.folder.join(name).display().to_string();
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
         vec![
             ("HOME", path("home")),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
@@ -333,25 +235,55 @@ impl RabbitMq {
     /// The folders of quorum queues whose ids are not in the table by which a start finds them. It is written when nobody has used it
     /// for half a second (ra's `names.dets`; rabbitmq/rabbitmq-server#15725 tells what becomes of a queue that is not in it).
     fn unnamed_quorum_queues(&self) -> Vec<PathBuf> {
-        let home = self.folder.join("mnesia").join(NODE).join("quorum").join(NODE);
+        let home = self.folder.path().join("mnesia").join(NODE).join("quorum").join(NODE);
         let names = std::fs::read(home.join("names.dets")).unwrap_or_default();
         let named = |id: &OsStr| names.windows(id.len()).any(|part| part == id.as_bytes());
         let folders = std::fs::read_dir(home).into_iter().flatten().flatten().map(|entry| entry.path());
         folders.filter(|path| path.is_dir() && !path.file_name().is_some_and(named)).collect()
     }
-
-    fn signal(&self, signal: Signal) {
-        self.running.as_ref().expect("the server runs").signal(signal);
-    }
 }
 
-impl Drop for RabbitMq {
-    fn drop(&mut self) {
-        self.end();
-        if let Some(mapper) = self.port_mapper.take() {
-            mapper.kill();
+impl Launch for RabbitMq {
+    const NAME: &'static str = "RabbitMQ";
+
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        self.map_ports()?;
+        // Of those that a kill has caught all the same nobody will ever know, and the next kill would wait for them.
+        for forgotten in self.unnamed_quorum_queues() {
+            std::fs::remove_dir_all(forgotten).expect("a queue that is forgotten");
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let folder = self.folder.path();
+        std::fs::create_dir_all(folder.join("home")).expect("a home for its cookie");
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("its files are written");
+        write("rabbitmq.conf", &self.configuration());
+        write("advanced.config", "[{rabbit, [{channel_tick_interval, 1000}]}].\n");
+        write("enabled_plugins", "[rabbitmq_management,rabbitmq_auth_mechanism_ssl].\n");
+        let mut program = Command::new(made_by("rabbitmq/setup").join("rabbitmq-server"));
+        program.envs(self.environment());
+        self.process.start(&program);
+        Ok(())
+    }
+
+    fn is_up(&self) -> bool {
+        self.process.log().contains(STARTED)
+    }
+
+    /// RabbitMQ forgets a quorum queue that was declared in its last second, with all that it confirmed there, and what is published to
+    /// it after that is never confirmed: waits until the names of all are on the disk, unless it is paused.
+    fn before_kill(&self) {
+        let begun = Instant::now();
+        while self.process.runs() && !self.unnamed_quorum_queues().is_empty() {
+            assert!(begun.elapsed() < READY, "RabbitMQ does not write the names of its quorum queues");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -365,8 +297,4 @@ impl Ports {
             mapper: free_port(),
         }
     }
-}
-
-fn taken(log: &str) -> bool {
-    log.contains("eaddrinuse") || log.contains("address in use")
 }

@@ -1,276 +1,196 @@
-//! S3 stores as processes.
+//! What every server is here: a program in a folder, which runs or does not, and what a test has befall it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use rustix::process::Signal;
 
-use crate::kept::{Kept, converse, free_port, made_by};
+use crate::kept::{Kept, end_of};
 
-/// Longest that a server may take to answer: seconds on a quiet machine, many on one that compiles beside it.
-const READY: Duration = Duration::from_secs(120);
+/// Longest that a server may take to be up: seconds on a quiet machine, many on one that compiles beside it.
+pub(crate) const READY: Duration = Duration::from_secs(180);
 
-/// An S3 store of its own, ready when it is returned. Dropped, it is killed and its data removed; so too when this process ends.
-#[derive(Debug)]
-pub struct S3Server {
-    kind: Kind,
-    env: Vec<(String, String)>,
-    port: u16,
-    secret_key: String,
-    dir: PathBuf,
-    running: Option<Kept>,
-}
+/// Longest that a server may take to stop in an orderly way.
+const STOP: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Minio,
-    Versity,
-}
-
-impl S3Server {
-    /// MinIO: one drive, identity and access management, STS, versioning, conditional writes.
-    pub fn minio() -> Self {
-        Self::start(Kind::Minio, &[])
-    }
-
-    /// As [`minio`](Self::minio), with more in its environment (`MINIO_…`).
-    pub fn minio_with(env: &[(&str, &str)]) -> Self {
-        Self::start(Kind::Minio, env)
-    }
-
-    /// The Versity gateway over a folder, with versioning to be had.
-    pub fn versity() -> Self {
-        Self::start(Kind::Versity, &[])
-    }
-
-    /// The MinIO of this process, for tests that only need a bucket of their own.
-    pub fn shared_minio() -> &'static Self {
-        static SHARED: LazyLock<S3Server> = LazyLock::new(S3Server::minio);
-        &SHARED
-    }
-
-    /// The Versity gateway of this process, for tests that only need a bucket of their own.
-    pub fn shared_versity() -> &'static Self {
-        static SHARED: LazyLock<S3Server> = LazyLock::new(S3Server::versity);
-        &SHARED
-    }
-
-    /// Where it listens: `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The root user's access key.
-    pub fn access_key(&self) -> &str {
-        "AKTEST"
-    }
-
-    /// The root user's secret key: another one for each server.
-    pub fn secret_key(&self) -> &str {
-        &self.secret_key
-    }
-
-    /// What a child process needs to reach it as its root user, and nothing of this machine's own configuration.
-    pub fn env(&self) -> Vec<(String, String)> {
-        [
-            ("AWS_ENDPOINT_URL", self.url().as_str()),
-            ("AWS_ACCESS_KEY_ID", self.access_key()),
-            ("AWS_SECRET_ACCESS_KEY", self.secret_key()),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("AWS_CONFIG_FILE", "/dev/null"),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
-    }
-
-    /// A client of its own, for a look at the store that does not go through the code under test. Of use in the runtime that it
-    /// is made in.
-    pub fn client(&self) -> aws_sdk_s3::Client {
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .endpoint_url(self.url())
-            .region(Region::from_static("us-east-1"))
-            .force_path_style(true)
-            .credentials_provider(Credentials::new(self.access_key(), self.secret_key(), None, None, "test"));
-        aws_sdk_s3::Client::from_conf(config.build())
-    }
-
-    /// A new bucket with a name that no other has.
-    ///
-    /// # Panics
-    /// If the server refuses.
-    pub async fn bucket(&self) -> String {
-        let name = format!("bucket-{:016x}", fastrand::u64(..));
-        self.client().create_bucket().bucket(&name).send().await.expect("the server makes a bucket");
-        name
-    }
-
-    /// How many uploads in parts were begun in any bucket and neither completed nor aborted, as its disk has them: MinIO lists
-    /// an upload only for whom asks for its very key.
-    pub fn open_uploads(&self) -> usize {
-        fn below(dir: &Path) -> Vec<PathBuf> {
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-        }
-        let data = self.dir.join("data");
-        let roots = match self.kind {
-            Kind::Minio => vec![data.join(".minio.sys/multipart")],
-            Kind::Versity => below(&data).iter().map(|bucket| bucket.join(".sgwtmp/multipart")).collect(),
-        };
-        roots.iter().flat_map(|root| below(root)).map(|object| below(&object).len()).sum()
-    }
-
+/// A server of one process, which a test may have go and come back.
+pub trait Server: Launch {
     /// Stops it as it stands (SIGSTOP): connections stay open and nobody answers.
     ///
     /// # Panics
-    /// If it was killed before.
-    pub fn pause(&self) {
-        self.signal(Signal::STOP);
+    /// If it does not run.
+    fn pause(&self) {
+        self.process().signal(Signal::STOP);
     }
 
     /// Lets it go on after [`pause`](Self::pause).
     ///
     /// # Panics
-    /// If it was killed before.
-    pub fn resume(&self) {
-        self.signal(Signal::CONT);
+    /// If it does not run.
+    fn resume(&self) {
+        self.process().signal(Signal::CONT);
     }
 
-    /// Kills it with SIGKILL; its data stay until it is dropped. From now on connections are refused.
-    pub fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill();
-        }
+    /// Kills it with SIGKILL; its data stay. From now on connections are refused.
+    fn kill(&mut self) {
+        self.before_kill();
+        self.process_mut().kill();
+    }
+
+    /// Stops it in an orderly way (SIGTERM); its data stay.
+    ///
+    /// # Panics
+    /// If it does not run.
+    fn stop(&mut self) {
+        self.process().signal(Signal::TERM);
+        self.process_mut().wait(STOP);
     }
 
     /// Starts it again where it was, with the data it had; kills it first if it runs.
     ///
     /// # Panics
     /// If it does not come up.
-    pub fn restart(&mut self) {
-        self.kill();
-        // What took the port in between, if anything did, holds it for no longer than a connection.
-        let begun = Instant::now();
-        while !self.launch() {
-            assert!(begun.elapsed() < READY, "{:?} does not start again on port {}", self.kind, self.port);
-        }
-    }
-
-    fn start(kind: Kind, env: &[(&str, &str)]) -> Self {
-        let dir = tempfile::Builder::new().prefix("longshore-s3-").tempdir().expect("a folder for the server").keep();
-        let mut server = Self {
-            kind,
-            env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            port: 0,
-            // Another server that answers on a port that this one did not get is found out by it.
-            secret_key: format!("SKTEST{:016x}", fastrand::u64(..)),
-            dir,
-            running: None,
-        };
-        for _ in 0..20 {
-            server.port = free_port();
-            if server.launch() {
-                return server;
-            }
-        }
-        panic!("{kind:?} does not start; its log:\n{}", server.log());
-    }
-
-    /// Starts the program and waits until it answers; false if it ended instead.
-    fn launch(&mut self) -> bool {
-        std::fs::create_dir_all(self.dir.join("data")).expect("the folder of the server");
-        let running = Kept::start(&self.program(), &self.dir, &self.dir.join("log"));
-        let begun = Instant::now();
-        while begun.elapsed() < READY {
-            if self.answers() {
-                crate::proxy::know(&format!("127.0.0.1:{}", self.port), &self.secret_key);
-                self.running = Some(running);
-                return true;
-            }
-            if running.over() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        running.kill();
-        false
-    }
-
-    fn program(&self) -> Command {
-        let (dir, address) = (&self.dir, format!("127.0.0.1:{}", self.port));
-        let mut command = Command::new(made_by("s3/setup").join(match self.kind {
-            Kind::Minio => "minio",
-            Kind::Versity => "versitygw",
-        }));
-        match self.kind {
-            Kind::Minio => command
-                .args(["server", "--quiet", "--address", &address, "--certs-dir"])
-                .arg(dir.join("certs"))
-                .arg(dir.join("data"))
-                .env("MINIO_ROOT_USER", self.access_key())
-                .env("MINIO_ROOT_PASSWORD", self.secret_key())
-                .env("MINIO_BROWSER", "off")
-                .env("MINIO_UPDATE", "off")
-                .env("HOME", dir),
-            Kind::Versity => {
-                for made in ["versions", "iam"] {
-                    std::fs::create_dir_all(dir.join(made)).expect("a folder of the server");
-                }
-                command
-                    .args(["--port", &address, "--quiet", "--keep-alive"])
-                    .args(["--access", self.access_key(), "--secret", self.secret_key(), "--iam-dir"])
-                    .arg(dir.join("iam"))
-                    .args(["posix", "--versioning-dir"])
-                    .arg(dir.join("versions"))
-                    .arg(dir.join("data"))
-            }
-        };
-        command.envs(self.env.iter().cloned());
-        command
-    }
-
-    /// Whether this very server, which alone knows the secret, answers.
-    fn answers(&self) -> bool {
-        let is_up = match self.kind {
-            // It answers its root user before it knows of roles and of buckets' settings.
-            Kind::Minio => {
-                converse(self.port, "GET /minio/health/cluster HTTP/1.1\r\nhost: minio\r\n\r\n", "HTTP/1.1 200 ")
-            }
-            Kind::Versity => std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
-        };
-        if !is_up {
-            return false;
-        }
-        // Callers may be inside a runtime, where blocking on another is refused.
-        std::thread::scope(|scope| {
-            let asked = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                let listed = async { self.client().list_buckets().send().await };
-                runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), listed).await })
-            });
-            matches!(asked.join(), Ok(Ok(Ok(_))))
-        })
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.running.as_ref().expect("the server runs").signal(signal);
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    fn restart(&mut self) {
+        // What took a port in between, if anything did, holds it for no longer than a connection.
+        come_up(Self::NAME, || {
+            self.kill();
+            self.launch()
+        });
     }
 }
 
-impl Drop for S3Server {
+impl<S: Launch> Server for S {}
+
+/// What one kind of server has of its own.
+pub trait Launch {
+    /// What it is called.
+    const NAME: &'static str;
+
+    /// Its process.
+    fn process(&self) -> &Process;
+
+    /// Its process, to be started or ended.
+    fn process_mut(&mut self) -> &mut Process;
+
+    /// Starts its process, and before it what that needs.
+    ///
+    /// # Errors
+    /// The end of a log, where what it needs does not come up.
+    fn begin(&mut self) -> Result<(), String>;
+
+    /// Whether this very server answers, and nobody else on its port.
+    fn is_up(&self) -> bool;
+
+    /// Waits for what a kill would take with it and, by the server's own promises, must not.
+    fn before_kill(&self) {}
+
+    /// Starts it, and waits until it is up.
+    ///
+    /// # Errors
+    /// The end of its log, if it ended instead or takes too long.
+    fn launch(&mut self) -> Result<(), String> {
+        self.begin()?;
+        let begun = Instant::now();
+        while !self.is_up() {
+            if self.process().is_over() || begun.elapsed() > READY {
+                self.process_mut().kill();
+                return Err(self.process().end_of_log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+/// Has a server come up, however often somebody else takes a port just before it does.
+///
+/// # Panics
+/// If it does not, with the end of its log.
+pub(crate) fn come_up<T>(name: &str, mut launch: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match launch() {
+            Ok(up) => return up,
+            Err(log) if a_port_is_taken(&log) && begun.elapsed() < READY => {}
+            Err(log) => panic!("{name} does not come up; its log ends:\n{log}"),
+        }
+    }
+}
+
+/// As each of them says it: Java and Go, MinIO, Erlang.
+fn a_port_is_taken(log: &str) -> bool {
+    let log = log.to_lowercase();
+    ["address already in use", "port is already in use", "eaddrinuse", "address in use"]
+        .iter()
+        .any(|is| log.contains(is))
+}
+
+/// A program that runs in a folder, or does not; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    folder: PathBuf,
+    log: PathBuf,
+    running: Option<Kept>,
+}
+
+impl Process {
+    /// One whose log is that, in a folder which is removed with this process at the latest.
+    pub(crate) fn new(folder: &Path, log: PathBuf) -> Self {
+        Self { folder: folder.to_owned(), log, running: None }
+    }
+
+    /// Starts it. What an earlier run has said is no news of this one.
+    pub(crate) fn start(&mut self, program: &Command) {
+        let _ = std::fs::rename(&self.log, self.log.with_added_extension("before"));
+        self.running = Some(Kept::start(program, &self.folder, &self.log));
+    }
+
+    /// Whether it does not run, or has ended by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.running.as_ref().is_none_or(Kept::over)
+    }
+
+    /// Whether it runs, and is not stopped as it stands.
+    pub(crate) fn runs(&self) -> bool {
+        self.running.as_ref().is_some_and(Kept::runs)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.as_ref().expect("the server runs").signal(signal);
+    }
+
+    /// Kills it; the folder stays.
+    pub(crate) fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+
+    /// Waits until it has ended, as it was told to with [`Signal::TERM`], and kills it where it does not; the folder stays.
+    pub(crate) fn wait(&mut self, patience: Duration) {
+        if let Some(running) = self.running.take() {
+            running.wait(patience);
+        }
+    }
+
+    /// What it has said since it was started.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The end of that, for who is to know why it did not come up.
+    pub(crate) fn end_of_log(&self) -> String {
+        end_of(&self.log)
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,18 +1,13 @@
 //! The contract's own suite, over queues.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ambassador_kit::conformance::{self, Outcome, Plan};
-use ambassador_kit::router::{Options, router};
-use ambassador_kit::source::{Health, Source};
 use clap::Parser;
+use longshore_tests::source::{keeps_the_contract, listed, live};
 use rabbitmq_ambassador::{QueueArgs, QueueSource};
 use serde_json::json;
 use sidecar::metrics::registry::Registry;
 use test_servers::RabbitMq;
 
-use crate::queue::{Queue, until};
+use crate::queue::Queue;
 
 #[derive(Parser)]
 struct Line {
@@ -34,14 +29,9 @@ mod needs_rabbitmq {
         let line = Line::try_parse_from([&own[..], flags].concat()).unwrap_or_else(|error| panic!("{error}"));
         let settings = line.queue.settings().expect("settings");
         let source = QueueSource::open(settings, &mut Registry::default());
-        let mut health = source.health();
-        health.wait_for(|health| *health == Health::Live).await.expect("it lives");
-        until("60 items", async || (source.page(None, 100).await.ok()?.items.len() == 60).then_some(())).await;
-        let options = Options { deadline: Duration::from_secs(8), ..Options::default() };
-        let verdicts = conformance::run(router(Arc::new(source), options), Plan { settle, ..Plan::default() }).await;
-        conformance::assert_kept(&verdicts);
-        let kept = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Kept).count();
-        assert!(kept >= least, "most were put to the test, not {kept}: {verdicts:#?}");
+        live(&source).await;
+        listed(&source, 60).await;
+        keeps_the_contract(source, settle, least).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

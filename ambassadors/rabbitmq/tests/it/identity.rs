@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use longshore_tests::{Ambassador, until};
 use serde_json::{Value, json};
 use test_servers::RabbitMq;
 
-use crate::program::{Program, command};
-use crate::queue::{Queue, until};
+use crate::program::{command, serving};
+use crate::queue::Queue;
 use crate::relay::Relay;
 
 mod needs_rabbitmq {
     use super::*;
 
-    async fn through(relay: &Relay, queue: &Queue<'_>, flags: &[&str]) -> Program {
+    async fn through(relay: &Relay, queue: &Queue<'_>, flags: &[&str]) -> Ambassador {
         let mut command = command(queue, flags);
         command.env("LONGSHORE_URL", relay.url(&queue.rabbit.url()));
-        Program::start(command).await
+        Ambassador::start(command).await
     }
 
     /// Cuts it off, and lets it come back.
-    async fn cut(relay: &Relay, program: &Program) {
+    async fn cut(relay: &Relay, program: &Ambassador) {
         let before = program.figure("longshore_rabbitmq_connections_total", "").await;
         relay.cut();
         until("another connection", async || {
@@ -108,19 +109,19 @@ mod needs_rabbitmq {
         ]);
         let mut seen = Vec::new();
         for _ in 0..2 {
-            let mut program = Program::of(&queue, &["--identity", "header:order"]).await;
+            let mut program = serving(&queue, &["--identity", "header:order"]).await;
             seen.push(program.holds(3).await);
             program.terminate().await;
         }
         assert_eq!(seen[0][..2], seen[1][..2]);
         assert_ne!(seen[0][2], seen[1][2], "what is known by nothing is another for another process");
-        let mut program = Program::of(&queue, &[]).await;
+        let mut program = serving(&queue, &[]).await;
         let by_id = program.holds(3).await;
         program.terminate().await;
-        let mut program = Program::of(&queue, &[]).await;
+        let mut program = serving(&queue, &[]).await;
         assert_eq!(program.holds(3).await[0], by_id[0]);
         program.terminate().await;
-        let program = Program::of(&queue, &["--source-id", "elsewhere"]).await;
+        let program = serving(&queue, &["--source-id", "elsewhere"]).await;
         assert_ne!(program.holds(3).await[0], by_id[0]);
     }
 
@@ -128,7 +129,7 @@ mod needs_rabbitmq {
     async fn two_messages_of_one_identity_are_one_item_and_are_settled_as_one() {
         let queue = Queue::new();
         queue.publish(&[json!({"body": "a", "message_id": "1"}), json!({"body": "a", "message_id": "1"})]);
-        let mut program = Program::of(&queue, &[]).await;
+        let mut program = serving(&queue, &[]).await;
         until("both", async || (program.figure("longshore_rabbitmq_deliveries_total", "").await >= 2.0).then_some(()))
             .await;
         let names = program.holds(1).await;

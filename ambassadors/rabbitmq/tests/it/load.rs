@@ -1,15 +1,15 @@
 //! `--load`, looked at by pika: what lines become, and that none is lost whatever happens meanwhile.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use longshore_tests::{Loader, until};
 use serde_json::{Value, json};
-use test_servers::RabbitMq;
+use test_servers::{RabbitMq, Server};
 
 use crate::program::command;
-use crate::queue::{Queue, until};
+use crate::queue::Queue;
 
 /// Exit code and what was said.
 fn run(mut command: Command) -> (Option<i32>, String) {
@@ -94,44 +94,6 @@ mod needs_rabbitmq {
         assert!(code == Some(78) && said.contains("no queue"), "{code:?} {said}");
     }
 
-    /// Loads from stdin.
-    struct Feeding {
-        child: Child,
-        log: tempfile::NamedTempFile,
-    }
-
-    impl Feeding {
-        fn start(queue: &Queue<'_>) -> Self {
-            let log = tempfile::NamedTempFile::new().expect("a log");
-            let mut command = command(queue, &["--load", "-", "--load-key", "line", "--heartbeat", "5s"]);
-            command.stdin(Stdio::piped()).stderr(log.reopen().expect("a log")).stdout(Stdio::piped());
-            Self { child: command.spawn().expect("the program starts"), log }
-        }
-
-        fn feed(&mut self, lines: std::ops::Range<usize>) {
-            let text: String = lines.map(|n| format!("line {n}\n")).collect();
-            self.child.stdin.as_mut().expect("piped").write_all(text.as_bytes()).expect("it reads");
-        }
-
-        fn log(&self) -> String {
-            std::fs::read_to_string(self.log.path()).expect("a log")
-        }
-
-        async fn says(&self, what: &str) {
-            until(what, async || self.log().contains(what).then_some(())).await;
-        }
-
-        /// The end of it.
-        fn end(mut self) -> String {
-            drop(self.child.stdin.take());
-            let log = self.log;
-            let output = self.child.wait_with_output().expect("it ends");
-            let log = std::fs::read_to_string(log.path()).expect("a log");
-            assert!(output.status.success(), "{log}");
-            String::from_utf8(output.stdout).expect("text")
-        }
-    }
-
     #[tokio::test(flavor = "multi_thread")]
     async fn a_broker_that_is_killed_or_full_is_waited_for_and_no_line_is_lost() {
         let mut rabbit = RabbitMq::start(&[]);
@@ -139,25 +101,27 @@ mod needs_rabbitmq {
             let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
             queue.name
         };
+        let lines = |numbers: std::ops::Range<usize>| numbers.map(|n| format!("line {n}"));
         fn queue<'a>(rabbit: &'a RabbitMq, name: &str) -> Queue<'a> {
             Queue { rabbit, name: name.to_owned() }
         }
-        let mut feeding = Feeding::start(&queue(&rabbit, &name));
-        feeding.feed(0..1_000);
+        let mut loader =
+            Loader::start(command(&queue(&rabbit, &name), &["--load", "-", "--load-key", "line", "--heartbeat", "5s"]));
+        loader.feed(lines(0..1_000));
         until("the first lines", async || (queue(&rabbit, &name).depth() > 0).then_some(())).await;
-        feeding.feed(1_000..2_000);
+        loader.feed(lines(1_000..2_000));
         rabbit.kill();
-        feeding.feed(2_000..3_000);
-        feeding.says("is published again").await;
+        loader.feed(lines(2_000..3_000));
+        loader.says("is published again").await;
         rabbit.restart();
         until("those as well", async || (queue(&rabbit, &name).depth() >= 3_000).then_some(())).await;
         // It blocks whoever publishes, and says so.
         rabbit.disk_alarm(true);
-        feeding.feed(3_000..3_010);
-        feeding.says("the broker takes no messages now").await;
+        loader.feed(lines(3_000..3_010));
+        loader.says("the broker takes no messages now").await;
         rabbit.disk_alarm(false);
-        feeding.says("the broker takes messages again").await;
-        let said = feeding.end();
+        loader.says("the broker takes messages again").await;
+        let said = loader.ends().await;
         assert!(said.contains("3010 lines are loaded"), "{said}");
         let mut times: HashMap<String, usize> = HashMap::new();
         for body in bodies(&queue(&rabbit, &name).drain()) {

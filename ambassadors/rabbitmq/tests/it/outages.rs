@@ -1,146 +1,30 @@
 //! Brokers that go away, stand still, take nothing or are cut off, and come back: what was listed stays what it was, and is never said to
 //! be nothing.
 
-use std::fs::File;
-use std::io::Write;
-use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use longshore_tests::{Ambassador, Loader, Watched, numbered, until};
 use serde_json::{Value, json};
-use test_servers::{RabbitMq, Relay};
+use test_servers::{RabbitMq, Relay, Server};
 
-use crate::program::{Program, command};
-use crate::queue::{Queue, until};
+use crate::program::{command, serving};
+use crate::queue::Queue;
 
-/// How many names each list of a program has from now on, or none where it gives none.
-struct Watched {
-    seen: Arc<Mutex<Vec<(u16, usize)>>>,
-    over: Arc<AtomicBool>,
-    watching: tokio::task::JoinHandle<()>,
-}
-
-impl Watched {
-    fn start(program: &Program) -> Self {
-        let (seen, over) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
-        let watching = tokio::spawn({
-            let (seen, over, url) = (Arc::clone(&seen), Arc::clone(&over), format!("{}/v1/items", program.url));
-            async move {
-                while !over.load(Ordering::Relaxed) {
-                    let answer = reqwest::get(&url).await.expect("the ambassador itself never goes");
-                    let status = answer.status().as_u16();
-                    let body = answer.text().await.expect("a body");
-                    let body: Value = serde_json::from_str(&body).expect("JSON");
-                    let names = body["items"].as_array().map_or(0, Vec::len);
-                    // What is on its way is no item yet, but there is more.
-                    let says_nothing =
-                        names == 0 && body["metadata"]["complete"] == true && body["metadata"]["backlog"] == 0;
-                    seen.lock().expect("no panic").push((status, if says_nothing { 0 } else { names.max(1) }));
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-        });
-        Self { seen, over, watching }
-    }
-
-    /// None of them said that there is nothing, and some said that there is no list.
-    async fn never_said_nothing(self) {
-        self.over.store(true, Ordering::Relaxed);
-        self.watching.await.expect("watched");
-        let seen = self.seen.lock().expect("no panic");
-        assert!(seen.iter().all(|(status, names)| (*status == 200 && *names > 0) || *status == 503), "{seen:?}");
-        assert!(seen.iter().any(|(status, _)| *status == 503), "{seen:?}");
-    }
-}
-
-/// Settles it, whatever is in the way.
-async fn settled(program: &Program, name: &str) {
-    until("a settle", async || (program.settle(name).await == Some(204)).then_some(())).await;
-}
-
-/// Works on what is listed until there is nothing: the values in the order in which they were settled. A name that is settled is not
-/// listed again, and has one value.
-async fn drained(program: &Program) -> Vec<String> {
-    let (mut values, mut names) = (Vec::new(), Vec::<String>::new());
-    let mut done = std::collections::HashSet::new();
-    until("nothing that is left", async || {
-        for name in std::mem::take(&mut names) {
-            assert!(!done.contains(&name), "{name} was settled, and is listed");
-            let value = until("an item", async || {
-                let (status, item) = program.ask(&format!("/v1/items/{name}")).await?;
-                // Lost with its channel, it comes again.
-                assert!(matches!(status, 200 | 410 | 503), "{name} was listed, and is {status}");
-                Some(item["data"]["value"].as_str()?.to_owned())
-            })
-            .await;
-            settled(program, &name).await;
-            values.push(value);
-            done.insert(name);
-        }
-        let list = program.list().await?;
-        let listed = list["items"].as_array()?;
-        names = listed.iter().map(|name| name.as_str().expect("a name").to_owned()).collect();
-        (names.is_empty() && list["metadata"]["backlog"] == 0 && list["metadata"]["complete"] == true).then_some(())
-    })
-    .await;
-    values
-}
+/// What an item is that was lost with its channel, until it comes again.
+const LOST: [u16; 1] = [410];
 
 fn at<'a>(rabbit: &'a RabbitMq, name: &str) -> Queue<'a> {
     Queue { rabbit, name: name.to_owned() }
 }
 
-fn in_order(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("item-{n}")).collect()
+fn loading(queue: &Queue<'_>) -> Loader {
+    Loader::start(command(queue, &["--load", "-", "--heartbeat", "20s"]))
 }
 
-/// A loader that is fed a line at a time.
-struct Loader {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Loader {
-    fn start(queue: &Queue<'_>) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let log = File::create(dir.path().join("log")).expect("a log");
-        let mut command = command(queue, &["--load", "-", "--heartbeat", "20s"]);
-        let child =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
-        Self { child, dir }
-    }
-
-    fn feed(&mut self, lines: std::ops::Range<usize>) {
-        let mut stdin = self.child.stdin.as_ref().expect("piped");
-        stdin.write_all(lines.map(|n| format!("item-{n}\n")).collect::<String>().as_bytes()).expect("it reads");
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).expect("a log")
-    }
-
-    async fn says(&mut self, what: &str) {
-        until(what, async || {
-            assert!(self.child.try_wait().expect("a child").is_none(), "it ended: {}", self.log());
-            self.log().contains(what).then_some(())
-        })
-        .await;
-    }
-
-    /// There is no more to load: it ends by itself.
-    async fn ends(mut self) {
-        drop(self.child.stdin.take());
-        let ended = until("its end", async || self.child.try_wait().expect("a child")).await;
-        assert!(ended.success(), "{}", self.log());
-    }
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// It is never said that there is nothing, and nothing behind it: what is on its way is no item yet.
+async fn never_said_nothing(watched: Watched) {
+    let lists = watched.end().await;
+    assert!(!lists.iter().any(|list| list.names == 0 && list.is_all), "{lists:?}");
 }
 
 mod needs_rabbitmq {
@@ -157,7 +41,7 @@ mod needs_rabbitmq {
         const KILLED: usize = 2;
         let ways: [Way; 3] = [
             (RabbitMq::stop, "cannot", RabbitMq::restart),
-            (RabbitMq::pause, "cannot", RabbitMq::resume),
+            (|rabbit| rabbit.pause(), "cannot", |rabbit| rabbit.resume()),
             (RabbitMq::kill, "no broker answers", RabbitMq::restart),
         ];
         let mut rabbit = RabbitMq::start(&[]);
@@ -167,8 +51,7 @@ mod needs_rabbitmq {
         at(&rabbit, &quorum).publish(&(0..ALL).map(message).collect::<Vec<_>>());
         at(&rabbit, &bare).publish(&(0..ALL).map(|n| json!({"body": format!("item-{n}")})).collect::<Vec<_>>());
         let flags = ["--window", "20", "--heartbeat", "2s"];
-        let programs =
-            [Program::of(&at(&rabbit, &quorum), &flags).await, Program::of(&at(&rabbit, &bare), &flags).await];
+        let programs = [serving(&at(&rabbit, &quorum), &flags).await, serving(&at(&rabbit, &bare), &flags).await];
         let mut values = [Vec::new(), Vec::new()];
         for (round, (go, says, come)) in ways.into_iter().enumerate() {
             let mut before = Vec::new();
@@ -203,15 +86,15 @@ mod needs_rabbitmq {
                     !is_orderly || kept == names[1..],
                     "names are what they were, in their order: {kept:?} {names:?}"
                 );
-                settled(program, &names[0]).await;
+                program.settles(&names[0]).await;
                 values.extend(first);
-                watched.never_said_nothing().await;
+                never_said_nothing(watched).await;
             }
         }
         for (((program, values), name), forgets) in programs.iter().zip(values).zip([&quorum, &bare]).zip([false, true])
         {
-            let mut all = [values, drained(program).await].concat();
-            let mut expected = in_order(ALL);
+            let mut all = [values, program.drained(&LOST).await].concat();
+            let mut expected = numbered(0..ALL);
             all.sort_unstable();
             expected.sort_unstable();
             let settled = all.len();
@@ -227,39 +110,39 @@ mod needs_rabbitmq {
     /// Both take long in which little is done.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_full_disk_is_waited_for_and_a_minute_of_silence_survived() {
-        let mut rabbit = RabbitMq::start(&[]);
+        let rabbit = RabbitMq::start(&[]);
         let (loaded, served) = (Queue::of(&rabbit, json!({})).name, Queue::of(&rabbit, json!({})).name);
 
-        let mut loader = Loader::start(&at(&rabbit, &loaded));
-        loader.feed(0..500);
+        let mut loader = loading(&at(&rabbit, &loaded));
+        loader.feed(numbered(0..500));
         until("the first lines", async || (at(&rabbit, &loaded).depth() == 500).then_some(())).await;
         rabbit.disk_alarm(true);
-        loader.feed(500..1_500);
+        loader.feed(numbered(500..1_500));
         loader.says("the broker takes no messages now").await;
         assert_eq!(at(&rabbit, &loaded).depth(), 500, "nothing is taken meanwhile");
         rabbit.disk_alarm(false);
         loader.says("the broker takes messages again").await;
         loader.ends().await;
-        assert_eq!(at(&rabbit, &loaded).take(1_500), in_order(1_500), "each once, in order");
+        assert_eq!(at(&rabbit, &loaded).take(1_500), numbered(0..1_500), "each once, in order");
 
         at(&rabbit, &served).fill(30);
-        let mut loader = Loader::start(&at(&rabbit, &loaded));
-        loader.feed(0..100);
+        let loader = loading(&at(&rabbit, &loaded));
+        loader.feed(numbered(0..100));
         until("the first lines", async || (at(&rabbit, &loaded).depth() == 100).then_some(())).await;
-        let program = Program::of(&at(&rabbit, &served), &["--window", "20", "--heartbeat", "20s"]).await;
+        let program = serving(&at(&rabbit, &served), &["--window", "20", "--heartbeat", "20s"]).await;
         let names = program.holds(20).await;
         let watched = Watched::start(&program);
         rabbit.pause();
         let begun = Instant::now();
-        loader.feed(100..300);
+        loader.feed(numbered(100..300));
         program.is_red("cannot").await;
         assert_eq!(program.ask("/v1/items").await.expect("an answer").0, 503);
         tokio::time::sleep(Duration::from_secs(60).saturating_sub(begun.elapsed())).await;
         rabbit.resume();
         program.ready(200).await;
         assert_eq!(program.holds(20).await, names, "names are what they were, in their order");
-        watched.never_said_nothing().await;
-        let mut values = drained(&program).await;
+        never_said_nothing(watched).await;
+        let mut values = program.drained(&LOST).await;
         values.sort_unstable();
         let mut expected: Vec<_> = (0..30).map(|n| format!("item {n}")).collect();
         expected.sort_unstable();
@@ -271,7 +154,7 @@ mod needs_rabbitmq {
             String::from_utf8(bytes.expect("base64")).expect("text")
         };
         let different: std::collections::BTreeSet<_> = there.iter().map(body).collect();
-        assert_eq!(different, in_order(300).into_iter().collect(), "none is lost");
+        assert_eq!(different, numbered(0..300).into_iter().collect(), "none is lost");
         println!("{} of 300 were published again", there.len() - 300);
     }
 
@@ -292,8 +175,8 @@ mod needs_rabbitmq {
         let mut command = command(&queue, &["--window", "50"]);
         command.env("LONGSHORE_URL", queue.rabbit.url().replace(&queue.rabbit.address(), &relay.address()));
         relay.cut(40_000, CUTS);
-        let program = Program::start(command).await;
-        let values = drained(&program).await;
+        let program = Ambassador::start(command).await;
+        let values = program.drained(&LOST).await;
         assert_eq!(relay.cuts(), CUTS);
         let number = |value: &String| value.split('-').nth(1).expect("a number").parse::<usize>().expect("a number");
         let mut numbers: Vec<_> = values.iter().map(number).collect();

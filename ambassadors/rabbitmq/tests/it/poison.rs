@@ -1,11 +1,12 @@
 //! Messages that are no work, or none that can be done.
 
 use data_encoding::BASE64;
+use longshore_tests::until;
 use serde_json::{Value, json};
 use test_servers::RabbitMq;
 
-use crate::program::Program;
-use crate::queue::{Queue, until};
+use crate::program::serving;
+use crate::queue::Queue;
 
 mod needs_rabbitmq {
     use super::*;
@@ -34,7 +35,7 @@ mod needs_rabbitmq {
         let dead = Queue::behind_an_exchange(rabbit);
         let queue = Queue::unmade(rabbit);
         let made = ["--declare", "quorum", "--dead-letter-exchange", &dead.name];
-        let mut program = Program::of(&queue, &[&FLAGS[..], &made].concat()).await;
+        let mut program = serving(&queue, &[&FLAGS[..], &made].concat()).await;
         program.ready(200).await;
         some(&queue);
         let names = program.holds(1).await;
@@ -59,7 +60,7 @@ mod needs_rabbitmq {
     async fn without_a_place_for_it_it_is_held_and_told_of_and_never_thrown_away() {
         let queue = Queue::new();
         some(&queue);
-        let mut program = Program::of(&queue, &FLAGS).await;
+        let mut program = serving(&queue, &FLAGS).await;
         let names = program.holds(1).await;
         assert_eq!(program.settle(&format!("{}?outcome=failed&reason=no%20such%20film", names[0])).await, Some(204));
         let mut withheld = program.withholds(4).await;
@@ -80,7 +81,7 @@ mod needs_rabbitmq {
     async fn a_dead_letter_exchange_that_is_not_there_is_told_of_before_anything_is_lost_in_it() {
         let queue = Queue::unmade(RabbitMq::shared());
         let flags = ["--declare", "classic", "--dead-letter-exchange", "nowhere"];
-        let program = Program::of(&queue, &flags).await;
+        let program = serving(&queue, &flags).await;
         program.is_red("no exchange 'nowhere'").await;
     }
 }

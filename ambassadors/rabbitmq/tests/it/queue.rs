@@ -2,13 +2,9 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use test_servers::{RabbitMq, queue_client};
-
-/// Longest that anything may take to be seen.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A queue of its own.
 pub(crate) struct Queue<'a> {
@@ -106,16 +102,4 @@ fn client(url: &str, what: &str, queue: &str, words: &[&str], input: &str) -> St
     let _ = feeding.join();
     assert!(output.status.success(), "{what} {queue}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// Waits until there is something to see.
-pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = sees().await {
-            return seen;
-        }
-        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use longshore_tests::Ambassador;
 use serde_json::json;
 use test_servers::RabbitMq;
 
-use crate::program::{PROGRAM, Program, command};
+use crate::program::{PROGRAM, command, serving};
 use crate::queue::Queue;
 
 /// The exit code of `--check`, and what was said.
@@ -106,13 +107,13 @@ mod needs_rabbitmq {
             assert!(is == Some(code) && said.contains(says) && !said.contains("wrong@"), "{is:?}, not {code}: {said}");
         }
         // And of one that serves: red until it is mended, and then not.
-        let program = Program::start(as_user(&queue, &nobody, PASSWORD)).await;
+        let program = Ambassador::start(as_user(&queue, &nobody, PASSWORD)).await;
         program.is_red("allow the user to read").await;
         assert_eq!(program.ask("/v1/items").await.expect("an answer").0, 503, "what may not be read is not nothing");
         allow(rabbit, &nobody, "", "", &queue.name);
         program.ready(200).await;
         program.holds(1).await;
-        let program = Program::of(&none, &[]).await;
+        let program = serving(&none, &[]).await;
         program.is_red("give --declare").await;
         none.make(&json!({}));
         none.fill(2);
@@ -164,7 +165,7 @@ mod needs_rabbitmq {
             let (is, said) = checked(tls(&[], url)).await;
             assert!([Some(78), Some(69)].contains(&is) && said.contains("speak TLS there"), "{is:?}: {said}");
         }
-        let program = Program::start(tls(&by_certificate, named)).await;
+        let program = Ambassador::start(tls(&by_certificate, named)).await;
         program.holds(1).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::program::Program;
+use crate::program::serving;
 use crate::queue::Queue;
 
 mod needs_rabbitmq {
@@ -12,7 +12,7 @@ mod needs_rabbitmq {
     async fn messages_are_listed_in_their_order_and_what_is_not_settled_is_given_back_in_it() {
         let queue = Queue::new();
         queue.fill(12);
-        let mut program = Program::of(&queue, &["--window", "10"]).await;
+        let mut program = serving(&queue, &["--window", "10"]).await;
         let names = program.holds(10).await;
         let list = program.list().await.expect("a list");
         assert_eq!((&list["metadata"]["backlog"], &list["metadata"]["hadItems"]), (&json!(2), &json!(true)));

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use test_servers::RabbitMq;
 
-use crate::program::Program;
+use crate::program::serving;
 use crate::queue::Queue;
 
 mod needs_rabbitmq {
@@ -30,7 +30,7 @@ mod needs_rabbitmq {
             json!({"body": ""}),
             json!({"body": large}),
         ]);
-        let mut program = Program::of(&queue, &["--max-value", "1MiB"]).await;
+        let mut program = serving(&queue, &["--max-value", "1MiB"]).await;
         let names = program.holds(4).await;
         assert!(names.iter().all(|name| name.len() <= 52 && name.starts_with("queue-")), "{names:?}");
         let whole = program.data(&names[0]).await;
@@ -48,7 +48,7 @@ mod needs_rabbitmq {
         assert_eq!(program.data(&names[3]).await["value"].as_str().map(str::len), Some(1 << 20));
         program.terminate().await;
         // What comes again says so, and a quorum queue says how often.
-        let program = Program::of(&queue, &["--payload", "uri"]).await;
+        let program = serving(&queue, &["--payload", "uri"]).await;
         let again = program.data(&program.holds(1).await[0]).await;
         let fields = ["redelivered", "deliveryCount", "uri"].map(|field| again[field].clone());
         assert_eq!(fields, [json!(true), json!(1), json!("s3://videos/a.mp4")]);
@@ -59,7 +59,7 @@ mod needs_rabbitmq {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stream_is_no_queue_and_is_told_of() {
         let queue = Queue::of(RabbitMq::shared(), json!({"x-queue-type": "stream"}));
-        let program = Program::of(&queue, &[]).await;
+        let program = serving(&queue, &[]).await;
         program.ready(200).await;
         queue.fill(1);
         program.is_red("it is a stream").await;

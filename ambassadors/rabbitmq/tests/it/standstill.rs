@@ -1,23 +1,24 @@
 //! A broker that stands still: its connections stay open and nobody answers.
 
+use longshore_tests::until;
 use serde_json::json;
-use test_servers::RabbitMq;
+use test_servers::{RabbitMq, Server};
 
-use crate::program::Program;
-use crate::queue::{Queue, until};
+use crate::program::serving;
+use crate::queue::Queue;
 
 mod needs_rabbitmq {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn it_is_told_of_costs_nothing_however_long_it_takes_and_all_is_there_again_after_it() {
-        let mut rabbit = RabbitMq::start(&[]);
+        let rabbit = RabbitMq::start(&[]);
         let name = {
             let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
             queue.fill(5);
             queue.name
         };
-        let program = Program::of(&Queue { rabbit: &rabbit, name }, &["--heartbeat", "2s"]).await;
+        let program = serving(&Queue { rabbit: &rabbit, name }, &["--heartbeat", "2s"]).await;
         let names = program.holds(5).await;
         let before = program.threads();
         rabbit.pause();

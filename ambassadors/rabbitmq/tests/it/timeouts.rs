@@ -1,10 +1,11 @@
 //! A broker that does not wait for as long as work takes.
 
+use longshore_tests::until;
 use serde_json::json;
 use test_servers::RabbitMq;
 
-use crate::program::Program;
-use crate::queue::{Queue, until};
+use crate::program::serving;
+use crate::queue::Queue;
 
 mod needs_rabbitmq {
     use super::*;
@@ -14,7 +15,7 @@ mod needs_rabbitmq {
         let rabbit = RabbitMq::start(&[("consumer_timeout", "2000")]);
         let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
         queue.fill(3);
-        let program = Program::of(&queue, &[]).await;
+        let program = serving(&queue, &[]).await;
         let names = program.holds(3).await;
         until("the broker to take them back", async || {
             (program.figure("longshore_rabbitmq_errors_total", "held-too-long").await >= 1.0).then_some(())
@@ -31,7 +32,7 @@ mod needs_rabbitmq {
         // Who settles what is read is not waited for.
         queue.fill(3);
         drop(program);
-        let program = Program::of(&queue, &["--settle", "on-get"]).await;
+        let program = serving(&queue, &["--settle", "on-get"]).await;
         for name in program.holds(3).await {
             // It may be taken back in between, and be read when it is here again.
             let path = format!("/v1/items/{name}");

@@ -1,16 +1,11 @@
 //! The contract's own suite, over what is taken of a list and of a stream.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ambassador_kit::conformance::{self, Outcome, Plan};
-use ambassador_kit::router::{Options, router};
-use ambassador_kit::source::{Health, Source};
 use clap::Parser;
+use longshore_tests::source::{keeps_the_contract, listed, live};
 use redis_ambassador::{QueueArgs, RedisSource};
 use sidecar::metrics::registry::Registry;
 
-use crate::keys::{Keys, until};
+use crate::keys::Keys;
 
 #[derive(Parser)]
 struct Line {
@@ -26,14 +21,9 @@ mod needs_redis {
         let line = Line::parse_from([&["test", "--url", &url, "--poll", "50ms", "--payload", "json"], flags].concat());
         let settings = line.queue.settings().expect("settings");
         let source = RedisSource::open(settings, &mut Registry::default());
-        let mut health = source.health();
-        until("it to be live", async || (*health.borrow_and_update() == Health::Live).then_some(())).await;
-        until("60 items", async || (source.page(None, 1_000).await.ok()?.items.len() == 60).then_some(())).await;
-        let options = Options { deadline: Duration::from_secs(8), ..Options::default() };
-        let verdicts = conformance::run(router(Arc::new(source), options), Plan { settle, ..Plan::default() }).await;
-        conformance::assert_kept(&verdicts);
-        let kept = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Kept).count();
-        assert!(kept >= least, "most were put to the test, not {kept}: {verdicts:#?}");
+        live(&source).await;
+        listed(&source, 60).await;
+        keeps_the_contract(source, settle, least).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

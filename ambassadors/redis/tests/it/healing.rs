@@ -1,20 +1,22 @@
 //! What others do to a stream and its group while entries of it are held.
 
 mod needs_redis {
-    use crate::keys::{Keys, until};
-    use crate::program::Program;
+    use longshore_tests::{Ambassador, until};
+
+    use crate::keys::Keys;
+    use crate::program::{serving_list, serving_stream};
 
     /// Renews what it holds often.
     const QUICK: [&str; 2] = ["--lease", "2s"];
 
-    async fn settled(ambassador: &Program, count: usize) {
+    async fn settled(ambassador: &Ambassador, count: usize) {
         for name in ambassador.holds(count).await {
             assert_eq!(ambassador.settle(&name).await, Some(204));
         }
         ambassador.is_empty().await;
     }
 
-    async fn gone(ambassador: &Program, name: &str) {
+    async fn gone(ambassador: &Ambassador, name: &str) {
         until("a name that is gone", async || {
             ambassador.ask(&format!("/v1/items/{name}")).await.filter(|(status, _)| *status == 410).map(drop)
         })
@@ -27,7 +29,7 @@ mod needs_redis {
         for _ in 0..5 {
             keys.add(&["value", "v"]);
         }
-        let ambassador = Program::of_stream(&keys, &[&QUICK[..], &["--window", "3"]].concat()).await;
+        let ambassador = serving_stream(&keys, &[&QUICK[..], &["--window", "3"]].concat()).await;
         let before = ambassador.holds(3).await;
         keys.redis.ask(&["XGROUP", "DESTROY", &keys.name, "media"]);
         let made = "made the group, which was not there";
@@ -49,7 +51,7 @@ mod needs_redis {
         for _ in 0..3 {
             keys.add(&["value", "v"]);
         }
-        let ambassador = Program::of_stream(&keys, &QUICK).await;
+        let ambassador = serving_stream(&keys, &QUICK).await;
         let names = ambassador.holds(3).await;
         keys.of_key("DEL");
         gone(&ambassador, &names[1]).await;
@@ -66,8 +68,8 @@ mod needs_redis {
         let (list, stream) = (Keys::of(&redis), Keys::of(&redis));
         list.push(["a", "b"]);
         stream.add(&["value", "a"]);
-        let of_list = Program::of_list(&list, &QUICK).await;
-        let of_stream = Program::of_stream(&stream, &QUICK).await;
+        let of_list = serving_list(&list, &QUICK).await;
+        let of_stream = serving_stream(&stream, &QUICK).await;
         let (a, b) = (of_list.holds(2).await, of_stream.holds(1).await);
         redis.ask(&["FLUSHALL"]);
         redis.ask(&["SCRIPT", "FLUSH"]);
@@ -85,7 +87,7 @@ mod needs_redis {
         for n in 0..4 {
             keys.add(&["value", &n.to_string()]);
         }
-        let ambassador = Program::of_stream(&keys, &QUICK).await;
+        let ambassador = serving_stream(&keys, &QUICK).await;
         let names = ambassador.holds(4).await;
         keys.redis.ask(&["XTRIM", &keys.name, "MAXLEN", "1"]);
         for name in &names[..3] {
@@ -105,11 +107,11 @@ mod needs_redis {
             keys.add(&["value", &n.to_string()]);
         }
         let flags = ["--consumer", "me", "--lease", "1h"];
-        let first = Program::of_stream(&keys, &flags).await;
+        let first = serving_stream(&keys, &flags).await;
         let names = first.holds(4).await;
         drop(first);
         keys.redis.ask(&["XTRIM", &keys.name, "MAXLEN", "2"]);
-        let second = Program::of_stream(&keys, &flags).await;
+        let second = serving_stream(&keys, &flags).await;
         assert_eq!(second.holds(2).await, names[2..]);
         settled(&second, 2).await;
         assert!(keys.redis.ask(&["XPENDING", &keys.name, "media"]).starts_with('0'));
@@ -119,7 +121,7 @@ mod needs_redis {
     async fn a_group_begins_where_it_is_told_to() {
         let keys = Keys::new();
         keys.add(&["value", "old"]);
-        let ambassador = Program::of_stream(&keys, &["--start", "$"]).await;
+        let ambassador = serving_stream(&keys, &["--start", "$"]).await;
         ambassador.ready(200).await;
         keys.add(&["value", "new"]);
         let names = ambassador.holds(1).await;

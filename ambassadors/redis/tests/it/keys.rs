@@ -2,12 +2,9 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
+use longshore_tests::until;
 use test_servers::Redis;
-
-/// How long anything may take that is waited for.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A key, and those that begin with it.
 pub(crate) struct Keys<'a> {
@@ -96,17 +93,5 @@ impl<'a> Keys<'a> {
             (self.of_key("LLEN") == "0" && !kept.lines().any(|line| left(&line))).then_some(())
         })
         .await;
-    }
-}
-
-/// Waits until `sees` gives something.
-pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = sees().await {
-            return seen;
-        }
-        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,14 +1,16 @@
 //! A list, from what others pushed to what is settled.
 
 mod needs_redis {
-    use crate::keys::{Keys, until};
-    use crate::program::Program;
+    use longshore_tests::until;
+
+    use crate::keys::Keys;
+    use crate::program::serving_list;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn elements_are_items_in_their_order_until_they_are_settled() {
         let keys = Keys::new();
         keys.push((0..30).map(|n| format!("item {}", n / 2)));
-        let ambassador = Program::of_list(&keys, &["--window", "20"]).await;
+        let ambassador = serving_list(&keys, &["--window", "20"]).await;
         let names = ambassador.holds(20).await;
         let values = ambassador.values(&names).await;
         assert_eq!(

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
+use longshore_tests::Loader;
+
 use crate::program::PROGRAM;
 
 fn run(url: &str, flags: &[&str], input: &str) -> (Option<i32>, String) {
@@ -17,16 +19,17 @@ fn run(url: &str, flags: &[&str], input: &str) -> (Option<i32>, String) {
     (status.code(), text(&stdout) + &text(&stderr))
 }
 
-#[test]
-fn a_server_that_is_not_there_is_told_of() {
-    let (code, said) = run("redis://127.0.0.1:1", &["--list", "l"], "a\n");
-    assert!(code == Some(69) && said.contains("127.0.0.1:1"), "{code:?}: {said}");
+#[tokio::test]
+async fn a_server_that_is_not_there_is_waited_for_and_told_of() {
+    let mut command = Command::new(PROGRAM);
+    command.env("LONGSHORE_URL", "redis://127.0.0.1:1").args(["--load", "-", "--log", "warn", "--list", "l"]);
+    Loader::start(command).says("127.0.0.1:1").await;
 }
 
 mod needs_redis {
     use super::*;
     use crate::keys::Keys;
-    use crate::program::Program;
+    use crate::program::serving_list;
 
     fn load(keys: &Keys<'_>, flags: &[&str], input: &str) -> (Option<i32>, String) {
         run(&keys.redis.url(), flags, input)
@@ -52,7 +55,7 @@ mod needs_redis {
         let flags = ["--list", &keys.name, "--take", "right"];
         assert_eq!(load(&keys, &flags, "first\nsecond\n").0, Some(0));
         assert_eq!(keys.elements(&keys.name), ["second", "first"]);
-        let ambassador = Program::of_list(&keys, &["--take", "right"]).await;
+        let ambassador = serving_list(&keys, &["--take", "right"]).await;
         let names = ambassador.holds(2).await;
         assert_eq!(ambassador.values(&names).await, ["first", "second"]);
     }

@@ -3,10 +3,11 @@
 mod needs_redis {
     use std::collections::BTreeSet;
 
+    use longshore_tests::{Ambassador, until};
     use rustix::process::Signal;
 
-    use crate::keys::{Keys, until};
-    use crate::program::Program;
+    use crate::keys::Keys;
+    use crate::program::{serving_list, serving_stream};
 
     /// One that is soon over, and one that is not before a test is.
     const SHORT: [&str; 4] = ["--lease", "2s", "--window", "20"];
@@ -22,14 +23,14 @@ mod needs_redis {
         }
     }
 
-    async fn start(keys: &Keys<'_>, stream: bool, flags: &[&str]) -> Program {
+    async fn start(keys: &Keys<'_>, stream: bool, flags: &[&str]) -> Ambassador {
         match stream {
-            true => Program::of_stream(keys, flags).await,
-            false => Program::of_list(keys, flags).await,
+            true => serving_stream(keys, flags).await,
+            false => serving_list(keys, flags).await,
         }
     }
 
-    async fn drained(ambassador: &Program, keys: &Keys<'_>, stream: bool) {
+    async fn drained(ambassador: &Ambassador, keys: &Keys<'_>, stream: bool) {
         let mut names = ambassador.names().await.unwrap_or_default();
         until("all to be settled", async || {
             for name in std::mem::take(&mut names) {

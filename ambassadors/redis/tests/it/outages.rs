@@ -1,50 +1,13 @@
 //! Servers that go away, stand still, take no writes or are cut off, and come back: what was listed stays what it was, and is never said
 //! to be nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use test_servers::Redis;
+use longshore_tests::{Ambassador, Loader, Watched, numbered, until};
+use test_servers::{Redis, Server};
 
-use crate::keys::{Keys, until};
-use crate::program::Program;
-
-/// How many names each list of a program has from now on, or none where it gives none.
-struct Watched {
-    seen: Arc<Mutex<Vec<(u16, usize)>>>,
-    over: Arc<AtomicBool>,
-    watching: tokio::task::JoinHandle<()>,
-}
-
-impl Watched {
-    fn start(program: &Program) -> Self {
-        let (seen, over) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
-        let watching = tokio::spawn({
-            let (seen, over, url) = (Arc::clone(&seen), Arc::clone(&over), format!("{}/v1/items", program.url));
-            async move {
-                while !over.load(Ordering::Relaxed) {
-                    let answer = reqwest::get(&url).await.expect("the ambassador itself never goes");
-                    let status = answer.status().as_u16();
-                    let body: serde_json::Value =
-                        serde_json::from_str(&answer.text().await.expect("a body")).expect("JSON");
-                    seen.lock().expect("no panic").push((status, body["items"].as_array().map_or(0, Vec::len)));
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-        });
-        Self { seen, over, watching }
-    }
-
-    /// None of them was shorter than this, and some said that there is none.
-    async fn had(self, least: usize) {
-        self.over.store(true, Ordering::Relaxed);
-        self.watching.await.expect("watched");
-        let seen = self.seen.lock().expect("no panic");
-        assert!(seen.iter().all(|(status, names)| (*status == 200 && *names >= least) || *status == 503), "{seen:?}");
-        assert!(seen.iter().any(|(status, _)| *status == 503), "{seen:?}");
-    }
-}
+use crate::keys::Keys;
+use crate::program::{serving_list, serving_stream};
 
 /// A list or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +28,10 @@ impl Kind {
         }));
     }
 
-    async fn program(self, keys: &Keys<'_>, flags: &[&str]) -> Program {
+    async fn program(self, keys: &Keys<'_>, flags: &[&str]) -> Ambassador {
         match self {
-            Self::List => Program::of_list(keys, flags).await,
-            Self::Stream => Program::of_stream(keys, flags).await,
+            Self::List => serving_list(keys, flags).await,
+            Self::Stream => serving_stream(keys, flags).await,
         }
     }
 
@@ -89,44 +52,7 @@ fn at<'a>(redis: &'a Redis, name: &str) -> Keys<'a> {
     Keys { redis, name: name.to_owned() }
 }
 
-/// Settles it, whatever is in the way.
-async fn settled(program: &Program, name: &str) {
-    until("a settle", async || (program.settle(name).await == Some(204)).then_some(())).await;
-}
-
-/// Works on what is listed until there is nothing: the values in the order in which they were settled.
-async fn drained(program: &Program) -> Vec<String> {
-    let mut values = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    until("nothing that is left", async || {
-        for name in std::mem::take(&mut names) {
-            let value = until("an item", async || {
-                let (status, item) = program.ask(&format!("/v1/items/{name}")).await?;
-                assert!(matches!(status, 200 | 503), "{name} is listed, and is {status}");
-                Some(item["data"]["value"].as_str()?.to_owned())
-            })
-            .await;
-            settled(program, &name).await;
-            values.push(value);
-        }
-        let list = program.list().await?;
-        let listed = list["items"].as_array()?;
-        names = listed.iter().map(|name| name.as_str().expect("a name").to_owned()).collect();
-        (names.is_empty() && list["metadata"]["backlog"] == 0 && list["metadata"]["complete"] == true).then_some(())
-    })
-    .await;
-    values
-}
-
-fn in_order(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("item-{n}")).collect()
-}
-
 mod needs_redis {
-    use std::fs::File;
-    use std::io::Write;
-    use std::process::Stdio;
-
     use test_servers::Relay;
 
     use super::*;
@@ -162,18 +88,19 @@ mod needs_redis {
             assert_eq!(program.holds(20).await, names, "{kind:?}: names are what they were, in their order");
             for name in &names[..2] {
                 values.extend(program.values(std::slice::from_ref(name)).await);
-                settled(&program, name).await;
+                program.settles(name).await;
             }
-            watched.had(18).await;
+            let lists = watched.end().await;
+            assert!(lists.iter().all(|list| list.names >= 18), "{lists:?}");
         }
-        values.extend(drained(&program).await);
-        assert_eq!(values, in_order(ALL), "each once");
+        values.extend(program.drained(&[]).await);
+        assert_eq!(values, numbered(0..ALL), "each once");
         kind.is_done(&at(&redis, &name)).await;
     }
 
     const STOPPED: Way = (Redis::stop, "no server answers", Redis::restart);
     const KILLED: Way = (Redis::kill, "no server answers", Redis::restart);
-    const STANDS_STILL: Way = (Redis::pause, "says nothing", Redis::resume);
+    const STANDS_STILL: Way = (|redis| redis.pause(), "says nothing", |redis| redis.resume());
     const IS_A_REPLICA: Way = (
         |redis| drop(redis.ask(&["REPLICAOF", "127.0.0.1", "1"])),
         "a replica",
@@ -194,7 +121,7 @@ mod needs_redis {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_server_that_stands_still_for_a_minute_has_two_share_what_they_had() {
         const ALL: usize = 30;
-        let mut redis = Redis::start(&[]);
+        let redis = Redis::start(&[]);
         let names = KINDS.map(|_| Keys::of(&redis).name);
         let mut pairs = Vec::new();
         for kind in KINDS {
@@ -232,7 +159,7 @@ mod needs_redis {
             .await;
             println!("{kind:?}: {} and {}", both[0].len(), both[1].len());
             for program in programs {
-                drained(program).await;
+                program.drained(&[]).await;
             }
             kind.is_done(&at(&redis, &names[*kind as usize])).await;
         }
@@ -255,8 +182,8 @@ mod needs_redis {
             let mut command = command(&keys, &flags);
             command.env("LONGSHORE_URL", keys.redis.url().replace(&keys.redis.address(), &relay.address()));
             relay.cut(40_000, CUTS);
-            let program = Program::start(command).await;
-            let values = drained(&program).await;
+            let program = Ambassador::start(command).await;
+            let values = program.drained(&[]).await;
             assert_eq!(relay.cuts(), CUTS, "{kind:?}");
             let numbers = values.iter().map(|value| value.split('-').nth(1).expect("a number").parse::<usize>());
             let mut numbers: Vec<_> = numbers.map(|number| number.expect("a number")).collect();
@@ -281,7 +208,7 @@ mod needs_redis {
             let refused = redis.cli().args(["SET", "any", "thing"]).output().expect("redis-cli runs");
             assert!(String::from_utf8_lossy(&refused.stderr).contains("OOM"), "{refused:?}");
             let program = kind.program(&keys, &["--window", "50"]).await;
-            assert_eq!(drained(&program).await, in_order(ALL), "{kind:?}");
+            assert_eq!(program.drained(&[]).await, numbered(0..ALL), "{kind:?}");
             kind.is_done(&keys).await;
             drop(program);
             redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -297,31 +224,15 @@ mod needs_redis {
         let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse::<u64>().ok());
         let most = used.expect("a number") + (2 << 20);
         redis.ask(&["CONFIG", "SET", "maxmemory", &most.to_string()]);
-        let dir = tempfile::tempdir().expect("a folder");
-        let log = dir.path().join("log");
-        let mut load = command(&keys, &["--list", &keys.name, "--load", "-"]);
-        load.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(File::create(&log).expect("a log"));
-        let mut loader = load.spawn().expect("the program starts");
-        let mut stdin = loader.stdin.take().expect("piped");
+        let mut loader = Loader::start(command(&keys, &["--list", &keys.name, "--load", "-"]));
         let pad = "x".repeat(1_000);
-        let feeding = std::thread::spawn(move || {
-            for n in 0..ALL {
-                writeln!(stdin, "item-{n} {pad}").expect("it reads");
-            }
-        });
-        until("what is wrong", async || {
-            let said = std::fs::read_to_string(&log).expect("a log");
-            assert!(loader.try_wait().expect("a child").is_none(), "it ended: {said}");
-            said.contains("memory is full").then_some(())
-        })
-        .await;
+        loader.feed((0..ALL).map(|n| format!("item-{n} {pad}")));
+        loader.says("memory is full").await;
         assert!(keys.of_key("LLEN").parse::<usize>().is_ok_and(|there| there < ALL));
         redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
-        let ended = until("its end", async || loader.try_wait().expect("a child")).await;
-        assert!(ended.success(), "{}", std::fs::read_to_string(&log).expect("a log"));
-        feeding.join().expect("all of it was read");
+        loader.ends().await;
         let values = keys.elements(&keys.name);
         let there: Vec<_> = values.iter().map(|value| value.split(' ').next().expect("a word")).collect();
-        assert_eq!(there, in_order(ALL), "each once, in order: what was refused was not there");
+        assert_eq!(there, numbered(0..ALL), "each once, in order: what was refused was not there");
     }
 }

@@ -1,10 +1,11 @@
 //! What is no item, and what failed for good.
 
 mod needs_redis {
+    use longshore_tests::until;
     use serde_json::json;
 
-    use crate::keys::{Keys, until};
-    use crate::program::Program;
+    use crate::keys::Keys;
+    use crate::program::{serving_list, serving_stream};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn elements_that_are_no_items_or_failed_go_to_the_dead_letter_key_as_they_were() {
@@ -12,7 +13,7 @@ mod needs_redis {
         let dead = keys.beside("dead");
         keys.push([&b"[1]"[..], br#"{"n":1}"#, b"\xff\x00", br#"{"n":2}"#, &vec![b'x'; 5_000], br#"{"n":3}"#]);
         let flags = ["--payload", "json", "--max-value", "4KB", "--dead-letter-key", &dead];
-        let ambassador = Program::of_list(&keys, &flags).await;
+        let ambassador = serving_list(&keys, &flags).await;
         let names = ambassador.holds(3).await;
         assert_eq!(keys.redis.ask(&["LLEN", &dead]), "3");
         assert_eq!(keys.redis.ask(&["LINDEX", &dead, "2"]), "x".repeat(5_000), "whole, though it was not read");
@@ -33,7 +34,7 @@ mod needs_redis {
     async fn without_a_dead_letter_key_they_are_held_and_withheld_until_they_are_settled() {
         let keys = Keys::new();
         keys.push([&b"[1]"[..], br#"{"n":1}"#, &vec![b'x'; 5_000]]);
-        let ambassador = Program::of_list(&keys, &["--payload", "json", "--max-value", "4KB"]).await;
+        let ambassador = serving_list(&keys, &["--payload", "json", "--max-value", "4KB"]).await;
         let names = ambassador.holds(1).await;
         assert_eq!(ambassador.settle(&format!("{}?outcome=failed&reason=bad", names[0])).await, Some(204));
         let withheld = ambassador.withholds(3).await;
@@ -55,7 +56,7 @@ mod needs_redis {
         let malformed = keys.add(&["value", "[1]", "sender", "me"]);
         let good = keys.add(&["value", r#"{"n":1}"#]);
         let flags = ["--payload", "json", "--dead-letter-key", &dead, "--delete-settled"];
-        let ambassador = Program::of_stream(&keys, &flags).await;
+        let ambassador = serving_stream(&keys, &flags).await;
         let names = ambassador.holds(1).await;
         assert_eq!(ambassador.settle(&format!("{}?outcome=failed&reason=no%20such%20film", names[0])).await, Some(204));
         ambassador.is_empty().await;
@@ -75,11 +76,11 @@ mod needs_redis {
         keys.add(&["value", "kills"]);
         let flags = ["--lease", "1s", "--max-deliveries", "2"];
         for count in 1..=2 {
-            let ambassador = Program::of_stream(&keys, &flags).await;
+            let ambassador = serving_stream(&keys, &flags).await;
             let names = ambassador.holds(1).await;
             assert_eq!(ambassador.data(&names[0]).await["deliveryCount"], json!(count));
         }
-        let ambassador = Program::of_stream(&keys, &flags).await;
+        let ambassador = serving_stream(&keys, &flags).await;
         let withheld = ambassador.withholds(1).await;
         assert_eq!(withheld[0]["reason"], "delivered-too-often");
         let message = withheld[0]["message"].as_str().expect("text").to_owned();
@@ -93,7 +94,7 @@ mod needs_redis {
         let dead = keys.beside("dead");
         keys.redis.ask(&["SET", &dead, "text"]);
         keys.push(["a"]);
-        let ambassador = Program::of_list(&keys, &["--dead-letter-key", &dead]).await;
+        let ambassador = serving_list(&keys, &["--dead-letter-key", &dead]).await;
         let names = ambassador.holds(1).await;
         let failed = format!("{}?outcome=failed&reason=bad", names[0]);
         assert_eq!(ambassador.settle(&failed).await, Some(503));
@@ -110,7 +111,7 @@ mod needs_redis {
         keys.redis.ask(&["SET", &dead, "text"]);
         keys.push(["[1]", "{\"n\":1}"]);
         let flags = ["--payload", "json", "--lease", "2s", "--dead-letter-key", &dead];
-        let ambassador = Program::of_list(&keys, &flags).await;
+        let ambassador = serving_list(&keys, &flags).await;
         let names = ambassador.holds(1).await;
         assert_eq!(ambassador.withholds(1).await[0]["reason"], "malformed");
         assert_eq!(ambassador.settle(&names[0]).await, Some(204));

@@ -35,11 +35,12 @@ fn wrong_settings_are_told_by_their_flags_and_show_no_password() {
 mod needs_redis {
     use std::path::Path;
 
+    use longshore_tests::{Ambassador, until};
     use test_servers::Redis;
 
     use super::*;
-    use crate::keys::{Keys, until};
-    use crate::program::{Program, command};
+    use crate::keys::Keys;
+    use crate::program::{command, serving_list, serving_stream};
 
     /// The rights that the README names, of one kind of queue.
     fn rights(kind: &str) -> Vec<String> {
@@ -74,7 +75,7 @@ mod needs_redis {
             };
             let mut program = command(&keys, queue);
             program.env("LONGSHORE_URL", &url);
-            let ambassador = Program::start(program).await;
+            let ambassador = Ambassador::start(program).await;
             match kind {
                 "list" => keys.push(["a", "b"]),
                 _ => (0..2).for_each(|_| drop(keys.add(&["value", "v"]))),
@@ -102,7 +103,7 @@ mod needs_redis {
         );
         let mut program = command(&keys, &["--list", &keys.name]);
         program.env("LONGSHORE_URL", &url);
-        let ambassador = Program::start(program).await;
+        let ambassador = Ambassador::start(program).await;
         ambassador.is_red("does not allow it").await;
         keys.redis.ask(&["ACL", "SETUSER", &name, &format!("~{}", keys.beside("*"))]);
         ambassador.holds(1).await;
@@ -135,8 +136,8 @@ mod needs_redis {
     async fn a_key_of_another_type_is_told_of_and_mended() {
         let keys = Keys::new();
         keys.redis.ask(&["SET", &keys.name, "text"]);
-        let list = Program::of_list(&keys, &[]).await;
-        let stream = Program::of_stream(&keys, &[]).await;
+        let list = serving_list(&keys, &[]).await;
+        let stream = serving_stream(&keys, &[]).await;
         list.is_red("of another type").await;
         stream.is_red("of another type").await;
         drop(stream);
@@ -171,7 +172,7 @@ mod needs_redis {
         keys.push(["a"]);
         let mut program = command(&keys, &[&["--list", &keys.name], &all[2..]].concat());
         program.env("LONGSHORE_URL", redis.tls_url());
-        let ambassador = Program::start(program).await;
+        let ambassador = Ambassador::start(program).await;
         let names = ambassador.holds(1).await;
         assert_eq!(ambassador.settle(&names[0]).await, Some(204));
         until("it to be gone", async || (keys.of_key("LLEN") == "0").then_some(())).await;

@@ -1,17 +1,18 @@
 //! A stream, from what others added to what is acknowledged.
 
 mod needs_redis {
+    use longshore_tests::until;
     use serde_json::json;
 
-    use crate::keys::{Keys, until};
-    use crate::program::Program;
+    use crate::keys::Keys;
+    use crate::program::serving_stream;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn entries_are_items_in_their_order_until_they_are_settled() {
         let keys = Keys::new();
         let ids: Vec<String> =
             (0..30).map(|n| keys.add(&["value", &format!("item {n}"), "key", "k", "n", "1"])).collect();
-        let ambassador = Program::of_stream(&keys, &["--window", "20"]).await;
+        let ambassador = serving_stream(&keys, &["--window", "20"]).await;
         let names = ambassador.holds(20).await;
         assert_eq!(ambassador.values(&names).await, (0..20).map(|n| format!("item {n}")).collect::<Vec<_>>());
         let data = ambassador.data(&names[0]).await;

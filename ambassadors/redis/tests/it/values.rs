@@ -4,7 +4,7 @@ mod needs_redis {
     use data_encoding::BASE64;
 
     use crate::keys::Keys;
-    use crate::program::Program;
+    use crate::program::{serving_list, serving_stream};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn empty_binary_and_large_values_are_given_as_they_are() {
@@ -16,7 +16,7 @@ mod needs_redis {
             stream.tell(&["XADD", &stream.name, "*", "value"], value);
         }
         let flags = ["--max-value", "2MiB"];
-        for ambassador in [Program::of_list(&list, &flags).await, Program::of_stream(&stream, &flags).await] {
+        for ambassador in [serving_list(&list, &flags).await, serving_stream(&stream, &flags).await] {
             let names = ambassador.holds(4).await;
             assert_eq!(ambassador.data(&names[0]).await["value"], "");
             assert_eq!(ambassador.data(&names[1]).await["valueBase64"], BASE64.encode(values[1]));
@@ -34,7 +34,7 @@ mod needs_redis {
     async fn a_list_is_taken_from_the_end_that_is_said() {
         let keys = Keys::new();
         keys.push(["first", "second", "third"]);
-        let ambassador = Program::of_list(&keys, &["--take", "right", "--window", "2"]).await;
+        let ambassador = serving_list(&keys, &["--take", "right", "--window", "2"]).await;
         let names = ambassador.holds(2).await;
         assert_eq!(ambassador.values(&names).await, ["third", "second"]);
     }
@@ -44,7 +44,7 @@ mod needs_redis {
         for name in ["a {b} c", "{", "Vidéos*?[x]", &"k".repeat(4_000)] {
             let keys = Keys { name: format!("{name}{:016x}", fastrand::u64(..)), ..Keys::new() };
             keys.push(["a"]);
-            let ambassador = Program::of_list(&keys, &[]).await;
+            let ambassador = serving_list(&keys, &[]).await;
             let names = ambassador.holds(1).await;
             assert_eq!(ambassador.settle(&names[0]).await, Some(204));
             ambassador.is_empty().await;
@@ -57,10 +57,9 @@ mod needs_redis {
         list.push(["a", "b"]);
         stream.add(&["value", "a"]);
         stream.add(&["value", "b"]);
-        for ambassador in [
-            Program::of_list(&list, &["--settle", "on-get"]).await,
-            Program::of_stream(&stream, &["--settle", "on-get"]).await,
-        ] {
+        for ambassador in
+            [serving_list(&list, &["--settle", "on-get"]).await, serving_stream(&stream, &["--settle", "on-get"]).await]
+        {
             for name in ambassador.holds(2).await {
                 ambassador.data(&name).await;
             }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use ambassador_kit::source::{Change, Health, Outcome, Source};
 use futures_util::{FutureExt, StreamExt};
+use longshore_tests::source::{names, withheld};
+use longshore_tests::until;
 use test_servers::{Proxy, S3Server, Seen, Spoil};
 use tokio::sync::watch;
 
-use crate::served::{Bucket, failed, item, keys, names, nothing, until, withheld, withheld_as};
+use crate::served::{Bucket, failed, item, keys, nothing, withheld_as};
 
 const TAG: [&str; 2] = ["--on-settle", "tag:k=done"];
 

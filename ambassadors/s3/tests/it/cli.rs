@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
+use longshore_tests::{Ambassador, Ended, until};
 use test_servers::S3Server;
 
-use crate::program::{Program, command, run, text};
-use crate::served::{Bucket, until};
+use crate::program::{command, run, serving, text};
+use crate::served::Bucket;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_s3-ambassador");
 
@@ -217,17 +218,16 @@ mod needs_s3_servers {
             .env("LONGSHORE_BUCKET", &bucket.name)
             .env("LONGSHORE_GLOB", "*.mp4\n*.mov")
             .env("LONGSHORE_PRESIGN", "10m");
-        let mut program = Program::start(started).await;
-        let names = program.listed(1).await;
-        let (status, item) = program.ask("GET", &format!("/v1/items/{}", names[0])).await.expect("an answer");
+        let mut program = Ambassador::start(started).await;
+        let names = program.holds(1).await;
+        let (status, item) = program.ask(&format!("/v1/items/{}", names[0])).await.expect("an answer");
         assert_eq!(status, 200);
         let url = item["data"]["url"].as_str().expect("a URL");
         let got = reqwest::get(url).await.expect("an answer").text().await.expect("a body");
         assert_eq!(got, "a", "whoever has the URL reads it");
         assert!(item["data"]["urlExpires"].as_str().is_some_and(|time| time.ends_with('Z')), "{item}");
         assert!(!program.log().contains("X-Amz-Signature"), "the URL is as secret as what signed it");
-        program.terminate();
-        assert_eq!(program.ended().await.code(), Some(0));
+        program.terminate().await;
     }
 
     #[tokio::test]
@@ -258,17 +258,13 @@ mod needs_s3_servers {
             let flags = ["--bucket", &bucket.name, "--on-settle", policy, "--poll", "100ms", "--reconcile", "100ms"];
             let mut killed = command(&bucket, &flags);
             killed.env("LONGSHORE_FAULT", format!("{point}=kill"));
-            let mut program = Program::start(killed).await;
-            let name = program.listed(1).await.remove(0);
-            assert!(program.ask("DELETE", &format!("/v1/items/{name}")).await.is_none(), "{point}");
-            assert!(!program.ended().await.success(), "{point}");
-            let next = Program::start(command(&bucket, &flags)).await;
-            until("settled", async || {
-                let (status, _) = next.ask("DELETE", &format!("/v1/items/{name}")).await?;
-                (status == 204).then_some(())
-            })
-            .await;
-            next.listed(0).await;
+            let mut program = Ambassador::start(killed).await;
+            let name = program.holds(1).await.remove(0);
+            assert!(program.settle(&name).await.is_none(), "{point}");
+            assert_eq!(program.ended().await, Ended::Signal(9), "{point}");
+            let next = serving(&bucket, &flags).await;
+            next.settles(&name).await;
+            next.holds(0).await;
             until("done once", async || (bucket.keys().await == [left]).then_some(())).await;
             assert_eq!(bucket.get(left).await.as_deref(), Some("a"), "{point}");
             let tags = bucket.tags(left).await;

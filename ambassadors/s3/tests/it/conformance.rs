@@ -1,14 +1,11 @@
 //! The contract's own suite, over buckets.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ambassador_kit::conformance::{self, Outcome, Plan};
-use ambassador_kit::router::{Options, router};
 use ambassador_kit::source::Source;
+use longshore_tests::source::keeps_the_contract;
+use longshore_tests::until;
 use test_servers::S3Server;
 
-use crate::served::{Bucket, until};
+use crate::served::Bucket;
 
 async fn bucket(server: &'static S3Server) -> Bucket {
     let bucket = Bucket::new(server).await;
@@ -21,13 +18,7 @@ async fn bucket(server: &'static S3Server) -> Bucket {
 
 async fn kept(source: impl Source, settle: bool, least: usize) {
     until("what the store honours", async || (!source.page(None, 1).await.ok()?.items.is_empty()).then_some(())).await;
-    // A silent watch says something after half of it.
-    let options = Options { deadline: Duration::from_secs(8), ..Options::default() };
-    let plan = Plan { settle, ..Plan::default() };
-    let verdicts = conformance::run(router(Arc::new(source), options), plan).await;
-    conformance::assert_kept(&verdicts);
-    let kept = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Kept).count();
-    assert!(kept >= least, "most were put to the test, not {kept}: {verdicts:#?}");
+    keeps_the_contract(source, settle, least).await;
 }
 
 mod needs_s3_servers {

@@ -1,10 +1,12 @@
 //! What it costs to look: how many requests, and for what.
 
+use longshore_tests::source::names;
+use longshore_tests::until;
 use s3_ambassador::S3Source;
 use sidecar::metrics::registry::Registry;
 
-use crate::program::{Program, command, run, text};
-use crate::served::{Bucket, keys, names, small_pages, until, withheld_as};
+use crate::program::{run, serving, text};
+use crate::served::{Bucket, keys, small_pages, withheld_as};
 
 mod needs_s3_servers {
     use ambassador_kit::source::{Health, Source};
@@ -117,7 +119,7 @@ mod needs_s3_servers {
         }
         for names in ["label", "raw"] {
             let flags = [&["--bucket", &bucket.name, "--names", names], &wrong[..]].concat();
-            let program = Program::start(command(&bucket, &flags)).await;
+            let program = serving(&bucket, &flags).await;
             until("a warning", async || program.log().contains("nothing begins with").then_some(())).await;
         }
     }

@@ -2,8 +2,11 @@
 
 use ambassador_kit::source::{Outcome, Source, SourceError};
 
+use longshore_tests::source::names;
+use longshore_tests::until;
+
 use crate::program::{run, text};
-use crate::served::{Bucket, failed, item, keys, names, nothing, until};
+use crate::served::{Bucket, failed, item, keys, nothing};
 
 mod needs_s3_servers {
     use test_servers::{S3Server, Seen, Spoil};

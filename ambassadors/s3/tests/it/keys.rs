@@ -2,9 +2,11 @@
 
 use ambassador_kit::source::{Outcome, Source, SourceError};
 use contract::ItemName;
+use longshore_tests::source::{names, withheld};
+use longshore_tests::until;
 use test_servers::{Proxy, S3Server, Spoil};
 
-use crate::served::{Bucket, item, items, keys, names, nothing, until, withheld, withheld_as};
+use crate::served::{Bucket, item, items, keys, nothing, withheld_as};
 
 mod needs_s3_servers {
     use super::*;

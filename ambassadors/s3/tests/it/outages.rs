@@ -1,74 +1,41 @@
 //! Stores that go away and come back, stand still, tell another time, or let us do less than we ask: nothing that was listed vanishes by
 //! it, and what is wrong is said.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use ambassador_kit::source::{Health, Source};
+use longshore_tests::source::names;
+use longshore_tests::{Ambassador, Watched, until};
 use serde_json::json;
 use test_servers::aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-use test_servers::{S3Server, Spoil};
+use test_servers::{S3Server, Server, Spoil};
 
-use crate::program::{Program, command};
-use crate::served::{Bucket, item, names, small_pages, until, withheld_as};
+use crate::program::{command, serving};
+use crate::served::{Bucket, item, small_pages, withheld_as};
 
 const COUNT: usize = 30;
-
-/// Every list that a program gives from now on: the status, and how many names.
-struct Watched {
-    seen: Arc<Mutex<Vec<(u16, usize)>>>,
-    over: Arc<AtomicBool>,
-    watching: tokio::task::JoinHandle<()>,
-}
-
-impl Watched {
-    fn start(program: &Program) -> Self {
-        let (seen, over) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
-        let watching = tokio::spawn({
-            let (seen, over, url) = (Arc::clone(&seen), Arc::clone(&over), format!("{}/v1/items", program.url));
-            async move {
-                while !over.load(Ordering::Relaxed) {
-                    let answer = reqwest::get(&url).await.expect("the ambassador itself never goes");
-                    let status = answer.status().as_u16();
-                    let body = answer.text().await.expect("a body");
-                    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-                    seen.lock().expect("no panic").push((status, body["items"].as_array().map_or(0, Vec::len)));
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-        });
-        Self { seen, over, watching }
-    }
-
-    /// What was seen until now.
-    async fn end(self) -> Vec<(u16, usize)> {
-        self.over.store(true, Ordering::Relaxed);
-        self.watching.await.expect("watched");
-        std::mem::take(&mut *self.seen.lock().expect("no panic"))
-    }
-}
 
 /// Has the store go and come back beneath a running ambassador.
 async fn survives(mut server: S3Server, go: impl FnOnce(&mut S3Server), come: impl FnOnce(&mut S3Server)) {
     let bucket = Bucket::new(&server).await;
     bucket.fill(COUNT).await;
     let flags = ["--bucket", &bucket.name, "--poll", "50ms", "--reconcile", "50ms", "--stall-after", "3s"];
-    let program = Program::start(command(&bucket, &flags)).await;
-    let before = program.listed(COUNT).await;
-    until("ready", async || (program.ready().await? == 200).then_some(())).await;
+    let program = serving(&bucket, &flags).await;
+    let before = program.holds(COUNT).await;
+    program.ready(200).await;
     let watched = Watched::start(&program);
     go(&mut server);
-    until("readiness to go", async || (program.ready().await? == 503).then_some(())).await;
-    until("no list", async || (program.ask("GET", "/v1/items").await?.0 == 503).then_some(())).await;
-    let (status, _) = program.ask("GET", &format!("/v1/items/{}", before[0])).await.expect("an answer");
+    program.ready(503).await;
+    until("no list", async || (program.ask("/v1/items").await?.0 == 503).then_some(())).await;
+    let (status, _) = program.ask(&format!("/v1/items/{}", before[0])).await.expect("an answer");
     assert_eq!(status, 503, "what cannot be seen is not said to be gone");
     come(&mut server);
-    until("readiness to come", async || (program.ready().await? == 200).then_some(())).await;
-    assert_eq!(program.listed(COUNT).await, before, "the names are what they were");
-    let seen = watched.end().await;
-    assert!(seen.iter().all(|seen| matches!(seen, (200, COUNT) | (503, 0))), "{seen:?}");
-    assert!(seen.iter().any(|(status, _)| *status == 503), "it was seen without the store");
+    program.ready(200).await;
+    assert_eq!(program.holds(COUNT).await, before, "the names are what they were");
+    let lists = watched.end().await;
+    assert!(lists.iter().all(|list| list.names == COUNT), "{lists:?}");
 }
 
 /// The time so many seconds from now, as a header has it.
@@ -190,7 +157,7 @@ mod needs_s3_servers {
         };
         let start = async |prefix: &str, env: &[(String, String)]| {
             let mut command = command(&bucket, &["--bucket", &bucket.name, "--prefix", prefix, "--poll", "100ms"]);
-            Program::start({
+            Ambassador::start({
                 command.envs(env.iter().cloned());
                 command
             })
@@ -198,24 +165,24 @@ mod needs_s3_servers {
         };
         let env = limited(&["in/ok/*"]);
         let allowed = start("in/ok/", &env).await;
-        let name = allowed.listed(1).await.remove(0);
-        assert_eq!(allowed.ask("GET", &format!("/v1/items/{name}")).await.expect("an answer").0, 200);
+        let name = allowed.holds(1).await.remove(0);
+        assert_eq!(allowed.ask(&format!("/v1/items/{name}")).await.expect("an answer").0, 200);
         for prefix in ["in/", "in/secret/"] {
             let refused = start(prefix, &env).await;
             let (status, said) = until("it is lost", async || {
-                let (status, said) = refused.ask("GET", "/v1/items").await?;
+                let (status, said) = refused.ask("/v1/items").await?;
                 said.to_string().contains("AccessDenied").then_some((status, said.to_string()))
             })
             .await;
             assert_eq!(status, 503, "never a shorter list: {said}");
             assert!(said.contains(&format!("cannot list s3://{}/{prefix}", bucket.name)), "{said}");
-            assert_eq!(refused.ready().await, Some(503));
+            assert_eq!(refused.probe("/readyz").await.expect("an answer").0, 503);
         }
         // What may be listed and not read is no reason to call it gone.
         let lists = start("in/", &limited(&["in/*"])).await;
         let mut answers = Vec::new();
-        for name in lists.listed(2).await {
-            let (status, said) = lists.ask("GET", &format!("/v1/items/{name}")).await.expect("an answer");
+        for name in lists.holds(2).await {
+            let (status, said) = lists.ask(&format!("/v1/items/{name}")).await.expect("an answer");
             answers.push((status, said.to_string()));
         }
         answers.sort();

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ambassador_kit::source::{Health, Source, SourceError};
 use contract::ItemName;
+use longshore_tests::source::names;
+use longshore_tests::until;
 use s3_ambassador::S3Source;
 use sidecar::metrics::registry::Registry;
 
-use crate::served::{Bucket, names, small_pages, until};
+use crate::served::{Bucket, small_pages};
 
 /// A bucket that no poll may look at whole, and that is looked at whole only once.
 const LARGE: [&str; 6] = ["--poll", "50ms", "--poll-requests", "2", "--reconcile", "1d"];

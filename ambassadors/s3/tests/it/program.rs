@@ -1,27 +1,23 @@
-//! The program as a child process, and what is asked of it.
+//! The program, for a bucket.
 
-use std::fs::File;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output};
 
-use serde_json::Value;
+use longshore_tests::Ambassador;
 
-use crate::served::{Bucket, until};
+use crate::served::Bucket;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_s3-ambassador");
-
-/// A running ambassador; killed when dropped.
-pub(crate) struct Program {
-    child: Child,
-    pub(crate) url: String,
-    http: reqwest::Client,
-    dir: tempfile::TempDir,
-}
 
 /// The program with what it needs to reach the bucket's server, which is not this machine's own configuration.
 pub(crate) fn command(bucket: &Bucket, flags: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.envs(bucket.env.iter().cloned()).env("AWS_ENDPOINT_URL", &bucket.endpoint).args(flags);
     command
+}
+
+/// An ambassador of the bucket that the flags name.
+pub(crate) async fn serving(bucket: &Bucket, flags: &[&str]) -> Ambassador {
+    Ambassador::start(command(bucket, flags)).await
 }
 
 /// Run to its end.
@@ -31,81 +27,4 @@ pub(crate) fn run(bucket: &Bucket, flags: &[&str]) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-impl Program {
-    /// Started, and serving.
-    pub(crate) async fn start(mut command: Command) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let log = File::create(dir.path().join("log")).expect("a log");
-        command.args(["--listen", "127.0.0.1:0", "--probe-listen", "127.0.0.1:0", "--log-format", "json"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
-        let mut this = Self { child, url: String::new(), http: reqwest::Client::new(), dir };
-        this.url = until("an address", async || {
-            let log = this.log();
-            assert!(this.child.try_wait().expect("a child").is_none(), "it ended: {log}");
-            let line = log.lines().find(|line| line.contains("\"message\":\"serving /v1/items\""))?.to_owned();
-            let line: Value = serde_json::from_str(&line).ok()?;
-            Some(format!("http://{}", line["address"].as_str()?))
-        })
-        .await;
-        this
-    }
-
-    /// The status of `/readyz`.
-    pub(crate) async fn ready(&self) -> Option<u16> {
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("\"message\":\"probes and metrics\""))?;
-        let line: Value = serde_json::from_str(line).ok()?;
-        let answer = self.http.get(format!("http://{}/readyz", line["address"].as_str()?)).send().await.ok()?;
-        Some(answer.status().as_u16())
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).expect("a log")
-    }
-
-    /// The status and the body.
-    pub(crate) async fn ask(&self, method: &str, path: &str) -> Option<(u16, Value)> {
-        let request = self.http.request(method.parse().expect("a method"), format!("{}{path}", self.url));
-        let answer = request.send().await.ok()?;
-        let status = answer.status().as_u16();
-        let body = answer.text().await.ok()?;
-        Some((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
-    }
-
-    /// Waits for a list of so many names.
-    pub(crate) async fn listed(&self, count: usize) -> Vec<String> {
-        until(&format!("{count} items"), async || {
-            let (status, list) = self.ask("GET", "/v1/items").await?;
-            let names = list["items"].as_array().filter(|names| status == 200 && names.len() == count)?;
-            Some(names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect())
-        })
-        .await
-    }
-
-    /// The most memory that it has had, in bytes.
-    pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
-    }
-
-    /// Asks it to end.
-    pub(crate) fn terminate(&self) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)
-            .expect("signalled");
-    }
-
-    /// Waits until the process is gone by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        until("the end of the process", async || self.child.try_wait().expect("a child")).await
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -4,10 +4,9 @@
 use std::process::Command;
 
 use futures_util::StreamExt;
+use longshore_tests::{Ambassador, until};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::program::Program;
 
 /// How many keys there are.
 const KEYS: u64 = 10_000_000;
@@ -79,10 +78,10 @@ async fn ten_million_keys_are_served_by_pages_in_memory_that_does_not_grow() {
         .env("AWS_ACCESS_KEY_ID", "any")
         .env("AWS_SECRET_ACCESS_KEY", "any")
         .env("AWS_EC2_METADATA_DISABLED", "true");
-    let program = Program::start(command).await;
-    let url = &program.url;
-    let first: serde_json::Value = crate::served::until("a first page", async || {
-        let (status, page) = program.ask("GET", "/v1/items?limit=2").await?;
+    let program = Ambassador::start(command).await;
+    let url = program.url();
+    let first: serde_json::Value = until("a first page", async || {
+        let (status, page) = program.ask("/v1/items?limit=2").await?;
         (status == 200).then_some(page)
     })
     .await;

@@ -1,20 +1,17 @@
 //! A bucket of a real server, served in this process, and what is asked of it.
 
-use std::time::{Duration, Instant};
-
-use ambassador_kit::source::{Health, Outcome, Source};
+use ambassador_kit::source::{Outcome, Source};
 use clap::Parser;
 use contract::ItemName;
 use contract::wire::Withheld;
 use futures_util::StreamExt;
+use longshore_tests::source::{live, names, withheld};
+use longshore_tests::until;
 use s3_ambassador::{BucketArgs, PagedSource, S3Source, Settings};
 use sidecar::metrics::registry::Registry;
 use storage_s3::{Patience, S3, S3Args, TransferArgs};
 use test_servers::aws_sdk_s3::{self, Client};
 use test_servers::{Proxy, S3Server, Seen, Spoil};
-
-/// How long anything may take that is waited for.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Looks at everything all the time.
 pub(crate) const QUICK: [&str; 4] = ["--poll", "50ms", "--reconcile", "50ms"];
@@ -127,37 +124,6 @@ impl Bucket {
     }
 }
 
-/// Waits until `sees` gives something.
-pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = sees().await {
-            return seen;
-        }
-        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn live(source: &impl Source) {
-    let mut health = source.health();
-    let seen = tokio::time::timeout(DEADLINE, health.wait_for(|health| *health == Health::Live)).await;
-    seen.expect("the bucket is seen in time").expect("the source lives");
-}
-
-/// Everything listed.
-pub(crate) async fn names(source: &impl Source) -> Vec<ItemName> {
-    let (mut names, mut from) = (Vec::new(), None);
-    loop {
-        let page = source.page(from, 1_000).await.expect("a page");
-        names.extend(page.items);
-        match page.next {
-            Some(next) => from = Some(next),
-            None => return names,
-        }
-    }
-}
-
 /// An item that could be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -185,11 +151,6 @@ pub(crate) async fn keys(source: &impl Source) -> Vec<String> {
 /// The item of this key, once it is listed.
 pub(crate) async fn item(source: &impl Source, key: &str) -> Found {
     until(key, async || items(source).await.into_iter().find(|item| item.data["key"] == key)).await
-}
-
-/// Everything withheld.
-pub(crate) async fn withheld(source: &impl Source) -> Vec<Withheld> {
-    source.withheld(None, 10_000).await.expect("what is withheld").items
 }
 
 /// Waits until this key is withheld for this reason; what is said then.

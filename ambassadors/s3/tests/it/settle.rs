@@ -2,10 +2,12 @@
 
 use ambassador_kit::source::{Outcome, Source, SourceError};
 use contract::wire::Settle;
+use longshore_tests::source::names;
+use longshore_tests::until;
 use storage_s3::S3;
 use test_servers::{Proxy, Spoil, aws_sdk_s3};
 
-use crate::served::{Bucket, failed, item, keys, names, nothing, until, withheld_as};
+use crate::served::{Bucket, failed, item, keys, nothing, withheld_as};
 
 mod needs_s3_servers {
     use test_servers::S3Server;

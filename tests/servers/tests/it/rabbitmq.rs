@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use test_servers::{RabbitMq, queue_client};
+use test_servers::{RabbitMq, Server, queue_client};
 
 use crate::victim;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use test_servers::Redis;
+use test_servers::{Redis, Server};
 
 use crate::victim;
 
@@ -24,7 +24,7 @@ fn it_keeps_what_it_took_when_it_is_killed_and_when_it_is_stopped() {
 
 #[test]
 fn a_paused_one_answers_nobody_until_it_goes_on() {
-    let mut redis = Redis::start(&[]);
+    let redis = Redis::start(&[]);
     redis.pause();
     let mut ping = redis.cli();
     let asked = std::thread::spawn(move || ping.arg("PING").output().expect("redis-cli runs"));

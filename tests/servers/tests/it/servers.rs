@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
-use test_servers::S3Server;
+use test_servers::{S3Server, Server};
 
 /// Given to a run of this very program that a test starts: be a process that has a server, and be killed.
 const VICTIM: &str = "LONGSHORE_TEST_VICTIM";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::Report;
 use rustix::process::Signal;
-use test_servers::{Proxy, S3Server, Seen, Spoil};
+use test_servers::{Proxy, S3Server, Seen, Server, Spoil};
 use tokio::sync::watch;
 
 use super::remote::{COPY, MODES, Remote};

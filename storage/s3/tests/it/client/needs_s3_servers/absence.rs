@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use storage::Error;
 use storage_s3::{Condition, ListQuery, Patience};
-use test_servers::{Proxy, S3Server, Seen, Spoil};
+use test_servers::{Proxy, S3Server, Seen, Server, Spoil};
 
 use super::super::{LONG, s3_at, said};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use storage::Error;
 use storage::Meter;
 use storage_s3::{SHA256_METADATA, Wanted};
-use test_servers::{S3Server, Seen, Spoil};
+use test_servers::{S3Server, Seen, Server, Spoil};
 use tokio::sync::watch;
 
 use crate::transfer::{PART, Rig, content, narrow, slow_down};
