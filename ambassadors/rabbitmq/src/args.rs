@@ -71,6 +71,11 @@ pub enum SettingsError {
     /// The broker cannot be asked in this way.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A queue whose dead letters would go by their own routing keys, the first of which is its own name.
+    #[error(
+        "--dead-letter-exchange \"\" is the default exchange, which takes a queue's name: say it by --dead-letter-routing-key"
+    )]
+    DeadLetterNowhere,
     /// A queue whose dead letters come back to it.
     #[error("--dead-letter-routing-key {0:?} is --queue itself: what failed would come again")]
     DeadLetterToItself(String),

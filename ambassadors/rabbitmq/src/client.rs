@@ -25,7 +25,7 @@ pub(crate) use self::wire::{PARTING, Wire};
 pub(crate) struct BrokerArgs {
     /// The broker: `amqp://HOST`, `amqps://HOST:5671/VHOST`. Where it holds a password, give it as LONGSHORE_URL: a command line is
     /// seen by all.
-    #[arg(long, value_name = "URL", default_value = "amqp://127.0.0.1", value_parser = secret)]
+    #[arg(long, value_name = "URL", value_parser = secret)]
     url: Secret,
     /// Who we are; over what the URL says [default: guest].
     #[arg(long, value_name = "NAME", requires = "password_file")]
@@ -152,6 +152,11 @@ impl Broker {
     /// How long the broker may be silent, or take to answer.
     pub(crate) fn patience(&self) -> Duration {
         self.heartbeat
+    }
+
+    /// What is done to speak with it, for [`Trouble`](crate::trouble::Trouble).
+    pub(crate) fn reaching(&self) -> String {
+        format!("reach the broker at {}", self.whom())
     }
 
     /// Whom it speaks with and as whom, for people.

@@ -45,7 +45,7 @@ const EXAMPLES: &str = "\
 Examples:
   rabbitmq-ambassador --url amqp://rabbitmq --queue videos
   rabbitmq-ambassador --url amqps://rabbitmq/media --queue videos --ca-file ca.pem --username media --password-file /run/secrets/rabbitmq
-  rabbitmq-ambassador --queue videos --declare quorum --dead-letter-exchange dead --window 20
+  rabbitmq-ambassador --url amqp://rabbitmq --queue videos --declare quorum --dead-letter-exchange dead --window 20
   rabbitmq-ambassador --url amqp://rabbitmq --queue videos --check
   rabbitmq-ambassador --url amqp://rabbitmq --queue videos --load videos.txt --load-key line
   curl localhost:8080/v1/items; curl localhost:8080/v1/withheld";
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> ExitCode {
     process.muted("lapin").run(async |shutdown| {
         let settings = queue.settings().map_err(Failure::config)?;
         if load.is_given() {
-            let open = move || QueuePublisher::open(settings, to, serve.request_timeout);
+            let open = move || QueuePublisher::open(settings.clone(), to.clone(), serve.request_timeout);
             return ambassador_kit::load::load(load, shutdown, open).await;
         }
         serve_queue(settings, serve, shutdown).await

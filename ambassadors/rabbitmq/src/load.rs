@@ -2,6 +2,7 @@
 
 mod courier;
 mod letter;
+mod refused;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

@@ -29,11 +29,6 @@ pub(crate) fn identity(delivery: &Delivery, identity: &Identity) -> Option<Vec<u
     Some(said).filter(|said| !said.is_empty())
 }
 
-/// Whether it comes of a stream, in which it stays whoever acknowledges it.
-pub(crate) fn is_of_a_stream(delivery: &Delivery) -> bool {
-    headers(delivery).is_some_and(|headers| headers.contains_key("x-stream-offset"))
-}
-
 /// What whoever sent it said.
 pub(crate) fn said(delivery: &Delivery) -> Said<'_> {
     let table = headers(delivery);
@@ -62,6 +57,7 @@ pub(crate) fn place(delivery: &Delivery, queue: &str) -> Vec<(&'static str, Valu
     ];
     let count = headers(delivery).and_then(|headers| headers.inner().get(DELIVERY_COUNT)).and_then(whole);
     place.extend(count.map(|count| ("deliveryCount", count.into())));
+    place.extend(properties.priority().map(|priority| ("priority", priority.into())));
     place.extend(properties.timestamp().map(|seconds| ("timestamp", time(seconds))));
     for (field, value) in [
         ("messageId", properties.message_id()),

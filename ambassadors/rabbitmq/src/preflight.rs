@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use lapin::options::BasicConsumeOptions;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ErrorKind};
 use sidecar::Failure;
@@ -35,10 +35,13 @@ async fn ask(settings: &Settings) -> Result<Waiting, Trouble> {
     let asking = async {
         let channel = wire.channel().await?;
         let waiting = settings.queue.look(&channel).await?;
+        // It is there: nothing is made, and whether it is what is said of it, and we may, is looked at all the same.
+        settings.queue.declare(&channel).await?;
         may_take(settings, &channel).await?;
         Ok(waiting)
     };
-    let asked = timeout(patience, asking).await.map_err(|_elapsed| Trouble::silent(patience))?;
+    let asked = timeout(patience, asking).await;
+    let asked = asked.map_err(|_elapsed| Trouble::silent(&settings.broker.reaching(), patience, "--heartbeat"))?;
     let asked = asked.map_err(|error| Trouble::of(&error, &taking(&settings.queue.name)));
     wire.part().await;
     asked
@@ -48,12 +51,18 @@ async fn ask(settings: &Settings) -> Result<Waiting, Trouble> {
 async fn may_take(settings: &Settings, channel: &Channel) -> lapin::Result<()> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-priority".into(), AMQPValue::LongString("none".into()));
+    channel.basic_qos(1, BasicQosOptions::default()).await?;
     let name = settings.queue.name.as_str().into();
     match channel.basic_consume(name, "".into(), BasicConsumeOptions::default(), arguments).await {
         Ok(_) => Ok(()),
         Err(error) => match error.kind() {
-            ErrorKind::ProtocolError(refused) if refused.get_message().as_str().contains("x-priority") => Ok(()),
+            ErrorKind::ProtocolError(refused) if is_of_a_queue(refused.get_message().as_str()) => Ok(()),
             _ => Err(error),
         },
     }
+}
+
+/// Whether what is refused is our priority, and not that there is one, as by a stream.
+fn is_of_a_queue(refusal: &str) -> bool {
+    refusal.contains("x-priority") && !refusal.contains("rabbit_stream_queue")
 }

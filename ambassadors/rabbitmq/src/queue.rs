@@ -17,7 +17,7 @@ pub(crate) struct DeclareArgs {
     /// Where its rejected messages go; an empty name is the default exchange. The exchange must be there, and something be bound to it.
     #[arg(long, value_name = "NAME", requires = "declare", value_parser = short_or_empty)]
     dead_letter_exchange: Option<String>,
-    /// By which routing key [default: that of the message].
+    /// By which routing key; to the default exchange, the name of a queue [default: that of the message].
     #[arg(long, value_name = "KEY", requires = "dead_letter_exchange", value_parser = short)]
     dead_letter_routing_key: Option<String>,
     /// After how many deliveries a quorum queue gives a message up.
@@ -70,11 +70,12 @@ impl DeclareArgs {
     /// [`SettingsError`] where its dead letters would come back to it.
     pub(crate) fn queue(self, name: String) -> Result<Queue, SettingsError> {
         let dead_letters = self.dead_letter_exchange.map(|exchange| (exchange, self.dead_letter_routing_key));
-        if let Some((exchange, Some(key))) = &dead_letters
-            && exchange.is_empty()
-            && *key == name
-        {
-            return Err(SettingsError::DeadLetterToItself(name));
+        match &dead_letters {
+            Some((exchange, None)) if exchange.is_empty() => return Err(SettingsError::DeadLetterNowhere),
+            Some((exchange, Some(key))) if exchange.is_empty() && *key == name => {
+                return Err(SettingsError::DeadLetterToItself(name));
+            }
+            Some(_) | None => {}
         }
         let declare = self.declare.map(|kind| {
             let mut table = FieldTable::default();

@@ -30,8 +30,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) window: Window<Tag>,
     pub(crate) metrics: Metrics,
-    /// Whether it was found to be a stream, which nobody can tell before something comes of it.
-    pub(crate) is_stream: AtomicBool,
+    /// Whether messages are taken one at a time, since one that came with others could not be read.
+    pub(crate) one_by_one: AtomicBool,
     /// Heard by whoever looks at the queue.
     pub(crate) look: Notify,
     /// Whether nothing is taken any more: asked for, and done.
@@ -91,7 +91,7 @@ impl Shared {
         Self {
             window: Window::new(&settings.window, settings.message.clone(), registry),
             metrics: Metrics::new(registry),
-            is_stream: AtomicBool::new(false),
+            one_by_one: AtomicBool::new(false),
             look: Notify::new(),
             ending: watch::Sender::default(),
             state: Mutex::new(State { names, link: None, links: 0, twins: Twins::default() }),

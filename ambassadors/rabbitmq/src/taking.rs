@@ -7,14 +7,13 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::client::{PARTING, Wire};
-use crate::message::is_of_a_stream;
 use crate::shared::{Ending, Link, Shared};
 use crate::trouble::{Kind, Trouble, taking};
 
@@ -33,6 +32,8 @@ struct Session {
     channel: Channel,
     consumer: Consumer,
     link: Link,
+    /// How many more come one at a time, where they do.
+    alone: Option<u16>,
 }
 
 /// Takes messages until the end is asked for, and gives back what is held then.
@@ -51,6 +52,11 @@ pub(crate) async fn take(shared: Arc<Shared>) {
         };
         shared.unlinked();
         let Err(trouble) = ended else { break };
+        if trouble.kind == Kind::Unreadable {
+            // It ends every connection that it comes by. So that what comes with it is not given back with it again and again, which queues
+            // count, it comes alone from now on.
+            shared.one_by_one.store(true, Ordering::Relaxed);
+        }
         shared.metrics.failed(trouble.word());
         if shared.window.lost(trouble.to_string()) {
             warn!(error = %trouble, "the queue cannot be seen");
@@ -70,29 +76,41 @@ pub(crate) async fn take(shared: Arc<Shared>) {
 impl Session {
     /// Connects, and has the broker hand us messages, at most as many as the window holds before some are settled.
     async fn open(shared: &Shared) -> Result<Self, Trouble> {
-        if shared.is_stream.load(Ordering::Relaxed) {
-            return Err(Trouble::stream(&shared.settings.queue.name));
-        }
         let wire = Wire::connect(&shared.settings.broker).await?;
-        match Self::consume(shared, &wire).await {
-            Ok((channel, consumer, link)) => Ok(Self { wire, channel, consumer, link }),
+        let alone = shared.one_by_one.load(Ordering::Relaxed).then_some(shared.settings.window.window);
+        match Self::consume(shared, &wire, alone.map_or(shared.settings.window.window, |_| 1)).await {
+            Ok((channel, consumer, link)) => Ok(Self { wire, channel, consumer, link, alone }),
             Err(trouble) => Err(leave(wire, trouble).await),
         }
     }
 
-    async fn consume(shared: &Shared, wire: &Wire) -> Result<(Channel, Consumer, Link), Trouble> {
+    async fn consume(shared: &Shared, wire: &Wire, most: u16) -> Result<(Channel, Consumer, Link), Trouble> {
         let queue = &shared.settings.queue;
         let opening = async {
             let channel = wire.channel().await?;
             queue.declare(&channel).await?;
             queue.look(&channel).await?;
-            channel.basic_qos(shared.settings.window.window, BasicQosOptions::default()).await?;
             let link = shared.linked(channel.clone());
-            let (name, options) = (queue.name.as_str().into(), BasicConsumeOptions::default());
-            let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
+            let consumer = consumer(&channel, &queue.name, most).await?;
             Ok((channel, consumer, link))
         };
         within(shared, opening).await
+    }
+
+    /// What could not be read is gone, or was taken by others: as many may come again as there is room for.
+    async fn widen(&mut self, shared: &Arc<Shared>) -> Result<(), Trouble> {
+        self.alone = None;
+        let anew = async {
+            self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await?;
+            consumer(&self.channel, &shared.settings.queue.name, shared.settings.window.window).await
+        };
+        let anew = within(shared, anew).await?;
+        let mut before = std::mem::replace(&mut self.consumer, anew);
+        shared.one_by_one.store(false, Ordering::Relaxed);
+        while let Some(Some(delivery)) = before.next().now_or_never() {
+            self.came(shared, Some(delivery))?;
+        }
+        Ok(())
     }
 
     /// Takes what comes until it is over, or until the end is asked for.
@@ -121,6 +139,10 @@ impl Session {
                 delivery = self.consumer.next() => self.came(shared, delivery),
                 _ = ticks.tick() => self.look(shared).await,
                 () = shared.look.notified() => self.look(shared).await,
+            };
+            let went = match went {
+                Ok(()) if self.alone == Some(0) => self.widen(shared).await,
+                went => went,
             };
             if let Err(trouble) = went {
                 return self.why(shared).await.unwrap_or(trouble);
@@ -163,20 +185,26 @@ impl Session {
         Ok(())
     }
 
-    fn came(&self, shared: &Arc<Shared>, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Trouble> {
+    fn came(&mut self, shared: &Arc<Shared>, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Trouble> {
         match delivery {
-            Some(Ok(delivery)) if is_of_a_stream(&delivery) => {
-                shared.is_stream.store(true, Ordering::Relaxed);
-                Err(Trouble::stream(&shared.settings.queue.name))
-            }
             Some(Ok(delivery)) => {
                 shared.deliver(&self.link, &delivery);
+                self.alone = self.alone.map(|left| left.saturating_sub(1));
                 Ok(())
             }
             Some(Err(error)) => Err(Trouble::of(&error, &taking(&shared.settings.queue.name))),
             None => Err(Trouble::cancelled(&shared.settings.queue.name)),
         }
     }
+}
+
+/// Who is handed at most so many messages before some are settled. A stream, which would show its messages too, knows no priorities of
+/// consumers, and so refuses this; to any other queue it says what is so anyway.
+async fn consumer(channel: &Channel, queue: &str, most: u16) -> lapin::Result<Consumer> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-priority".into(), AMQPValue::LongInt(0));
+    channel.basic_qos(most, BasicQosOptions::default()).await?;
+    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
 }
 
 /// Takes leave of a broker that answers, so that its log does not say that we were cut off.
@@ -192,7 +220,7 @@ async fn within<T>(shared: &Shared, answer: impl Future<Output = lapin::Result<T
     let patience = shared.settings.broker.patience();
     match timeout(patience, answer).await {
         Ok(answer) => answer.map_err(|error| Trouble::of(&error, &taking(&shared.settings.queue.name))),
-        Err(_elapsed) => Err(Trouble::silent(patience)),
+        Err(_elapsed) => Err(Trouble::silent(&shared.settings.broker.reaching(), patience, "--heartbeat")),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     HeldTooLong,
     /// A message has more bytes than it allows.
     TooLarge,
+    /// A message is not what the protocol says.
+    Unreadable,
 }
 
 /// What keeps us from a queue. Says, without internals, what is wrong, and what to do about it.
@@ -43,14 +45,20 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     /// What is wrong is known without asking anybody.
-    pub(crate) fn config(error: impl fmt::Display) -> Self {
-        Self::new(Kind::Config, "reach the broker", error.to_string())
+    pub(crate) fn config(doing: &str, error: impl fmt::Display) -> Self {
+        Self::new(Kind::Config, doing, error.to_string())
     }
 
-    /// Nothing came for so long.
-    pub(crate) fn silent(patience: Duration) -> Self {
-        let what = format!("it says nothing for {}; see --heartbeat", humantime::format_duration(patience));
-        Self::new(Kind::Away, "reach the broker", what)
+    /// Nothing came for so long, as `flag` has it.
+    pub(crate) fn silent(doing: &str, patience: Duration, flag: &str) -> Self {
+        let what = format!("it says nothing for {}; see {flag}, and --url", humantime::format_duration(patience));
+        Self::new(Kind::Away, doing, what)
+    }
+
+    /// It answers, and confirms nothing.
+    pub(crate) fn unconfirmed(doing: &str, patience: Duration) -> Self {
+        let what = format!("the broker confirms nothing for {}", humantime::format_duration(patience));
+        Self::new(Kind::Away, doing, what)
     }
 
     /// There is no such queue any more: the broker has ended its consumers.
@@ -60,22 +68,19 @@ impl Trouble {
         Self::new(Kind::NotThere, &taking(queue), what.to_owned())
     }
 
-    /// What is settled stays in a stream.
-    pub(crate) fn stream(queue: &str) -> Self {
-        let what = "it is a stream, from which nothing is ever taken: bind a queue to where its messages come from";
-        Self::new(Kind::Config, &taking(queue), what.to_owned())
-    }
-
     /// It takes no messages, and does not say why.
     pub(crate) fn refusing(doing: &str) -> Self {
         let what = "the broker refuses it: the queue is full (x-max-length with x-overflow), or too few of its nodes are there";
         Self::new(Kind::Away, doing, what.to_owned())
     }
 
-    /// What `error` means, which came of connecting.
-    pub(crate) fn connecting(error: &Error) -> Self {
+    /// What `error` means, which came of connecting: `doing` says where, and as whom.
+    pub(crate) fn connecting(error: &Error, doing: &str) -> Self {
         let (kind, what) = match error.kind() {
-            ErrorKind::IOError(error) => unreachable(error),
+            ErrorKind::IOError(error) => {
+                let (kind, what) = unreachable(error);
+                (kind, format!("{what}; see --url"))
+            }
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => (
                     Kind::Refused,
@@ -83,6 +88,10 @@ impl Trouble {
                      us (guest may only come from its own machine)"
                         .to_owned(),
                 ),
+                // Of connections, which the broker may still count that are over.
+                AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if error.get_message().as_str().contains("limit") => {
+                    (Kind::Away, plain(error.get_message()))
+                }
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => (
                     Kind::Forbidden,
                     format!("{}; see the end of --url, and give the user permissions there", plain(error.get_message())),
@@ -93,7 +102,7 @@ impl Trouble {
             ErrorKind::AuthProviderError(why) => (Kind::Refused, why.clone()),
             other => (Kind::Away, Error::from(other.clone()).to_string()),
         };
-        Self::new(kind, "reach the broker", what)
+        Self::new(kind, doing, what)
     }
 
     /// What `error` means, which came of doing something (`take messages of queue "videos"`).
@@ -107,6 +116,12 @@ impl Trouble {
                 AMQPErrorKind::Hard(_) => (Kind::Away, plain(error.get_message())),
             },
             ErrorKind::IOError(error) => unreachable(error),
+            ErrorKind::ParsingError(_) => (
+                Kind::Unreadable,
+                "a message has an id, a header's name or another property that is no UTF-8, as AMQP has it: no message behind it can be \
+                 had before somebody takes it out of the queue by another client"
+                    .to_owned(),
+            ),
             ErrorKind::MissingHeartbeatError => (Kind::Away, "the broker says nothing any more".to_owned()),
             other => (Kind::Away, format!("the connection is over ({})", Error::from(other.clone()))),
         };
@@ -127,6 +142,7 @@ impl Trouble {
             Kind::Config => "config",
             Kind::HeldTooLong => "held-too-long",
             Kind::TooLarge => "too-large",
+            Kind::Unreadable => "unreadable",
         }
     }
 
@@ -138,7 +154,7 @@ impl Trouble {
     /// For those who started the program: 69, 77 (`EX_NOPERM`) or 78.
     pub(crate) fn failure(self) -> Failure {
         match self.kind {
-            Kind::Away | Kind::HeldTooLong => Failure::unavailable(self),
+            Kind::Away | Kind::HeldTooLong | Kind::Unreadable => Failure::unavailable(self),
             Kind::Refused | Kind::Forbidden => Failure::new(77, self),
             Kind::NotThere | Kind::Config => Failure::config(self),
             Kind::TooLarge => Failure::new(65, self),
@@ -188,16 +204,24 @@ fn refused(error: &AMQPSoftError, reason: &str) -> (Kind, String) {
         AMQPSoftError::ACCESSREFUSED if reason.contains("exclusive") => {
             (Kind::Forbidden, format!("{reason}; somebody else has the queue for himself"))
         }
-        AMQPSoftError::ACCESSREFUSED => (
-            Kind::Forbidden,
-            format!("{reason}; allow the user to read the queue, with --declare to configure it, to load it to write the exchange"),
-        ),
+        AMQPSoftError::ACCESSREFUSED if reason.contains("exchange") => {
+            (Kind::Forbidden, format!("{reason}; allow the user to write to it"))
+        }
+        AMQPSoftError::ACCESSREFUSED => {
+            (Kind::Forbidden, format!("{reason}; allow the user to read the queue, and with --declare to configure it"))
+        }
         AMQPSoftError::RESOURCELOCKED => (Kind::Forbidden, format!("{reason}; somebody else has the queue for himself")),
         AMQPSoftError::PRECONDITIONFAILED if reason.contains("timed out") => (
             Kind::HeldTooLong,
             "the broker has taken its messages back, since one was held for longer than its consumer_timeout (30 minutes where \
-             nothing is said): settle earlier (--settle on-get), take fewer (--window), or have the broker wait longer"
+             nothing is said): settle earlier (--settle on-get), take fewer (--window), have the broker wait longer, or see to what \
+             /v1/withheld tells, which is held as long (--dead-letter)"
                 .to_owned(),
+        ),
+        // Of an argument that only queues know.
+        AMQPSoftError::PRECONDITIONFAILED if reason.contains("rabbit_stream_queue") => (
+            Kind::Config,
+            "it is a stream, from which nothing is ever taken: bind a queue to where its messages come from".to_owned(),
         ),
         AMQPSoftError::PRECONDITIONFAILED if reason.contains("message size") => (Kind::TooLarge, reason.to_owned()),
         AMQPSoftError::PRECONDITIONFAILED => {
@@ -242,7 +266,7 @@ mod tests {
         assert_eq!(soft(AMQPSoftError::PRECONDITIONFAILED, other).kind, Kind::Config);
         assert_eq!(soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - no").kind, Kind::Forbidden);
         let login = closed(AMQPSoftError::ACCESSREFUSED.into(), "ACCESS_REFUSED - Login was refused");
-        assert_eq!(Trouble::connecting(&login).kind, Kind::Refused);
+        assert_eq!(Trouble::connecting(&login, "x").kind, Kind::Refused);
         let shut =
             closed(AMQPHardError::CONNECTIONFORCED.into(), "CONNECTION_FORCED - broker forced it, reason 'shutdown'");
         assert!(Trouble::of(&shut, "x").to_string().ends_with("broker forced it, reason 'shutdown'"));

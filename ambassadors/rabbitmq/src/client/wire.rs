@@ -31,14 +31,16 @@ impl Wire {
     /// # Errors
     /// [`Trouble`], with what to do.
     pub(crate) async fn connect(broker: &Broker) -> Result<Self, Trouble> {
-        let uri = broker.uri().map_err(Trouble::config)?;
-        let connector = broker.tls.as_ref().map(super::Tls::connector).transpose().map_err(Trouble::config)?;
+        let reaching = broker.reaching();
+        let config = |error| Trouble::config(&reaching, error);
+        let uri = broker.uri().map_err(config)?;
+        let connector = broker.tls.as_ref().map(super::Tls::connector).transpose().map_err(config)?;
         let hand = Hand::default();
         let socket = Arc::clone(&hand.0);
         let (host, port) = (broker.address.host.clone(), broker.address.port);
         let connecting = Connection::connector(
             uri,
-            lapin::runtime::default_runtime().map_err(|error| Trouble::connecting(&error))?,
+            lapin::runtime::default_runtime().map_err(|error| Trouble::connecting(&error, &reaching))?,
             async move |_, runtime| {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
                 for address in tokio::net::lookup_host((host.as_str(), port)).await?.collect::<Vec<SocketAddr>>() {
@@ -61,8 +63,8 @@ impl Wire {
         );
         match timeout(broker.patience(), connecting).await {
             Ok(Ok(connection)) => Ok(Self { connection, _hand: hand }),
-            Ok(Err(error)) => Err(Trouble::connecting(&error)),
-            Err(_elapsed) => Err(Trouble::silent(broker.patience())),
+            Ok(Err(error)) => Err(Trouble::connecting(&error, &reaching)),
+            Err(_elapsed) => Err(Trouble::silent(&reaching, broker.patience(), "--heartbeat")),
         }
     }
 

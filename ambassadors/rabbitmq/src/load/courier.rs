@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::task::Poll;
 use std::time::Duration;
 
-use ambassador_kit::load::Stuck;
+use ambassador_kit::load::{PATIENCE, Stuck};
 use anyhow::anyhow;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{BoxStream, FuturesUnordered};
@@ -16,17 +16,16 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, ErrorKind, Event, ExchangeKind};
 use sidecar::Failure;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::refused::Refused;
 use super::{Destination, Letter};
 use crate::args::Settings;
 use crate::client::Wire;
 use crate::trouble::{Kind, Trouble};
 
-/// How long a broker is waited for that confirms nothing, unless it says why.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// Between attempts, and before what was refused is offered again.
+/// Between attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What became of a message that was published.
@@ -40,9 +39,9 @@ pub(super) struct Courier {
     news: Sender<Result<u64, Stuck>>,
     /// By the numbers of their lines.
     unconfirmed: BTreeMap<u64, Arc<Letter>>,
-    /// Since when nothing was confirmed, and nothing said why not.
+    /// Since when nothing was confirmed, and no alarm said why not.
     waiting_since: Instant,
-    refused: bool,
+    refused: Refused,
 }
 
 /// A connection on which messages are confirmed.
@@ -60,7 +59,7 @@ impl Courier {
         news: Sender<Result<u64, Stuck>>,
     ) -> Self {
         let (unconfirmed, waiting_since) = (BTreeMap::new(), Instant::now());
-        Self { settings, to, letters, news, unconfirmed, waiting_since, refused: false }
+        Self { settings, to, letters, news, unconfirmed, waiting_since, refused: Refused::default() }
     }
 
     /// Connects. What then carries messages until there are no more.
@@ -69,7 +68,8 @@ impl Courier {
     /// [`Trouble`] where the broker cannot be reached, or there is nothing to publish to.
     pub(super) async fn ready(self, deadline: Duration) -> Result<impl Future<Output = ()> + Send, Trouble> {
         let opened = timeout(deadline, Session::open(&self.settings, &self.to)).await;
-        let session = opened.map_err(|_elapsed| Trouble::silent(deadline))??;
+        let session = opened
+            .map_err(|_elapsed| Trouble::silent(&self.settings.broker.reaching(), deadline, "--request-timeout"))??;
         Ok(self.carry(session))
     }
 
@@ -83,6 +83,13 @@ impl Courier {
                 },
                 Err(trouble) => trouble,
             };
+            // What came meanwhile waits as well.
+            while let Ok(letter) = self.letters.try_recv() {
+                if self.unconfirmed.is_empty() {
+                    self.waiting_since = Instant::now();
+                }
+                self.unconfirmed.insert(letter.number, Arc::new(letter));
+            }
             if let Some(number) = self.gives_up(&trouble) {
                 self.tell(Err(Stuck { number, why: trouble.failure() }));
                 return;
@@ -96,22 +103,22 @@ impl Courier {
     /// Publishes what is not confirmed, and what comes, until there will be no more.
     async fn publish(&mut self, session: &mut Session) -> Result<(), Trouble> {
         let mut answers = Answers::new();
+        let mut blocked = false;
+        self.refused.forget();
         for letter in self.unconfirmed.values() {
             post(&session.channel, &self.to, letter, &mut answers).await;
         }
-        let mut blocked = false;
         loop {
             tokio::select! {
                 Some((number, answer)) = answers.next() => {
-                    if let Some(refused) = self.answered(number, answer)? {
-                        let again = publishing(session.channel.clone(), self.to.clone(), refused);
-                        answers.push(Box::pin(async move {
-                            sleep(PAUSE).await;
-                            again.await
-                        }));
+                    if blocked {
+                        self.waiting_since = Instant::now();
                     }
+                    self.answered(number, answer)?;
+                    self.refused.taken(answers.is_empty());
                 }
-                letter = self.letters.recv() => {
+                // Those that follow what was refused wait for it.
+                letter = self.letters.recv(), if self.refused.is_empty() => {
                     // Whoever sent them has what there was to know of them, or wants to know no more.
                     let Some(letter) = letter.map(Arc::new) else { return Ok(()) };
                     if self.unconfirmed.is_empty() {
@@ -119,6 +126,13 @@ impl Courier {
                     }
                     post(&session.channel, &self.to, &letter, &mut answers).await;
                     self.unconfirmed.insert(letter.number, letter);
+                }
+                () = sleep_until(self.refused.again()), if answers.is_empty() && !self.refused.is_empty() => {
+                    for number in self.refused.some() {
+                        if let Some(letter) = self.unconfirmed.get(&number) {
+                            post(&session.channel, &self.to, letter, &mut answers).await;
+                        }
+                    }
                 }
                 Some(event) = session.events.next() => match event {
                     Event::ConnectionBlocked(reason) => {
@@ -131,41 +145,44 @@ impl Courier {
                     }
                     _ => {}
                 },
-                () = sleep(PAUSE), if !blocked && !self.unconfirmed.is_empty() => {
-                    if self.waiting_since.elapsed() > PATIENCE {
-                        return Err(if self.refused { Trouble::refusing(&publishing_to(&self.to)) } else { Trouble::silent(PATIENCE) });
+                () = sleep_until(self.waiting_since + PATIENCE), if !self.unconfirmed.is_empty() => {
+                    if !blocked {
+                        return Err(self.unheard());
                     }
+                    self.waiting_since = Instant::now();
                 }
             }
         }
     }
 
-    /// What became of a message; it, if it is to be published again.
-    fn answered(&mut self, number: u64, answer: lapin::Result<Confirmation>) -> Result<Option<Arc<Letter>>, Trouble> {
+    /// Nothing was confirmed for too long.
+    fn unheard(&self) -> Trouble {
+        let doing = publishing_to(&self.to);
+        if self.refused.is_empty() { Trouble::unconfirmed(&doing, PATIENCE) } else { Trouble::refusing(&doing) }
+    }
+
+    /// What became of a message.
+    fn answered(&mut self, number: u64, answer: lapin::Result<Confirmation>) -> Result<(), Trouble> {
         match answer {
             Ok(Confirmation::Ack(None)) => {
                 self.unconfirmed.remove(&number);
-                (self.waiting_since, self.refused) = (Instant::now(), false);
+                self.waiting_since = Instant::now();
                 self.tell(Ok(number));
-                Ok(None)
             }
             Ok(Confirmation::Ack(Some(_))) => {
                 self.unconfirmed.remove(&number);
                 self.tell(Err(Stuck { number, why: Failure::config(anyhow!("{}", unroutable(&self.to))) }));
-                Ok(None)
             }
             // By a queue that is full, or that is not there again yet.
-            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => {
-                self.refused = true;
-                Ok(self.unconfirmed.get(&number).map(Arc::clone))
-            }
+            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => self.refused.add(number),
             Err(error) => {
                 if let Some(size) = too_large(&error) {
                     self.drop_larger(size);
                 }
-                Err(Trouble::of(&error, &publishing_to(&self.to)))
+                return Err(Trouble::of(&error, &publishing_to(&self.to)));
             }
         }
+        Ok(())
     }
 
     /// The broker has said how large a message was that it does not take.
@@ -208,7 +225,9 @@ impl Session {
             Ok(channel)
         };
         let patience = settings.broker.patience();
-        let opened = timeout(patience, opening).await.map_err(|_elapsed| Trouble::silent(patience))?;
+        let opened = timeout(patience, opening).await;
+        let opened =
+            opened.map_err(|_elapsed| Trouble::silent(&settings.broker.reaching(), patience, "--heartbeat"))?;
         let channel = opened.map_err(|error: lapin::Error| Trouble::of(&error, &publishing_to(to)))?;
         Ok(Self { wire, channel, events })
     }

@@ -11,6 +11,11 @@ use sidecar::Failure;
 /// Written to the disk before it is confirmed, where the queue is durable.
 const PERSISTENT: u8 = 2;
 
+/// Headers and properties go in one frame, of at most 128 KiB unless the broker is told otherwise, and it has to hold what the broker adds.
+const MOST_HEADERS: usize = 100 << 10;
+/// What a header takes beside its name and value.
+const BESIDE: usize = 6;
+
 /// A message to be published.
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
@@ -36,6 +41,13 @@ impl Letter {
             let key =
                 key.ok_or_else(|| wrong("its key is to be the message's id, which is text of at most 255 bytes"))?;
             properties = properties.with_message_id(key);
+        }
+        let header =
+            |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len) + BESIDE;
+        if entry.headers.iter().map(header).sum::<usize>() > MOST_HEADERS {
+            return Err(wrong(
+                "its headers have more than 100 KiB together, and RabbitMQ takes 128 KiB with all that is beside them",
+            ));
         }
         if !entry.headers.is_empty() {
             properties = properties.with_headers(headers(entry)?);
@@ -80,7 +92,8 @@ mod tests {
             (Entry { value: None, ..entry.clone() }, "null"),
             (Entry { partition: Some(1), ..entry.clone() }, "no partitions"),
             (Entry { key: Some(vec![0xff]), ..entry.clone() }, "id"),
-            (Entry { key: Some(vec![b'k'; 256]), ..entry }, "255"),
+            (Entry { key: Some(vec![b'k'; 256]), ..entry.clone() }, "255"),
+            (Entry { headers: vec![("h".into(), Some(vec![b'v'; 100 << 10]))], ..entry }, "100 KiB"),
         ] {
             let error = Letter::of(1, &entry).expect_err(says);
             assert!(error.code() == 65 && error.to_string().contains(says), "{error}");
