@@ -1,10 +1,6 @@
 //! The contract's own suite, over topics.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ambassador_kit::conformance::{self, Outcome, Plan};
-use ambassador_kit::router::{Options, router};
+use longshore_tests::source::keeps_the_contract;
 
 use crate::topic::{Topic, record};
 
@@ -18,12 +14,7 @@ mod needs_kafka {
         }
         topic.write(&[record(1, Some(b"k"), None)]);
         let source = topic.served(flags).await;
-        // A silent watch says something after half of it.
-        let options = Options { deadline: Duration::from_secs(8), ..Options::default() };
-        let verdicts = conformance::run(router(Arc::new(source), options), Plan::default()).await;
-        conformance::assert_kept(&verdicts);
-        let kept = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Kept).count();
-        assert!(kept >= least, "most were put to the test, not {kept}: {verdicts:#?}");
+        keeps_the_contract(source, false, least).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,14 @@
 use ambassador_kit::source::{Source, SourceError};
 use contract::ItemName;
 use kafka_ambassador::LogSource;
+use longshore_tests::source::{listed, live, names};
+use longshore_tests::until;
 use serde_json::json;
 use test_servers::{Kafka, KafkaOptions};
 
-use crate::program::{Program, command};
+use crate::program::serving;
 use crate::relay::Relay;
-use crate::topic::{Topic, listed, live, names, until};
+use crate::topic::Topic;
 
 /// The value of an item that is there, however often brokers have to be asked for it.
 async fn value(source: &LogSource, name: &ItemName) -> String {
@@ -68,11 +70,11 @@ mod needs_kafka {
         let relay = Relay::start(topic.kafka);
         // librdkafka itself would wait five minutes.
         let flags = [&relay.flag(), "--property=socket.timeout.ms=300000", "--poll=100ms", "--stall-after=1s"];
-        let program = Program::start(command(&topic, &flags)).await;
-        let before = program.listed(100).await;
+        let program = serving(&topic, &flags).await;
+        let before = program.holds(100).await;
         relay.freeze_readers();
         topic.kcat(0, (100..150).map(|n| n.to_string()));
-        let after = program.listed(150).await;
+        let after = program.holds(150).await;
         assert_eq!(after[..100], before);
         let (_, metrics) = program.probe("/metrics").await.expect("metrics");
         let stalls = metrics.lines().find_map(|line| line.strip_prefix("longshore_kafka_stalls_total "));
@@ -89,22 +91,22 @@ mod needs_kafka {
         let relay = Relay::start(topic.kafka);
         let start = async |stale: &str| {
             let flags = [&relay.flag(), "--poll=100ms", "--stall-after=1s", "--max-stale", stale];
-            Program::start(command(&topic, &flags)).await
+            serving(&topic, &flags).await
         };
         let (long, short) = (start("1h").await, start("1s").await);
-        let before = long.listed(100).await;
-        assert_eq!(short.listed(100).await, before);
+        let before = long.holds(100).await;
+        assert_eq!(short.holds(100).await, before);
         relay.shut();
         until("no list", async || (short.ask("/v1/items").await?.0 == 503).then_some(())).await;
-        until("readiness to turn red", async || (long.probe("/readyz").await?.0 == 503).then_some(())).await;
-        assert_eq!(long.listed(100).await, before, "what was seen stands");
+        long.ready(503).await;
+        assert_eq!(long.holds(100).await, before, "what was seen stands");
         let item = format!("/v1/items/{}", before[70]);
         assert_eq!(long.ask(&item).await.expect("an answer").0, 503, "and cannot be read");
         relay.open();
         topic.kcat(0, ["new".to_owned()]);
         for program in [&long, &short] {
-            assert_eq!(program.listed(101).await[..100], before);
-            until("readiness", async || (program.probe("/readyz").await?.0 == 200).then_some(())).await;
+            assert_eq!(program.holds(101).await[..100], before);
+            program.ready(200).await;
             until("the item", async || (program.ask(&item).await?.0 == 200).then_some(())).await;
         }
     }

@@ -3,33 +3,18 @@
 
 mod needs_kafka {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
-    use crate::members::{Member, group};
-    use crate::topic::{Topic, until};
+    use longshore_tests::sources::fault_points_below;
+    use longshore_tests::{Ambassador, until};
 
-    fn points() -> BTreeSet<String> {
-        let (mut found, mut todo) = (BTreeSet::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")]);
-        while let Some(dir) = todo.pop() {
-            for entry in dir.read_dir().expect("sources").flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    todo.push(path);
-                } else {
-                    let text = std::fs::read_to_string(&path).expect("a source file");
-                    let calls = text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-                    found.extend(calls.map(str::to_owned));
-                }
-            }
-        }
-        found
-    }
+    use crate::program::{group, in_group, serving_in};
+    use crate::topic::Topic;
 
     /// Settles all that is listed, the first as failed, until the group has all of it or the member is dead. Whether it has.
-    async fn drain(member: &mut Member, topic: &Topic<'_>, group: &str) -> bool {
+    async fn drain(member: &mut Ambassador, topic: &Topic<'_>, group: &str) -> bool {
         let end = topic.kafka.end_offsets(&topic.name)[0];
         until("an end", async || {
-            for name in member.listed().await.unwrap_or_default() {
+            for name in member.names().await.unwrap_or_default() {
                 let query = if name.contains("-0-0-") { "?outcome=failed&reason=poison" } else { "" };
                 member.settle(&format!("{name}{query}")).await;
             }
@@ -49,10 +34,12 @@ mod needs_kafka {
         let fault = format!("{point}{nth}=kill");
         let faults =
             [("LONGSHORE_FAULT", fault.as_str()), ("LONGSHORE_FAULT_LOG", log.path().to_str().expect("a path"))];
-        let mut first = Member::start(&topic, &group, &flags, &faults).await;
+        let mut first = in_group(&topic, &group, &flags);
+        first.envs(faults);
+        let mut first = Ambassador::start(first).await;
         let whole = drain(&mut first, &topic, &group).await;
         until("the kill", async || first.is_over().then_some(())).await;
-        let mut second = Member::start(&topic, &group, &flags, &[]).await;
+        let mut second = serving_in(&topic, &group, &flags).await;
         assert!(drain(&mut second, &topic, &group).await || whole, "{point}");
         let letters = dead.kafka.end_offsets(&dead.name)[0];
         assert!((1..=2).contains(&letters), "{point}: {letters} dead letters of one record");
@@ -61,7 +48,7 @@ mod needs_kafka {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_place_is_passed_and_survived() {
-        let points = points();
+        let points = fault_points_below("ambassadors/kafka/src");
         assert!(points.len() >= 4, "only {points:?}");
         let mut passed = BTreeSet::new();
         for point in &points {

@@ -8,7 +8,6 @@ mod faults;
 mod group;
 mod kills;
 mod load;
-mod members;
 mod outages;
 mod program;
 mod records;

@@ -4,10 +4,12 @@ use std::time::SystemTime;
 
 use ambassador_kit::source::{Source, SourceError};
 use data_encoding::BASE64;
+use longshore_tests::source::{listed, names, withheld};
+use longshore_tests::until;
 use serde_json::json;
 use test_servers::Kafka;
 
-use crate::topic::{Topic, data, listed, names, record, until, values, withheld};
+use crate::topic::{Topic, data, record, values};
 
 mod needs_kafka {
     use super::*;

@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use ambassador_kit::source::{Health, Source};
 use kafka_ambassador::LogSource;
+use longshore_tests::source::{listed, live};
+use longshore_tests::until;
 use sidecar::metrics::registry::Registry;
 use test_servers::{Kafka, KafkaListener, KafkaResource};
 
-use crate::topic::{QUICK, Topic, listed, live, settings, token, until, values};
+use crate::topic::{QUICK, Topic, settings, token, values};
 
 mod needs_kafka {
     use super::*;

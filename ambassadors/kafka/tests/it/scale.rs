@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use longshore_tests::{Ambassador, until};
 use serde_json::json;
 
-use crate::program::{Program, command};
-use crate::topic::{Topic, until};
+use crate::program::{command, serving};
+use crate::topic::Topic;
 
 /// A control group of either version with little memory. Removed when dropped, once its processes are gone.
 struct Group(PathBuf);
@@ -62,7 +63,7 @@ mod needs_kafka {
                 topic.kcat(partition, (0..COUNT / 2).map(|n| format!("{n:0>120}")));
             }
             let group = Group::of(64 << 20);
-            let mut program = Program::start(group.holding(&command(&topic, &[]))).await;
+            let mut program = Ambassador::start(group.holding(&command(&topic, &[]))).await;
             // Killed for want of memory, it is over.
             until("the end of the log", async || {
                 assert!(!program.is_over(), "{}", program.log());
@@ -72,7 +73,7 @@ mod needs_kafka {
                 (status == 200 && all && metadata["complete"] == true).then_some(())
             })
             .await;
-            let list = reqwest::get(format!("{}/v1/items", program.url)).await.expect("an answer");
+            let list = reqwest::get(format!("{}/v1/items", program.url())).await.expect("an answer");
             assert_eq!(list.status(), 200);
             let list = list.bytes().await.expect("all of it");
             let names = list.windows(2).filter(|two| two == b"\",").count();
@@ -88,8 +89,8 @@ mod needs_kafka {
             json!({"partition": 0, "count": 150_000, "size": 100}),
             json!({"partition": 1, "count": 50_000, "size": 1_000}),
         ]);
-        let program = Program::start(command(&topic, &[])).await;
-        let names = program.listed(200_000).await;
+        let program = serving(&topic, &[]).await;
+        let names = program.holds(200_000).await;
         for n in (0..2_000).chain([199_999]) {
             // Whoever stands still for a while may have to be asked again.
             let item = format!("/v1/items/{}", names[n]);

@@ -2,20 +2,17 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use ambassador_kit::source::{Health, Source};
+use ambassador_kit::source::Source;
 use clap::Parser;
 use contract::ItemName;
-use contract::wire::Withheld;
 use data_encoding::BASE64;
 use kafka_ambassador::{LogSource, Settings, TopicArgs};
+use longshore_tests::source::{live, names};
 use serde_json::{Value, json};
 use sidecar::metrics::registry::Registry;
 use test_servers::{Kafka, KafkaListener, queue_client};
-
-/// How long anything may take that is waited for.
-const DEADLINE: Duration = Duration::from_secs(240);
 
 /// Looks at the topic all the time.
 pub(crate) const QUICK: [&str; 2] = ["--poll", "100ms"];
@@ -112,42 +109,6 @@ pub(crate) fn token(user: &str, seconds: u64) -> String {
     format!("{}.{}.", encode(r#"{"alg":"none"}"#), encode(&claims))
 }
 
-/// Waits until `sees` gives something.
-pub(crate) async fn until<T>(what: &str, mut sees: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = sees().await {
-            return seen;
-        }
-        assert!(began.elapsed() < DEADLINE, "not seen in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-pub(crate) async fn live(source: &impl Source) {
-    let mut health = source.health();
-    let seen = tokio::time::timeout(DEADLINE, health.wait_for(|health| *health == Health::Live)).await;
-    seen.unwrap_or_else(|_| panic!("not live in time: {:?}", *source.health().borrow())).expect("the source lives");
-}
-
-/// Everything listed.
-pub(crate) async fn names(source: &impl Source) -> Vec<ItemName> {
-    let (mut names, mut from) = (Vec::new(), None);
-    loop {
-        let page = source.page(from, 1_000).await.expect("a page");
-        names.extend(page.items);
-        match page.next {
-            Some(next) => from = Some(next),
-            None => return names,
-        }
-    }
-}
-
-/// Waits until so many are listed.
-pub(crate) async fn listed(source: &impl Source, count: usize) -> Vec<ItemName> {
-    until(&format!("{count} items"), async || Some(names(source).await).filter(|names| names.len() == count)).await
-}
-
 /// The data of an item.
 pub(crate) async fn data(source: &impl Source, name: &ItemName) -> Value {
     Value::Object(source.get(name).await.unwrap_or_else(|error| panic!("{name}: {error:?}")).data)
@@ -160,9 +121,4 @@ pub(crate) async fn values(source: &impl Source) -> Vec<String> {
         values.push(data(source, &name).await["value"].as_str().expect("text").to_owned());
     }
     values
-}
-
-/// Everything withheld.
-pub(crate) async fn withheld(source: &impl Source) -> Vec<Withheld> {
-    source.withheld(None, 10_000).await.expect("what is withheld").items
 }

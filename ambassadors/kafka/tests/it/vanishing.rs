@@ -4,9 +4,11 @@ use std::process::Command;
 
 use ambassador_kit::source::{Health, Source, SourceError};
 use futures_util::StreamExt;
+use longshore_tests::source::{listed, names};
+use longshore_tests::until;
 use test_servers::{Kafka, KafkaListener, queue_client};
 
-use crate::topic::{Topic, data, listed, names, record, until, values};
+use crate::topic::{Topic, data, record, values};
 
 mod needs_kafka {
     use super::*;

@@ -1,15 +1,11 @@
 //! The contract's own suite, over what a group hands out.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ambassador_kit::conformance::{self, Outcome, Plan};
-use ambassador_kit::router::{Options, router};
 use kafka_ambassador::GroupSource;
+use longshore_tests::source::{keeps_the_contract, listed, live};
 use sidecar::metrics::registry::Registry;
 
-use crate::members::group;
-use crate::topic::{QUICK, Topic, listed, live, record, settings};
+use crate::program::group;
+use crate::topic::{QUICK, Topic, record, settings};
 
 mod needs_kafka {
     use super::*;
@@ -25,11 +21,7 @@ mod needs_kafka {
         let source = source.expect("settings that librdkafka takes");
         live(&source).await;
         listed(&source, 60).await;
-        let options = Options { deadline: Duration::from_secs(8), ..Options::default() };
-        let verdicts = conformance::run(router(Arc::new(source), options), Plan { settle, ..Plan::default() }).await;
-        conformance::assert_kept(&verdicts);
-        let kept = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Kept).count();
-        assert!(kept >= least, "most were put to the test, not {kept}: {verdicts:#?}");
+        keeps_the_contract(source, settle, least).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use longshore_tests::{Ambassador, until};
+
 use super::workers::{Ledger, Watch, Way, Worker, committed_to_the_end};
-use crate::members::{Member, group};
-use crate::topic::{Topic, until};
+use crate::program::{group, serving_in};
+use crate::topic::Topic;
 
 mod needs_kafka {
     use super::*;
@@ -15,17 +17,18 @@ mod needs_kafka {
     const LIVES: usize = 700;
 
     /// A member, and who works on what it lists.
-    struct Pair(Member, tokio::task::JoinHandle<()>);
+    struct Pair(Ambassador, tokio::task::JoinHandle<()>);
 
     impl Pair {
         async fn start(topic: &Topic<'_>, group: &str, ledger: &Arc<Ledger>) -> Self {
             // The dead are to be missed soon.
             let flags =
                 ["--window", "300", "--property", "session.timeout.ms=3000", "--property", "heartbeat.interval.ms=500"];
-            let member = Member::start(topic, group, &flags, &[]).await;
+            let member = serving_in(topic, group, &flags).await;
             let way = Way { hands: 8, leaves: 4, reads: true };
-            let worker =
-                Worker::start(member.url(), ledger, way, |(partition, offset)| format!("{partition}/{offset}"));
+            let worker = Worker::start(member.url().to_owned(), ledger, way, |(partition, offset)| {
+                format!("{partition}/{offset}")
+            });
             Self(member, worker)
         }
 

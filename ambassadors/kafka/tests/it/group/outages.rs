@@ -1,10 +1,11 @@
 //! Brokers that go away under a member and come back.
 
+use longshore_tests::{Ambassador, until};
 use test_servers::{Kafka, KafkaOptions};
 
 use super::workers::{committed, committed_to_the_end};
-use crate::members::{Member, group};
-use crate::topic::{Topic, until};
+use crate::program::{group, serving_in};
+use crate::topic::Topic;
 
 mod needs_kafka {
     use super::*;
@@ -12,7 +13,7 @@ mod needs_kafka {
     const COUNT: u64 = 30;
 
     /// Settles the first `settled` again, which a manager does that was told 503, and then the rest.
-    async fn goes_on(member: &Member, topic: &Topic<'_>, group: &str, settled: &[String]) {
+    async fn goes_on(member: &Ambassador, topic: &Topic<'_>, group: &str, settled: &[String]) {
         for name in settled {
             until("a settle", async || (member.settle(name).await == Some(204)).then_some(())).await;
         }
@@ -27,10 +28,15 @@ mod needs_kafka {
         member.is_empty().await;
     }
 
-    async fn begins<'a>(kafka: &'a Kafka, name: &str, group: &str, flags: &[&str]) -> (Topic<'a>, Member, Vec<String>) {
+    async fn begins<'a>(
+        kafka: &'a Kafka,
+        name: &str,
+        group: &str,
+        flags: &[&str],
+    ) -> (Topic<'a>, Ambassador, Vec<String>) {
         let topic = Topic { kafka, name: name.to_owned() };
         topic.kcat(0, (0..COUNT).map(|n| format!("item {n}")));
-        let member = Member::start(&topic, group, &[&["--stall-after", "3s"], flags].concat(), &[]).await;
+        let member = serving_in(&topic, group, &[&["--stall-after", "3s"], flags].concat()).await;
         let names = member.holds(COUNT as usize).await;
         member.ready(200).await;
         assert_eq!(member.settle(&names[0]).await, Some(204));
@@ -39,7 +45,7 @@ mod needs_kafka {
     }
 
     /// Settles one after the other until one is refused: all before that were answered by 204, and are not committed.
-    async fn settles_until_it_is_refused(member: &Member, names: &[String]) -> usize {
+    async fn settles_until_it_is_refused(member: &Ambassador, names: &[String]) -> usize {
         let mut next = 1;
         until("a settle that is refused", async || {
             match member.settle(&names[next]).await {

@@ -3,12 +3,13 @@
 use std::process::Command;
 
 use data_encoding::BASE64;
+use longshore_tests::until;
 use serde_json::{Value, json};
 use test_servers::queue_client;
 
 use super::workers::{committed, committed_to_the_end};
-use crate::members::{Member, group};
-use crate::topic::{Topic, record, until};
+use crate::program::{group, serving_in};
+use crate::topic::{Topic, record};
 
 mod needs_kafka {
     use super::*;
@@ -47,7 +48,7 @@ mod needs_kafka {
             record(0, Some(&[b'k'; 5_000]), Some(b"{\"n\":2}")),
         ]);
         let flags = ["--payload", "json", "--max-value", "4KiB", "--dead-letter-topic", &dead.name];
-        let member = Member::start(&topic, &group, &flags, &[]).await;
+        let member = serving_in(&topic, &group, &flags).await;
         let names = member.holds(1).await;
         assert_eq!(member.settle(&format!("{}?outcome=failed&reason=no%20such%20film", names[0])).await, Some(204));
         committed(&topic, &group, &[Some(7)]).await;
@@ -81,7 +82,7 @@ mod needs_kafka {
         topic.kcat(0, ["x".repeat(5_000), "{}".to_owned()]);
         topic.kcat(1, ["short".to_owned(), "{}".to_owned()]);
         let flags = ["--payload", "json", "--dead-letter-topic", &dead.name];
-        let member = Member::start(&topic, &group, &flags, &[]).await;
+        let member = serving_in(&topic, &group, &flags).await;
         for name in member.holds(2).await {
             assert_eq!(member.settle(&name).await, Some(204));
         }
@@ -106,7 +107,7 @@ mod needs_kafka {
             traced
         };
         topic.write(&[traced("{}"), traced("no object"), record(0, None, Some(b"{}"))]);
-        let member = Member::start(&topic, &group, &["--payload", "json"], &[]).await;
+        let member = serving_in(&topic, &group, &["--payload", "json"]).await;
         let names = member.holds(2).await;
         assert_eq!(member.settle(&format!("{}?outcome=failed&reason=bad", names[0])).await, Some(204));
         assert_eq!(member.settle(&names[1]).await, Some(204));

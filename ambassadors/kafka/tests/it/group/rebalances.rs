@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use longshore_tests::until;
+
 use super::workers::committed_to_the_end;
-use crate::members::{Member, group};
-use crate::topic::{Topic, until};
+use crate::program::{group, serving_in};
+use crate::topic::Topic;
 
 mod needs_kafka {
     use super::*;
@@ -59,10 +61,10 @@ mod needs_kafka {
         let (topic, group) = (filled(4), group());
         // Whoever stands still for a while is not taken for dead.
         let patient = ["--property", "session.timeout.ms=300000"];
-        let one = Member::start(&topic, &group, &patient, &[]).await;
+        let one = serving_in(&topic, &group, &patient).await;
         let all = set(one.holds(4 * EACH).await);
-        let lists = Lists::watch(one.url());
-        let mut other = Member::start(&topic, &group, &patient, &[]).await;
+        let lists = Lists::watch(one.url().to_owned());
+        let mut other = serving_in(&topic, &group, &patient).await;
         let (ours, theirs) = (set(one.holds(2 * EACH).await), set(other.holds(2 * EACH).await));
         assert_eq!(&ours | &theirs, all);
         let gone = theirs.first().expect("some");
@@ -71,7 +73,7 @@ mod needs_kafka {
         let (status, _) = one.ask(&format!("/v1/items/{}", gone.replace("-0-", "-99-"))).await.expect("an answer");
         assert_eq!(status, 404, "never listed");
         assert_eq!(one.settle(gone).await, Some(204));
-        assert!(other.listed().await.expect("a list").contains(gone), "whoever has it decides");
+        assert!(other.names().await.expect("a list").contains(gone), "whoever has it decides");
         other.terminate().await;
         let back = set(one.holds(4 * EACH - 1).await);
         assert!(!back.contains(gone), "what was settled meanwhile is");
@@ -83,20 +85,18 @@ mod needs_kafka {
     async fn whoever_is_back_in_time_has_what_it_had_and_nobody_else_notices() {
         let (topic, group) = (filled(4), group());
         let flags = |id: &'static str| ["--property", "session.timeout.ms=300000", "--instance-id", id];
-        let (mut one, other) = (
-            Member::start(&topic, &group, &flags("one"), &[]).await,
-            Member::start(&topic, &group, &flags("two"), &[]).await,
-        );
+        let (mut one, other) =
+            (serving_in(&topic, &group, &flags("one")).await, serving_in(&topic, &group, &flags("two")).await);
         let ours = one.holds(2 * EACH).await;
         let theirs = set(other.holds(2 * EACH).await);
         let before = other.figure("longshore_kafka_rebalances_total", "").await;
-        let lists = Lists::watch(other.url());
+        let lists = Lists::watch(other.url().to_owned());
         for orderly in [false, true, false] {
             if orderly {
                 one.terminate().await;
             }
             drop(one);
-            one = Member::start(&topic, &group, &flags("one"), &[]).await;
+            one = serving_in(&topic, &group, &flags("one")).await;
             assert_eq!(one.holds(2 * EACH).await, ours);
         }
         assert!(lists.end().await.iter().all(|list| *list == theirs));
@@ -108,12 +108,12 @@ mod needs_kafka {
         let (topic, group) = (filled(2), group());
         let mut members = Vec::new();
         for _ in 0..3 {
-            members.push(Member::start(&topic, &group, &[], &[]).await);
+            members.push(serving_in(&topic, &group, &[]).await);
         }
         let counts = until("a share of each", async || {
             let mut counts = Vec::new();
             for member in &members {
-                counts.push(member.listed().await?.len());
+                counts.push(member.names().await?.len());
             }
             let mut sorted = counts.clone();
             sorted.sort_unstable();
@@ -125,13 +125,13 @@ mod needs_kafka {
         }
         let busy = counts.iter().position(|count| *count == EACH).expect("one of them");
         let mut leaves = members.remove(busy);
-        for name in leaves.listed().await.expect("a list") {
+        for name in leaves.names().await.expect("a list") {
             assert_eq!(leaves.settle(&name).await, Some(204));
         }
         leaves.terminate().await;
         until("the rest", async || {
             for member in &members {
-                for name in member.listed().await? {
+                for name in member.names().await? {
                     assert_eq!(member.settle(&name).await, Some(204));
                 }
             }
@@ -146,9 +146,9 @@ mod needs_kafka {
     async fn of_two_that_say_they_are_the_same_the_earlier_is_told_so_and_lets_the_other_be() {
         let (topic, group) = (filled(2), group());
         let same = ["--property", "session.timeout.ms=300000", "--instance-id", "same"];
-        let first = Member::start(&topic, &group, &[&same[..], &["--stall-after", "1h"]].concat(), &[]).await;
+        let first = serving_in(&topic, &group, &[&same[..], &["--stall-after", "1h"]].concat()).await;
         first.holds(2 * EACH).await;
-        let second = Member::start(&topic, &group, &same, &[]).await;
+        let second = serving_in(&topic, &group, &same).await;
         let why = first.ready(503).await;
         assert!(why.contains("--instance-id \"same\""), "{why}");
         for name in second.holds(2 * EACH).await {

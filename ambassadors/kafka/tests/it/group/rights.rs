@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
+use longshore_tests::{Ambassador, until};
 use test_servers::{Kafka, KafkaListener, KafkaResource};
 
 use super::workers::{committed, committed_to_the_end};
-use crate::members::{Member, group};
-use crate::program::command;
-use crate::topic::{Topic, until};
+use crate::program::{command, group, serving_in};
+use crate::topic::Topic;
 
 mod needs_kafka {
     use super::*;
@@ -55,7 +55,7 @@ mod needs_kafka {
         topic
     }
 
-    async fn status(member: &Member, path: &str) -> u16 {
+    async fn status(member: &Ambassador, path: &str) -> u16 {
         member.ask(path).await.expect("an answer").0
     }
 
@@ -63,7 +63,7 @@ mod needs_kafka {
     async fn without_a_right_on_the_group_readiness_and_check_name_it() {
         let (topic, group, user) = (topic(), group(), User::new());
         user.topic(&topic, &["DESCRIBE", "READ"]);
-        let member = Member::start(&topic, &group, &user.flags(&[]), &[]).await;
+        let member = serving_in(&topic, &group, &user.flags(&[])).await;
         let why = until("why", async || Some(member.ready(503).await).filter(|why| why.contains("on the group"))).await;
         assert!(why.contains(&group), "{why}");
         assert_eq!(status(&member, "/v1/items").await, 503);
@@ -93,7 +93,7 @@ mod needs_kafka {
         let (topic, group, user) = (topic(), group(), User::new());
         user.topic(&topic, &["DESCRIBE"]);
         user.group(&group);
-        let member = Member::start(&topic, &group, &user.flags(&[]), &[]).await;
+        let member = serving_in(&topic, &group, &user.flags(&[])).await;
         until("why", async || {
             let why = member.ready(503).await;
             (why.contains(&topic.name) && why.contains("allow Describe and Read on the topic")).then_some(())
@@ -113,7 +113,7 @@ mod needs_kafka {
             user.group(&group);
         };
         give();
-        let member = Member::start(&topic, &group, &user.flags(&[]), &[]).await;
+        let member = serving_in(&topic, &group, &user.flags(&[])).await;
         let names = member.holds(4).await;
         assert_eq!(member.settle(&names[0]).await, Some(204));
         committed(&topic, &group, &[Some(1)]).await;
@@ -142,7 +142,7 @@ mod needs_kafka {
         user.topic(&topic, &["DESCRIBE", "READ"]);
         user.topic(&dead, &["DESCRIBE"]);
         user.group(&group);
-        let member = Member::start(&topic, &group, &user.flags(&["--dead-letter-topic", &dead.name]), &[]).await;
+        let member = serving_in(&topic, &group, &user.flags(&["--dead-letter-topic", &dead.name])).await;
         let names = member.holds(4).await;
         let failed = format!("{}?outcome=failed&reason=bad", names[1]);
         assert_eq!(member.settle(&failed).await, Some(503));

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use longshore_tests::until;
 use serde_json::json;
 
 use super::workers::{Ledger, Way, Worker, committed_to_the_end};
-use crate::members::{Member, group};
-use crate::topic::{Topic, until};
+use crate::program::{group, serving_in};
+use crate::topic::Topic;
 
 mod needs_kafka {
     use super::*;
@@ -21,8 +22,7 @@ mod needs_kafka {
         let (topic, group, ledger) = (Topic::new(PARTITIONS), group(), Arc::<Ledger>::default());
         // Whoever stands still for a while is not taken for dead, so that partitions stay where they are.
         let flags = ["--window", "2000", "--property", "session.timeout.ms=300000"];
-        let members =
-            [Member::start(&topic, &group, &flags, &[]).await, Member::start(&topic, &group, &flags, &[]).await];
+        let members = [serving_in(&topic, &group, &flags).await, serving_in(&topic, &group, &flags).await];
         let share = f64::from(PARTITIONS / 2);
         for member in &members {
             until("half the partitions", async || {
@@ -36,7 +36,7 @@ mod needs_kafka {
         topic.write(&records);
         let way = Way { hands: 16, leaves: 10, reads: false };
         let value = |(_, offset): (i32, i64)| format!("{offset:x<8}");
-        let workers = members.each_ref().map(|member| Worker::start(member.url(), &ledger, way, value));
+        let workers = members.each_ref().map(|member| Worker::start(member.url().to_owned(), &ledger, way, value));
         for share in (STEP..=ALL).step_by(STEP) {
             until(&format!("{share} that are settled"), async || {
                 assert!(workers.iter().all(|worker| !worker.is_finished()), "all goes well");

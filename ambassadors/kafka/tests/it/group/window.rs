@@ -2,20 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
+use longshore_tests::{Ambassador, until};
 use serde_json::json;
 
 use super::workers::{commit, committed, committed_to_the_end};
-use crate::members::{Member, group};
-use crate::topic::{Topic, until};
+use crate::program::{group, serving_in};
+use crate::topic::Topic;
 
 mod needs_kafka {
     use super::*;
 
     /// Settles all that is listed, which must never be more than `most`, until all of the topic is committed.
-    async fn drain(member: &Member, topic: &Topic<'_>, group: &str, most: usize) {
+    async fn drain(member: &Ambassador, topic: &Topic<'_>, group: &str, most: usize) {
         let ends: Vec<_> = topic.kafka.end_offsets(&topic.name).into_iter().map(Some).collect();
         until("all of it", async || {
-            let names = member.listed().await?;
+            let names = member.names().await?;
             assert!(names.len() <= most, "{names:?}");
             for name in names {
                 assert_eq!(member.settle(&name).await, Some(204));
@@ -35,7 +36,7 @@ mod needs_kafka {
         ]);
         topic.kcat(0, ["x".repeat(100_000)]);
         topic.write(&[json!({"partition": 0, "count": 20, "size": 1_024})]);
-        let member = Member::start(&topic, &small, &["--window-bytes", "4KiB"], &[]).await;
+        let member = serving_in(&topic, &small, &["--window-bytes", "4KiB"]).await;
         member.holds(4).await;
         assert_eq!(member.figure("longshore_kafka_window_bytes", "").await, 4.0 * 1_152.0);
         // Known from the next look at where partitions end.
@@ -45,7 +46,7 @@ mod needs_kafka {
         })
         .await;
         drain(&member, &topic, &small, 4).await;
-        let member = Member::start(&topic, &few, &["--window", "7"], &[]).await;
+        let member = serving_in(&topic, &few, &["--window", "7"]).await;
         member.holds(7).await;
         drain(&member, &topic, &few, 7).await;
         member.is_empty().await;
@@ -55,7 +56,7 @@ mod needs_kafka {
     async fn a_group_that_never_began_begins_where_it_is_told_to_and_one_that_did_goes_on() {
         let (topic, latest, since) = (Topic::new(2), group(), group());
         topic.kcat(0, ["old", "older"].map(str::to_owned));
-        let mut member = Member::start(&topic, &latest, &["--start", "latest"], &[]).await;
+        let mut member = serving_in(&topic, &latest, &["--start", "latest"]).await;
         committed(&topic, &latest, &[Some(2), Some(0)]).await;
         let between = SystemTime::now() + Duration::from_millis(50);
         until("a later time", async || (SystemTime::now() > between).then_some(())).await;
@@ -66,10 +67,10 @@ mod needs_kafka {
         assert_eq!(member.settle(&names[1]).await, Some(204));
         member.terminate().await;
         assert_eq!(topic.kafka.committed(&latest, &topic.name), [Some(2), Some(1)]);
-        let member = Member::start(&topic, &latest, &["--start", "earliest"], &[]).await;
+        let member = serving_in(&topic, &latest, &["--start", "earliest"]).await;
         assert_eq!(member.holds(1).await, names[..1], "where the group stands, and not where --start says");
         let time = humantime::format_rfc3339_millis(between).to_string();
-        let member = Member::start(&topic, &since, &["--start", &time], &[]).await;
+        let member = serving_in(&topic, &since, &["--start", &time]).await;
         assert_eq!(member.holds(2).await, names);
     }
 
@@ -78,7 +79,7 @@ mod needs_kafka {
         let (topic, group) = (Topic::new(1), group());
         topic.kcat(0, (0..3).map(|n| n.to_string()));
         commit(&topic, &group, 0, 10);
-        let member = Member::start(&topic, &group, &[], &[]).await;
+        let member = serving_in(&topic, &group, &[]).await;
         for name in member.holds(3).await {
             assert_eq!(member.settle(&name).await, Some(204));
         }
@@ -89,16 +90,16 @@ mod needs_kafka {
     async fn a_connection_of_which_nothing_comes_is_made_anew_and_one_that_is_not_asked_is_not() {
         let (topic, idle, stuck) = (Topic::new(1), group(), group());
         topic.kcat(0, (0..3).map(|n| n.to_string()));
-        let full = Member::start(&topic, &idle, &["--window", "1", "--stall-after", "1s"], &[]).await;
+        let full = serving_in(&topic, &idle, &["--window", "1", "--stall-after", "1s"]).await;
         full.holds(1).await;
         // Its first record may have been long in coming.
         let before = full.figure("longshore_kafka_stalls_total", "").await;
         // Brokers wait for more than there is, or for longer than anybody has patience.
         let wait = ["--property", "fetch.min.bytes=1000000", "--property", "fetch.wait.max.ms=50000"];
-        let member = Member::start(&topic, &stuck, &[&wait[..], &["--stall-after", "1s"]].concat(), &[]).await;
+        let member = serving_in(&topic, &stuck, &[&wait[..], &["--stall-after", "1s"]].concat()).await;
         until("a stall", async || (member.figure("longshore_kafka_stalls_total", "").await >= 2.0).then_some(())).await;
         topic.kcat(0, (0..40).map(|_| "x".repeat(100_000)));
-        until("what came", async || member.listed().await.filter(|names| names.len() >= 3)).await;
+        until("what came", async || member.names().await.filter(|names| names.len() >= 3)).await;
         assert_eq!(full.figure("longshore_kafka_stalls_total", "").await, before);
     }
 }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use longshore_tests::until;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use test_servers::{Kafka, queue_client};
 use tokio::task::JoinHandle;
 
-use crate::topic::{Topic, until};
+use crate::topic::Topic;
 
 /// Partition and offset.
 pub(crate) type At = (i32, i64);
