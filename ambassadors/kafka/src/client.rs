@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
@@ -273,7 +273,7 @@ impl Cluster {
 
     /// Where librdkafka says what happens to it.
     pub(crate) fn context(&self) -> Context {
-        Context { token: self.token.clone(), complaints: Mutex::default() }
+        Context { token: self.token.clone(), complaints: Arc::default() }
     }
 
     /// Whom it speaks with and as whom, for people.
@@ -304,10 +304,10 @@ impl fmt::Debug for Cluster {
 ///
 /// Its calls fail with "timed out" whatever keeps the brokers from answering; what does, it tells here, once, beside them. So the worst of
 /// it is remembered until something succeeds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     token: Option<PathBuf>,
-    complaints: Mutex<Complaints>,
+    complaints: Arc<Mutex<Complaints>>,
 }
 
 /// What librdkafka complained of since it last succeeded.

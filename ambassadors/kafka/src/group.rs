@@ -18,6 +18,7 @@ use ambassador_kit::Fullness;
 use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
 use contract::wire::{Item, Settle, Withheld};
 use contract::{ItemName, TraceContext};
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use prometheus_client::registry::Registry;
 use sidecar::Failure;
@@ -32,6 +33,9 @@ use self::shared::{Ending, Next, Shared};
 use crate::args::{Settings, SettingsError};
 use crate::naming::Position;
 use crate::trouble::{RETRY, Trouble};
+
+/// Records that are no items and are written to the dead letter topic at once: one that waits for its partition's leader holds up few.
+const BURIED_AT_ONCE: usize = 32;
 
 /// A topic, served as what a consumer group hands out of it.
 #[derive(Debug)]
@@ -125,10 +129,11 @@ impl Inner {
 
 /// Writes what is no item to the dead letter topic. What cannot be written waits for another turn, and keeps nothing else waiting.
 async fn bury_doomed(inner: std::sync::Weak<Inner>, mut dooms: mpsc::UnboundedReceiver<Position>) {
-    while let Some(at) = dooms.recv().await {
+    let dooms = futures_util::stream::poll_fn(|context| dooms.poll_recv(context));
+    let bury = async |at| {
         let Some(inner) = inner.upgrade() else { return };
-        let Some(dead_letters) = &inner.dead_letters else { continue };
-        let Some((burial, reason)) = inner.shared.doom(at) else { continue };
+        let Some(dead_letters) = &inner.dead_letters else { return };
+        let Some((burial, reason)) = inner.shared.doom(at) else { return };
         let written = dead_letters.bury(&burial.record, &reason).await;
         inner.shared.buried(&burial, written.is_ok());
         if written.is_ok() {
@@ -144,7 +149,8 @@ async fn bury_doomed(inner: std::sync::Weak<Inner>, mut dooms: mpsc::UnboundedRe
                 let _ = doomed.send(at);
             });
         }
-    }
+    };
+    dooms.for_each_concurrent(BURIED_AT_ONCE, bury).await;
 }
 
 impl Source for GroupSource {

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod committed;
 mod group;
 mod load;
 mod log;
@@ -9,6 +10,7 @@ mod metrics;
 mod naming;
 mod preflight;
 mod record;
+mod thread;
 mod topic;
 mod trouble;
 

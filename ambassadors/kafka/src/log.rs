@@ -18,6 +18,8 @@ use contract::ItemName;
 use contract::wire::{Item, Settle, Withheld};
 use futures_util::stream::BoxStream;
 use prometheus_client::registry::Registry;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -25,6 +27,7 @@ use self::fetch::{Fetched, Fetcher};
 use self::index::{Reason, Sort};
 use self::list::List;
 use crate::args::Settings;
+use crate::client::Context;
 use crate::metrics::Metrics;
 use crate::naming::{Naming, Position};
 use crate::record::Record;
@@ -52,6 +55,24 @@ struct Shared {
 impl Shared {
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// A client that reads where it is told to, and has a part in no group. It holds as much as `bounds` say, unless the user says otherwise;
+    /// `missing` says where it goes on if an offset is not there (`auto.offset.reset`).
+    fn consumer(&self, bounds: &[(&str, &str)], missing: &str) -> Result<BaseConsumer<Context>, KafkaError> {
+        let cluster = &self.settings.cluster;
+        let ours = [
+            ("group.id", self.settings.group.as_deref().unwrap_or(env!("CARGO_PKG_NAME"))),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            ("isolation.level", "read_committed"),
+            ("auto.offset.reset", missing),
+            ("allow.auto.create.topics", "false"),
+            // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
+            ("message.max.bytes", "1000000"),
+        ];
+        cluster.config_over(bounds, &ours).create_with_context(cluster.context())
     }
 
     /// Whether a record is listed: one of so many bytes, which may have no value.

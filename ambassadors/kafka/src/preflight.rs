@@ -37,7 +37,8 @@ fn ask(settings: &Settings, until: Instant) -> Result<Vec<String>, Trouble> {
     let left = || until.saturating_duration_since(Instant::now());
     let topic = settings.topic.as_str();
     let observer = Observer::connect(&settings.cluster, None)?;
-    let TopicFacts { identity, partitions } = observer.topic(topic, left())?;
+    let facts = observer.topic(topic, left())?;
+    let TopicFacts { identity, partitions } = &facts;
     let mut said = vec![format!("topic {topic} ({identity}) at {}", settings.cluster.whom())];
     let reach: Vec<(i32, Range<i64>)> = partitions
         .iter()
@@ -50,7 +51,11 @@ fn ask(settings: &Settings, until: Instant) -> Result<Vec<String>, Trouble> {
         readable(settings, *partition, reach, until)?;
     }
     if let Some(group) = &settings.group {
-        let committed = Observer::connect(&settings.cluster, Some(group))?.committed(topic, &partitions, left())?;
+        let observer = Observer::connect(&settings.cluster, Some(group))?;
+        let committed = observer.committed(topic, &facts, left())?;
+        if settings.membership.is_some() {
+            observer.joinable(topic, left())?;
+        }
         let stands = committed.iter().filter(|(_, offset)| offset.is_some()).count();
         said.push(format!("group {group} has committed in {stands} of the partitions"));
     }

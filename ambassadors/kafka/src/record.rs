@@ -1,14 +1,15 @@
 //! A record, and the item that is made of it.
 
-use std::time::{Duration, SystemTime};
+mod native;
 
 use ambassador_kit::queue::{Said, Unreadable};
 use contract::wire::Item;
 use contract::{Timestamp, TraceContext};
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
 use serde_json::{Map, Value};
 
+pub(crate) use self::native::giver;
 use crate::args::Settings;
 use crate::naming::{Naming, Position};
 
@@ -17,8 +18,7 @@ pub(crate) type NamedValue = (Box<str>, Option<Box<[u8]>>);
 
 /// Bytes that somebody wrote into it: value, key and headers, all of which become part of the item.
 pub(crate) fn weight(message: &BorrowedMessage<'_>) -> usize {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
-    let headers = headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+    let headers = native::headers(message).map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
     message.payload_len() + message.key_len() + headers.sum::<usize>()
 }
 
@@ -26,8 +26,8 @@ pub(crate) fn weight(message: &BorrowedMessage<'_>) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) at: Position,
-    /// When it was made, or appended: the topic's settings say which.
-    pub(crate) time: Option<SystemTime>,
+    /// When it was made, or appended: the topic's settings say which. Of a time that nobody can write down, the last that one can.
+    pub(crate) time: Option<Timestamp>,
     pub(crate) key: Option<Box<[u8]>>,
     /// `None` of a tombstone.
     pub(crate) value: Option<Box<[u8]>>,
@@ -38,17 +38,13 @@ pub(crate) struct Record {
 impl Record {
     /// Copies what the client holds.
     pub(crate) fn of(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message
-            .headers()
-            .map(|headers| headers.iter().map(|header| (header.key.into(), header.value.map(Into::into))).collect());
+        let time = message.timestamp().to_millis().filter(|millis| *millis >= 0);
         Self {
             at: Position { partition: message.partition(), offset: message.offset() },
-            time: message.timestamp().to_millis().and_then(|millis| {
-                SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
-            }),
+            time: time.map(|millis| Timestamp::from_unix_nanos(i128::from(millis) * 1_000_000)),
             key: message.key().map(Into::into),
             value: message.payload().map(Into::into),
-            headers: headers.unwrap_or_default(),
+            headers: native::headers(message).map(|(name, value)| (name.into(), value.map(Into::into))).collect(),
         }
     }
 
@@ -86,7 +82,7 @@ impl Record {
             ("topic", Some(settings.topic.as_str().into())),
             ("partition", Some(self.at.partition.into())),
             ("offset", Some(self.at.offset.into())),
-            ("timestamp", self.time.map(|time| Timestamp(time).to_string().into())),
+            ("timestamp", self.time.map(|time| time.to_string().into())),
         ];
         let place = place.into_iter().filter_map(|(field, value)| Some((field, value?)));
         Ok(Item::new(naming.name(self.at), said.data(settings.message.payload, place)?))

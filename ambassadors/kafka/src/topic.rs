@@ -3,18 +3,26 @@
 mod describe;
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::client::{Cluster, Context};
+use crate::committed;
 use crate::trouble::Trouble;
+
+/// How long to wait for an answer before looking whether brokers let nobody ask; then twice as long.
+const LOOK_AFTER_COMPLAINTS: Duration = Duration::from_millis(500);
 
 /// A client that only looks. Its calls wait, so they belong on threads of one's own; while they wait it serves what librdkafka asks for.
 pub(crate) struct Observer {
     client: BaseConsumer<Context>,
+    /// That is asked about, if there is one.
+    group: String,
 }
 
 /// What a topic is.
@@ -33,16 +41,36 @@ impl Observer {
     /// # Errors
     /// [`Trouble`] where librdkafka takes the settings for wrong.
     pub(crate) fn connect(cluster: &Cluster, group: Option<&str>) -> Result<Self, Trouble> {
-        let mut config = cluster.config([("enable.auto.commit", "false"), ("allow.auto.create.topics", "false")]);
+        Self::seeing("read_committed", cluster, group)
+    }
+
+    /// One that sees partitions end where those do who read with this `isolation.level`.
+    fn seeing(isolation: &str, cluster: &Cluster, group: Option<&str>) -> Result<Self, Trouble> {
+        let mut config = cluster.config([
+            ("enable.auto.commit", "false"),
+            ("allow.auto.create.topics", "false"),
+            ("isolation.level", isolation),
+        ]);
         config.remove("group.id").remove("group.instance.id");
         if let Some(group) = group {
             config.set("group.id", group);
         }
         let context = cluster.context();
         match config.create_with_context(context) {
-            Ok(client) => Ok(Self { client }),
+            Ok(client) => Ok(Self { client, group: group.unwrap_or_default().to_owned() }),
             Err(error) => Err(Trouble::of(&error, "set the client up", &cluster.context())),
         }
+    }
+
+    /// Where a partition ends, with what is in transactions that are not over, asked by a client of its own.
+    ///
+    /// # Errors
+    /// [`Trouble`], also when nothing came of it within `deadline`.
+    pub(crate) fn last(cluster: &Cluster, topic: &str, partition: i32, deadline: Duration) -> Result<i64, Trouble> {
+        let observer = Self::seeing("read_uncommitted", cluster, None)?;
+        // By which it comes to know brokers, and has a token if it needs one.
+        observer.topic(topic, deadline)?;
+        Ok(observer.watermarks(topic, partition, deadline)?.end)
     }
 
     /// What the topic is.
@@ -50,7 +78,7 @@ impl Observer {
     /// # Errors
     /// [`Trouble`], also when nothing came of it within `deadline`.
     pub(crate) fn topic(&self, name: &str, deadline: Duration) -> Result<TopicFacts, Trouble> {
-        look(&self.client, name, deadline, || self.serve())
+        look(&self.client, name, None, deadline, || self.serve())
     }
 
     /// The offsets that there are of a partition: from the first that retention has left to where the next record goes.
@@ -80,23 +108,58 @@ impl Observer {
         let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let millis = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
         let found = list(topic, partitions, millis).and_then(|times| self.client.offsets_for_times(times, deadline));
-        self.offsets(found, || format!("ask since when topic {topic:?} has records"))
+        let doing = || format!("ask since when topic {topic:?} has records");
+        self.offsets(&self.told(found, doing)?, doing, |_| true)
     }
 
-    /// Where the group goes on in each partition; `None` where it never committed. The group is that of [`connect`](Self::connect).
+    /// Where the group goes on in each partition; `None` where it never committed, or in a topic of this name that was there before. The
+    /// group is that of [`connect`](Self::connect).
     ///
     /// # Errors
-    /// [`Trouble`], also when nothing came of it within `deadline`.
+    /// [`Trouble`], also when nothing came of it within `deadline`; sooner where brokers let nobody ask.
     pub(crate) fn committed(
         &self,
         topic: &str,
-        partitions: &[i32],
+        facts: &TopicFacts,
         deadline: Duration,
     ) -> Result<Vec<(i32, Option<i64>)>, Trouble> {
-        self.serve();
-        let found = list(topic, partitions, Offset::Invalid)
-            .and_then(|partitions| self.client.committed_offsets(partitions, deadline));
-        self.offsets(found, || format!("ask where the group stands in topic {topic:?}"))
+        let (began, mut patience) = (Instant::now(), LOOK_AFTER_COMPLAINTS);
+        let doing = || format!("ask where the group {:?} stands in topic {topic:?}", self.group);
+        loop {
+            let left = deadline.saturating_sub(began.elapsed());
+            let found = list(topic, &facts.partitions, Offset::Invalid)
+                .and_then(|partitions| self.client.committed_offsets(partitions, patience.min(left)));
+            let found = self.told(found, doing);
+            // librdkafka looks for the group's coordinator until the time is over, whatever brokers say to that.
+            if found.as_ref().is_err_and(Trouble::passes) && left > patience {
+                patience *= 2;
+                continue;
+            }
+            return self.offsets(&found?, doing, |note| committed::is_of(note, &facts.identity));
+        }
+    }
+
+    /// Whether whoever asks may be a member of the group, which is another right than to look at it. Found out by a commit for a partition
+    /// that there is in no topic: brokers look at rights first, and commit nothing.
+    ///
+    /// # Errors
+    /// [`Trouble`], also when nothing came of it within `deadline`.
+    pub(crate) fn joinable(self, topic: &str, deadline: Duration) -> Result<(), Trouble> {
+        let doing = format!("join the group {:?}", self.group);
+        let none = list(topic, &[i32::MAX], Offset::Offset(0));
+        let none = none.map_err(|error| Trouble::of(&error, &doing, self.client.context()))?;
+        let (answer, answered) = channel();
+        let client = Arc::new(self.client);
+        let asking = Arc::clone(&client);
+        // librdkafka gives no time within which it ends.
+        std::thread::spawn(move || answer.send(asking.commit(&none, CommitMode::Sync)));
+        match answered.recv_timeout(deadline) {
+            Ok(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                Err(Trouble::of(&error, &doing, client.context()))
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(Trouble::coded(RDKafkaErrorCode::OperationTimedOut, None, &doing, client.context())),
+        }
     }
 
     /// Lets librdkafka log, complain and ask for tokens.
@@ -118,18 +181,19 @@ impl Observer {
         }
     }
 
+    /// What is said of each partition, beside what counts.
     fn offsets(
         &self,
-        answer: Result<TopicPartitionList, KafkaError>,
+        list: &TopicPartitionList,
         doing: impl Fn() -> String,
+        counts: impl Fn(&str) -> bool,
     ) -> Result<Vec<(i32, Option<i64>)>, Trouble> {
-        let list = self.told(answer, &doing)?;
         list.elements()
             .iter()
             .map(|element| {
                 self.told(element.error(), &doing)?;
                 let offset = match element.offset() {
-                    Offset::Offset(offset) => Some(offset),
+                    Offset::Offset(offset) if counts(element.metadata()) => Some(offset),
                     _ => None,
                 };
                 Ok((element.partition(), offset))
@@ -138,13 +202,14 @@ impl Observer {
     }
 }
 
-/// What the topic is, asked of the brokers by a client of any kind; `serve` is called again and again meanwhile.
+/// What the topic is, asked of one broker, or of any, by a client of any kind; `serve` is called again and again meanwhile.
 ///
 /// # Errors
 /// [`Trouble`], also when nothing came of it within `deadline`.
 pub(crate) fn look(
     client: &BaseConsumer<Context>,
     name: &str,
+    broker: Option<i32>,
     deadline: Duration,
     serve: impl Fn(),
 ) -> Result<TopicFacts, Trouble> {
@@ -156,7 +221,7 @@ pub(crate) fn look(
         let hopeless = || !Trouble::coded(RDKafkaErrorCode::OperationTimedOut, None, "", context).passes();
         began.elapsed() < deadline && !(context.complaints().all_down && hopeless())
     };
-    let said = match describe::topic(client.client(), name, deadline, wait) {
+    let said = match describe::topic(client.client(), name, broker, deadline, wait) {
         Ok(said) => said,
         Err((code, reason)) => return Err(Trouble::coded(code, reason.as_deref(), &doing, context)),
     };

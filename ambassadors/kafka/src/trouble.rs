@@ -62,6 +62,12 @@ impl Trouble {
         Self { kind, doing: doing.to_owned(), what }
     }
 
+    /// A broker tells of the topic of this name that was there before, and is no more.
+    pub(crate) fn late(topic: &str) -> Self {
+        let what = "a broker has not heard yet that it was deleted and made again".to_owned();
+        Self { kind: Kind::Away, doing: format!("look at topic {topic:?}"), what }
+    }
+
     /// Whether it may be over in a moment, with nobody having done anything.
     pub(crate) fn passes(&self) -> bool {
         self.kind == Kind::Away

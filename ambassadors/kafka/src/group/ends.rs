@@ -20,9 +20,11 @@ pub(super) struct Ends {
     /// When the last look began.
     since: Option<Instant>,
     partitions: BTreeMap<i32, End>,
-    /// Partitions of which the end was read, and where that was, once a look has said it. What lies before it and never came is nothing:
-    /// compaction may leave nothing at an end.
-    read_out: BTreeMap<i32, Option<i64>>,
+    /// Where partitions ended, of which an end that is read from now on is no earlier one.
+    known: BTreeMap<i32, i64>,
+    /// Partitions of which the end was read, and how far that goes at least. What lies before it and never came is nothing: compaction may
+    /// leave nothing at an end.
+    read_out: BTreeMap<i32, i64>,
     /// How far all partitions reached at the first look.
     first: Option<i64>,
     /// Whether anything was there that the group has not done, or came, at any look.
@@ -30,22 +32,33 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// A look, which began then, saw this. `taking`: whatever comes is taken at once.
-    pub(super) fn saw(&mut self, began: Instant, partitions: BTreeMap<i32, End>, taking: bool) {
-        for (partition, read_out) in &mut self.read_out {
-            if taking && read_out.is_none() {
-                *read_out = partitions.get(partition).map(|end| end.there.end);
-            }
-        }
+    /// A look, which began then, saw this.
+    pub(super) fn saw(&mut self, began: Instant, partitions: BTreeMap<i32, End>) {
         let reach = partitions.values().map(|end| end.there.end).sum();
         let waits = |end: &End| end.there.end > end.committed.unwrap_or(end.there.start).max(end.there.start);
         self.had_items |= reach > *self.first.get_or_insert(reach) || partitions.values().any(waits);
         (self.since, self.partitions) = (Some(began), partitions);
     }
 
-    /// A partition was read to its end.
+    /// A partition is read from now on, which ends there.
+    pub(super) fn begins(&mut self, partition: i32, end: i64) {
+        self.known.insert(partition, end);
+        self.read_out.remove(&partition);
+    }
+
+    /// All that had come of a partition was taken.
+    pub(super) fn drained(&mut self, partition: i32) {
+        if let Some(end) = self.partitions.get(&partition) {
+            self.known.insert(partition, end.there.end);
+        }
+    }
+
+    /// A partition was read to its end. What was appended since the end was known that a look, or the beginning, had seen before may have
+    /// come after it.
     pub(super) fn read_out(&mut self, partition: i32) {
-        self.read_out.insert(partition, None);
+        if let Some(end) = self.known.get(&partition) {
+            self.read_out.insert(partition, *end);
+        }
     }
 
     /// Something came after that, or the partition is not ours.
@@ -75,16 +88,21 @@ impl Ends {
         Some(behind.map(|offsets| u64::try_from(offsets).unwrap_or(0)).sum())
     }
 
-    /// Whether any of our partitions goes on behind what we took.
-    pub(super) fn has_more(&self, mut ours: impl Iterator<Item = Position>) -> bool {
-        ours.any(|at| self.partitions.get(&at.partition).is_some_and(|end| self.left(at.partition, end, at.offset) > 0))
+    /// Those of our partitions that go on behind what we took.
+    pub(super) fn behind_of(&self, ours: impl Iterator<Item = Position>) -> impl Iterator<Item = i32> {
+        let goes_on = |at: &Position| {
+            self.partitions.get(&at.partition).is_some_and(|end| self.left(at.partition, end, at.offset) > 0)
+        };
+        ours.filter(goes_on).map(|at| at.partition)
+    }
+
+    /// Of the topic that was made in place of this.
+    pub(super) fn anew(&self) -> Self {
+        Self { had_items: self.had_items, ..Self::default() }
     }
 
     fn left(&self, partition: i32, end: &End, next: i64) -> i64 {
-        let next = match self.read_out.get(&partition) {
-            Some(Some(read_out)) => next.max(*read_out),
-            Some(None) | None => next,
-        };
+        let next = self.read_out.get(&partition).map_or(next, |read_out| next.max(*read_out));
         (end.there.end - next.max(end.there.start)).max(0)
     }
 }
@@ -108,7 +126,6 @@ mod tests {
         known.saw(
             Instant::now(),
             ends(&[(0, 0..10, None), (1, 5..10, Some(2)), (2, 5..10, None), (3, 0..10, Some(10))]),
-            true,
         );
         assert_eq!(behind(&known, &[(0, 3)]), Some(7 + 5 + 5), "retention has taken what lay before 5");
         assert_eq!(behind(&known, &[(0, 12), (1, 0), (2, 9)]), Some(5 + 1));
@@ -118,7 +135,7 @@ mod tests {
     fn what_others_were_faster_with_was_there() {
         let mut known = Ends::default();
         let look = |known: &mut Ends, end, committed| {
-            known.saw(Instant::now(), ends(&[(0, 0..end, Some(committed))]), true);
+            known.saw(Instant::now(), ends(&[(0, 0..end, Some(committed))]));
             known.had_items()
         };
         assert!(!look(&mut known, 10, 10), "what was done before is nothing that came");
@@ -128,18 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn an_end_where_nothing_lies_is_not_waited_for() {
+    fn an_end_where_nothing_lies_is_not_waited_for_and_what_came_after_it_is() {
         let mut known = Ends::default();
-        let look = |known: &mut Ends, end, taking| known.saw(Instant::now(), ends(&[(0, 0..end, Some(0))]), taking);
+        let look = |known: &mut Ends, end| known.saw(Instant::now(), ends(&[(0, 0..end, Some(0))]));
+        known.begins(0, 10);
+        look(&mut known, 10);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(2), "nobody has read so far");
         known.read_out(0);
-        look(&mut known, 10, false);
-        assert_eq!(behind(&known, &[(0, 8)]), Some(2), "nothing was taken, so it may be records");
-        look(&mut known, 10, true);
         assert_eq!(behind(&known, &[(0, 8)]), Some(0));
-        look(&mut known, 13, true);
-        assert_eq!(behind(&known, &[(0, 8)]), Some(3));
-        assert!(known.has_more([Position { partition: 0, offset: 8 }].into_iter()));
+        look(&mut known, 1_010);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(1_000), "these came after the end that was read");
+        assert_eq!(known.behind_of([Position { partition: 0, offset: 8 }].into_iter()).collect::<Vec<_>>(), [0]);
+        known.read_out(0);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(1_000), "that was told of before they came, and taken now");
+        known.drained(0);
+        known.read_out(0);
+        assert_eq!(behind(&known, &[(0, 8)]), Some(0));
         known.goes_on(0);
-        assert_eq!(behind(&known, &[(0, 8)]), Some(5));
+        assert_eq!(behind(&known, &[(0, 8)]), Some(1_002));
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ends::End;
 use super::shared::Shared;
+use crate::thread;
 use crate::topic::Observer;
 use crate::trouble::{RETRY, Trouble};
 
@@ -20,8 +21,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// # Panics
 /// Where the system gives no thread.
 pub(super) fn start(shared: Arc<Shared>) {
-    let run = move || run(&shared);
-    std::thread::Builder::new().name("lookout".to_owned()).spawn(run).expect("the system gives a thread");
+    thread::start("lookout", move || run(&shared));
 }
 
 fn run(shared: &Shared) {
@@ -33,6 +33,10 @@ fn run(shared: &Shared) {
                 .and_then(|new| look(shared, observer.insert(new))),
         };
         shared.looked(looked.as_ref().err());
+        if looked.as_ref().is_err_and(|trouble| !trouble.passes()) {
+            // librdkafka says but once that a right is missing.
+            observer = None;
+        }
         if looked.is_ok() {
             // What rings meanwhile is heard after it.
             std::thread::sleep(PAUSE);
@@ -46,9 +50,10 @@ fn run(shared: &Shared) {
 fn look(shared: &Shared, observer: &Observer) -> Result<(), Trouble> {
     let (began, topic) = (Instant::now(), shared.settings.topic.as_str());
     let facts = observer.topic(topic, PATIENCE)?;
-    shared.found(facts.identity.clone(), facts.partitions.clone(), began);
-    let committed: BTreeMap<i32, Option<i64>> =
-        observer.committed(topic, &facts.partitions, PATIENCE)?.into_iter().collect();
+    if !shared.found(&facts, began) {
+        return Err(Trouble::late(topic));
+    }
+    let committed: BTreeMap<i32, Option<i64>> = observer.committed(topic, &facts, PATIENCE)?.into_iter().collect();
     let mut ends = BTreeMap::new();
     for partition in facts.partitions {
         let there = observer.watermarks(topic, partition, PATIENCE)?;
@@ -56,8 +61,6 @@ fn look(shared: &Shared, observer: &Observer) -> Result<(), Trouble> {
         shared.metrics.lag(partition, (there.end - committed.unwrap_or(there.start).max(there.start)).max(0));
         ends.insert(partition, End { there, committed });
     }
-    let mut state = shared.state();
-    let taking = state.window.has_room();
-    state.ends.saw(began, ends, taking);
+    shared.state().ends.saw(began, ends);
     Ok(())
 }

@@ -24,6 +24,7 @@ use self::commits::{COMMIT_EVERY, Commits};
 use super::shared::{Ending, Shared};
 use super::state::Topic;
 use crate::record::Record;
+use crate::thread;
 use crate::trouble::{RETRY, Trouble};
 
 /// How long to wait for a ring; what goes by the clock is looked after in between.
@@ -45,11 +46,10 @@ pub(super) enum Part {
 /// # Panics
 /// Where the system gives no thread.
 pub(super) fn start(shared: Arc<Shared>, part: Part) {
-    let run = move || {
+    thread::start("member", move || {
         run(&shared, part);
         shared.ending.send_replace(Ending::Done);
-    };
-    std::thread::Builder::new().name("member".to_owned()).spawn(run).expect("the system gives a thread");
+    });
 }
 
 fn run(shared: &Arc<Shared>, part: Part) {
@@ -105,7 +105,11 @@ struct Member<'a> {
     queues: BTreeMap<i32, PartitionQueue<Told>>,
     /// Given, and not taken yet, since the brokers have not said where they begin.
     given: Vec<i32>,
+    /// The group waits to hear that what it gave is taken, be that nothing.
+    unanswered: bool,
     asked: Instant,
+    /// Partitions of which one cannot say that they came after the group began.
+    first: usize,
     joined: bool,
     commits: Commits,
     /// A commit was sent, and not answered yet.
@@ -113,6 +117,8 @@ struct Member<'a> {
     committed: Instant,
     /// When something came last, or there was nothing to wait for.
     progress: Instant,
+    /// Since when there is something to read of a partition, and nothing comes.
+    stuck: BTreeMap<i32, Instant>,
     over: Option<Over>,
 }
 
@@ -128,16 +134,19 @@ impl<'a> Member<'a> {
         let given = if part == Part::Onlooker { topic.partitions.clone() } else { Vec::new() };
         Ok(Self {
             shared,
+            first: topic.first,
             topic,
             part,
             given,
             queues: BTreeMap::new(),
+            unanswered: false,
             asked: now - RETRY,
             joined: false,
             commits: Commits::start(&client, shared),
             committing: false,
             committed: now - COMMIT_EVERY,
             progress: now,
+            stuck: BTreeMap::new(),
             over: None,
             client,
         })
@@ -175,6 +184,7 @@ impl<'a> Member<'a> {
             match news {
                 News::Given(partitions) => {
                     self.given.extend(partitions);
+                    self.unanswered = true;
                     self.asked = Instant::now() - RETRY;
                     self.joined = true;
                 }
@@ -199,10 +209,13 @@ impl<'a> Member<'a> {
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => {
                         self.shared.state().ends.read_out(*partition);
-                        self.well();
+                        self.well(*partition);
                     }
                     Some(Err(error)) => self.complain(&error),
-                    None => break,
+                    None => {
+                        self.shared.state().ends.drained(*partition);
+                        break;
+                    }
                 }
             }
         }
@@ -221,11 +234,13 @@ impl<'a> Member<'a> {
             );
             self.over = Some(Over::Backwards);
         }
-        self.well();
+        self.well(at.partition);
     }
 
-    fn well(&mut self) {
+    /// Something was heard of a partition.
+    fn well(&mut self, partition: i32) {
         self.progress = Instant::now();
+        self.stuck.remove(&partition);
         self.client.context().context.content();
         self.shared.trouble(None);
     }
@@ -289,8 +304,18 @@ impl<'a> Member<'a> {
         let state = self.shared.state();
         self.shared.fullness.saw(!state.window.has_room());
         let other = state.is_other(&self.topic);
-        let waits = state.window.has_room() && state.ends.has_more(state.window.positions());
+        let behind: Vec<i32> = match state.window.has_room() {
+            true => state.ends.behind_of(state.window.positions()).collect(),
+            false => Vec::new(),
+        };
+        // Where the end was read nothing comes that would say that a trouble is over.
+        let troubled = state.trouble.is_some();
         drop(state);
+        self.stuck.retain(|partition, _| behind.contains(partition));
+        for partition in behind {
+            self.stuck.entry(partition).or_insert_with(Instant::now);
+        }
+        let stuck = self.stuck.values().any(|since| since.elapsed() >= self.shared.settings.when.stall_after);
         let mut patience = self.shared.settings.when.stall_after;
         let joins = !self.joined && self.part == Part::Member;
         if joins {
@@ -299,9 +324,9 @@ impl<'a> Member<'a> {
         }
         if other {
             self.over = Some(Over::Remade);
-        } else if !waits && !joins {
+        } else if !troubled && !joins && !stuck {
             self.progress = Instant::now();
-        } else if self.progress.elapsed() >= patience {
+        } else if stuck || self.progress.elapsed() >= patience {
             warn!(joined = self.joined, "nothing comes of the connection: it is made anew");
             self.shared.metrics.stalls.inc();
             self.over = Some(Over::Stalled);
@@ -326,9 +351,11 @@ impl<'a> Member<'a> {
         state.rebalanced();
         drop(state);
         self.shared.joined(false);
-        self.commits.end(self.committing);
         self.client.context().close();
+        self.answer_all();
+        self.commits.end(self.committing);
         let client = self.client;
+        self.shared.metrics.left();
         let over = self.over.unwrap_or(Over::Ending);
         if over == Over::Ending {
             drop(client);

@@ -81,6 +81,16 @@ impl Metrics {
         self.partitions.set(i64::try_from(ours).unwrap_or(i64::MAX));
     }
 
+    /// Nothing is ours.
+    pub(super) fn left(&self) {
+        self.partitions.set(0);
+    }
+
+    /// Another topic has the name: what is known of its predecessor's partitions is of no use.
+    pub(super) fn anew(&self) {
+        self.lag.clear();
+    }
+
     /// A commit was answered, or not.
     pub(super) fn committed(&self, done: bool) {
         self.commits.get_or_create(&Result { result: if done { "done" } else { "failed" } }).inc();

@@ -12,7 +12,7 @@ use sidecar::fault;
 use tracing::warn;
 
 use crate::args::Settings;
-use crate::client::{Cluster, Context};
+use crate::client::Context;
 use crate::record::Record;
 use crate::trouble::{RETRY, Trouble};
 
@@ -21,11 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The dead letter topic.
 pub(super) struct DeadLetters {
-    cluster: Cluster,
     config: ClientConfig,
     /// Made anew where librdkafka says that it can do no more: a right that is missing ends an idempotent producer for good.
     producer: Mutex<FutureProducer<Context>>,
-    /// What errors are read with; the producer does not give its own back.
+    /// The producer's, with which errors are read.
     context: Context,
     topic: String,
     /// Where its records come from.
@@ -55,18 +54,18 @@ impl DeadLetters {
             ("allow.auto.create.topics", "false"),
         ]);
         config.remove("group.id").remove("group.instance.id");
-        let (cluster, context) = (settings.cluster.clone(), settings.cluster.context());
-        let producer = config.create_with_context(cluster.context());
+        let context = settings.cluster.context();
+        let producer = config.create_with_context(context.clone());
         let producer = producer.map_err(|error| Trouble::of(&error, &doing(topic), &context))?;
         let producer = Mutex::new(producer);
-        Ok(Self { cluster, config, producer, context, topic: topic.to_owned(), from: settings.topic.clone() })
+        Ok(Self { config, producer, context, topic: topic.to_owned(), from: settings.topic.clone() })
     }
 
     /// One that can do something.
     fn producer(&self) -> Result<FutureProducer<Context>, KafkaError> {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         if producer.client().fatal_error().is_some() {
-            *producer = self.config.create_with_context(self.cluster.context())?;
+            *producer = self.config.create_with_context(self.context.clone())?;
         }
         Ok(producer.clone())
     }
@@ -88,18 +87,19 @@ impl DeadLetters {
             },
             Err((error, _)) => Err(error),
         };
-        if let Err(error) = written {
-            let fatal = producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code));
-            return Err(self.unavailable(&fatal.unwrap_or(error)));
-        }
-        fault::point("kafka.dead-letter.after").map_err(|error| SourceError::Internal(error.into()))
+        let Err(error) = written else {
+            self.context.content();
+            return fault::point("kafka.dead-letter.after").map_err(|error| SourceError::Internal(error.into()));
+        };
+        let fatal = producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code));
+        Err(self.unavailable(&fatal.unwrap_or(error)))
     }
 
     fn headers(&self, record: &Record, reason: &str) -> OwnedHeaders {
         let own = record.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
         let at = record.at;
         let (partition, offset) = (at.partition.to_string(), at.offset.to_string());
-        let millis = record.time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let millis = record.time.and_then(|time| time.0.duration_since(UNIX_EPOCH).ok());
         let millis = millis.map(|millis| millis.as_millis().to_string());
         let ours = [
             ("longshore-reason", Some(reason)),

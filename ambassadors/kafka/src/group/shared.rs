@@ -21,6 +21,7 @@ use super::window::Delivered;
 use crate::args::Settings;
 use crate::naming::{Naming, Position};
 use crate::record::Record;
+use crate::topic::TopicFacts;
 use crate::trouble::Trouble;
 
 #[derive(Debug)]
@@ -109,12 +110,18 @@ impl Shared {
         self.state().topic.clone()
     }
 
-    /// The topic was looked at: it is another than before, or the same.
-    pub(super) fn found(&self, identity: String, partitions: Vec<i32>, began: Instant) {
+    /// The topic was looked at: it is another than before, or the same. Whether that can be: one that was deleted never comes back, and
+    /// whoever tells of it has not heard yet that another was made in its place.
+    pub(super) fn found(&self, facts: &TopicFacts, began: Instant) -> bool {
+        let TopicFacts { identity, partitions } = facts.clone();
         let mut state = self.state();
         if let Some(topic) = state.topic.as_mut().filter(|topic| topic.identity == identity) {
             (topic.partitions, topic.looked) = (partitions, began);
-            return;
+            return true;
+        }
+        let naming = Naming::new(&self.settings.source_id, &self.settings.topic, &identity);
+        if state.topic.as_ref().is_some_and(|topic| topic.before.as_ref() == Some(&naming)) {
+            return false;
         }
         let before = state.topic.take();
         if let Some(before) = &before {
@@ -125,8 +132,9 @@ impl Shared {
             );
         }
         state.forget_all();
+        self.metrics.anew();
         state.topic = Some(Topic {
-            naming: Naming::new(&self.settings.source_id, &self.settings.topic, &identity),
+            naming,
             identity,
             first: before.as_ref().map_or(partitions.len(), |_| 0),
             partitions,
@@ -136,6 +144,7 @@ impl Shared {
         });
         drop(state);
         self.bell.ring();
+        true
     }
 
     /// The group has told us what is ours, or we know no more what is.

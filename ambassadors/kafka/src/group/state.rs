@@ -92,7 +92,7 @@ impl State {
     /// Another topic has this name now.
     pub(super) fn forget_all(&mut self) {
         self.window.clear();
-        self.ends = Ends::default();
+        self.ends = self.ends.anew();
         self.staying.clear();
         self.joined = self.joined.map(|_| false);
         self.emptied = Instant::now();

@@ -157,7 +157,14 @@ impl<T> Window<T> {
 
     fn come(&mut self, at: Position) -> Result<&mut Partition<T>, Delivered> {
         let part = self.partitions.get_mut(&at.partition).filter(|part| part.assigned).ok_or(Delivered::Stray)?;
+        if at.offset.saturating_add(1) == part.next {
+            // It is told twice, as may happen where partitions are given or taken.
+            return Err(Delivered::Settled);
+        }
         if at.offset < part.next {
+            // What lies from there on now is other work than what lay there.
+            part.settled.remove_range(offset(at.offset)..);
+            part.seen = part.seen.take().map(|seen| *seen.start()..=at.offset - 1).filter(|seen| !seen.is_empty());
             return Err(Delivered::Backwards);
         }
         part.next = at.offset.saturating_add(1);
@@ -231,6 +238,13 @@ impl<T> Window<T> {
     /// How many records were settled beyond what the group has: these come again if we are killed now.
     pub(super) fn uncommitted(&self) -> u64 {
         self.partitions.values().filter(|part| part.assigned).map(|part| part.settled.len()).sum()
+    }
+
+    /// How far a commit would take the group, in offsets.
+    pub(super) fn due(&self) -> u64 {
+        let ours = self.partitions.values().filter(|part| part.assigned);
+        let due = ours.map(|part| part.prefix() - part.committed.unwrap_or_else(|| part.prefix()));
+        due.map(|offsets| u64::try_from(offsets).unwrap_or(0)).sum()
     }
 
     /// What waits, from a position on, in the order of positions.

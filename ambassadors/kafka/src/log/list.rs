@@ -85,6 +85,12 @@ impl List {
         true
     }
 
+    /// Whether the topic of this id is the one that was there before this. It never comes back: whoever tells of it has not heard yet.
+    pub(super) fn is_former(&self, identity: &str) -> bool {
+        let naming = Naming::new(&self.source_id, &self.topic, identity);
+        self.read().former.as_ref().is_some_and(|(former, _)| *former == naming)
+    }
+
     /// How records are named, and the id of the topic; `None` before it was seen.
     pub(super) fn naming(&self) -> Option<Naming> {
         self.read().of.as_ref().map(|(_, naming)| naming.clone())

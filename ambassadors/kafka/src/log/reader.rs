@@ -3,14 +3,14 @@
 mod begin;
 mod session;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::session::{End, Session};
 use super::Shared;
+use crate::thread;
 use crate::topic::Observer;
 use crate::trouble::Trouble;
 
@@ -23,15 +23,7 @@ const LONGEST_REST: Duration = Duration::from_secs(8);
 
 /// Starts to read, until nobody asks any more.
 pub(super) fn start(shared: Arc<Shared>) {
-    let read = move || {
-        if catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
-            // A list that nobody keeps is a lie; whoever supervises this process starts it anew, and nothing is lost.
-            error!("a defect ended the thread that reads the topic: aborting");
-            std::process::abort();
-        }
-    };
-    let thread = std::thread::Builder::new().name("log-reader".to_owned());
-    thread.spawn(read).expect("the system gives a thread at the start");
+    thread::start("log-reader", move || run(&shared));
 }
 
 fn run(shared: &Shared) {

@@ -1,4 +1,4 @@
-//! What librdkafka can be asked and rdkafka has no words for: the id of a topic. All that is unsafe here is in this file.
+//! What librdkafka can be asked and rdkafka has no words for: the id of a topic.
 #![expect(unsafe_code, reason = "DescribeTopics is reached by nothing but its C functions")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -24,18 +24,19 @@ const TURN_MS: i32 = 50;
 
 type Why = (RDKafkaErrorCode, Option<String>);
 
-/// Asks for a topic. `wait` is called again and again meanwhile, and says whether to wait on.
+/// Asks this broker, or whichever librdkafka likes, for a topic. `wait` is called again and again meanwhile, and says whether to wait on.
 ///
 /// # Errors
 /// The code, and librdkafka's words where it has some.
 pub(super) fn topic<C: ClientContext>(
     client: &Client<C>,
     name: &str,
+    broker: Option<i32>,
     deadline: Duration,
     wait: impl FnMut() -> bool,
 ) -> Result<Description, Why> {
     let name = CString::new(name).map_err(|_| (RDKafkaErrorCode::InvalidTopic, None))?;
-    let answer = ask(client, &name, deadline, wait)?;
+    let answer = ask(client, &name, broker, deadline, wait)?;
     // SAFETY: `answer` is an event, and lives to the end of this function; so does all that is reached through it.
     unsafe {
         failed(c::rd_kafka_event_error(answer.0.as_ptr()), || c::rd_kafka_event_error_string(answer.0.as_ptr()))?;
@@ -93,6 +94,7 @@ pub(super) fn cluster_id<C: ClientContext>(client: &Client<C>, deadline: Duratio
 fn ask<C: ClientContext>(
     client: &Client<C>,
     name: &CStr,
+    broker: Option<i32>,
     deadline: Duration,
     mut wait: impl FnMut() -> bool,
 ) -> Result<Owned<c::rd_kafka_event_t>, Why> {
@@ -116,6 +118,10 @@ fn ask<C: ClientContext>(
             why.len(),
         );
         failed(code, || why.as_ptr())?;
+        if let Some(id) = broker {
+            let code = c::rd_kafka_AdminOptions_set_broker(options.0.as_ptr(), id, why.as_mut_ptr(), why.len());
+            failed(code, || why.as_ptr())?;
+        }
         c::rd_kafka_DescribeTopics(client.native_ptr(), topics.0.as_ptr(), options.0.as_ptr(), queue.0.as_ptr());
         loop {
             let event = c::rd_kafka_queue_poll(queue.0.as_ptr(), TURN_MS);

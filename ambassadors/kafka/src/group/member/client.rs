@@ -82,8 +82,8 @@ impl ConsumerContext for Told {
     fn rebalance(&self, client: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let given = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Relaxed) {
-            // Whatever is answered here, the client is closed next.
-            let _ = if given { Ok(()) } else { give_up(client, list) };
+            // Whatever comes of it, the client is closed next; what is not answered it would wait for.
+            let _ = if given { take(client, list) } else { give_up(client, list) };
             return;
         }
         let partitions = list.elements().iter().map(|element| element.partition()).collect();
@@ -118,7 +118,12 @@ pub(super) fn connect(shared: &Arc<Shared>, partitions: usize) -> Result<Arc<Con
     let ahead = ahead.clamp(64, 65_536).to_string();
     // Partitions that come, and a topic that may be seen again, are noticed as soon as anything else of it.
     let refresh = shared.settings.when.poll.as_millis().clamp(1_000, 300_000).to_string();
-    let defaults = [("topic.metadata.refresh.interval.ms", refresh.as_str())];
+    let defaults = [
+        ("topic.metadata.refresh.interval.ms", refresh.as_str()),
+        // What a broker may send at once.
+        ("fetch.max.bytes", "8388608"),
+        ("fetch.message.max.bytes", "1048576"),
+    ];
     let mut config = cluster.config_over(
         &defaults,
         &[
@@ -132,6 +137,8 @@ pub(super) fn connect(shared: &Arc<Shared>, partitions: usize) -> Result<Arc<Con
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("allow.auto.create.topics", "false"),
             ("queued.max.messages.kbytes", ahead.as_str()),
+            // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
+            ("message.max.bytes", "1000000"),
         ],
     );
     if let Some(instance) = &shared.membership.instance_id {

@@ -14,14 +14,15 @@ use tracing::{debug, info};
 
 use super::super::shared::Shared;
 use super::client::{Consuming, News};
-use super::start::metadata;
 use super::{Member, Part, TURN};
+use crate::committed;
 use crate::naming::Position;
 use crate::record::Record;
+use crate::thread;
 
 /// Least time between commits.
 pub(super) const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How many records may be settled and not committed before that time is over.
+/// How far the group may stand behind what may be committed before that time is over, in offsets.
 const COMMIT_AFTER: u64 = 1_000;
 /// How long an answer to a commit is waited for, where something waits for it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,9 +43,8 @@ impl Commits {
     pub(super) fn start(client: &Arc<Consuming>, shared: &Arc<Shared>) -> Self {
         let (orders, receiver) = channel();
         let (client, shared) = (Arc::clone(client), Arc::clone(shared));
-        let run = move || commit(&client, &receiver, &shared);
-        let thread = std::thread::Builder::new().name("commits".to_owned()).spawn(run);
-        Self { orders, thread: thread.expect("the system gives a thread") }
+        let thread = thread::start("commits", move || commit(&client, &receiver, &shared));
+        Self { orders, thread }
     }
 
     /// Begins a commit; what comes of it is news of the client.
@@ -56,7 +56,7 @@ impl Commits {
     pub(super) fn end(self, waits: bool) {
         drop(self.orders);
         if !waits {
-            // It has nothing to do, so this is at once; a panic there was told already.
+            // It has nothing to do, so this is at once.
             let _ = self.thread.join();
         }
     }
@@ -65,7 +65,7 @@ impl Commits {
 impl Member<'_> {
     pub(super) fn commit_is_due(&self) -> bool {
         !self.committing
-            && (self.committed.elapsed() >= COMMIT_EVERY || self.shared.state().window.uncommitted() >= COMMIT_AFTER)
+            && (self.committed.elapsed() >= COMMIT_EVERY || self.shared.state().window.due() >= COMMIT_AFTER)
     }
 
     /// Commits what is settled, up to the first record that is not.
@@ -75,11 +75,11 @@ impl Member<'_> {
             return;
         }
         self.committed = Instant::now();
-        let (name, metadata) = (self.shared.settings.topic.as_str(), metadata(&self.topic));
+        let (name, note) = (self.shared.settings.topic.as_str(), committed::note(&self.topic.identity, self.first));
         let mut list = TopicPartitionList::with_capacity(due.len());
         for at in &due {
             let mut element = list.add_partition(name, at.partition);
-            element.set_metadata(&metadata);
+            element.set_metadata(&note);
             element.set_offset(Offset::Offset(at.offset)).expect("an offset of a record");
         }
         if let Err(error) = fault::point("kafka.commit.before") {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::info;
+use tracing::{debug, info};
 
-use super::client::{give_up, take};
-use super::start::begins;
+use super::client::{News, give_up, take};
+use super::start::{Beginning, PATIENCE, begins};
 use super::{Member, Over, Part};
+use crate::topic::Observer;
 use crate::trouble::RETRY;
 
 impl Member<'_> {
@@ -23,8 +25,18 @@ impl Member<'_> {
         }
         let name = self.shared.settings.topic.as_str();
         self.asked = Instant::now();
-        let begins = match begins(&self.client, (name, &self.topic), &self.given, self.shared.settings.start) {
-            Ok(begins) => begins,
+        let cluster = &self.shared.settings.cluster;
+        let last = |name: &str, partition: i32| {
+            Observer::last(cluster, name, partition, PATIENCE).map_err(|trouble| {
+                debug!(%trouble, "where the log ends is asked again");
+                KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut)
+            })
+        };
+        let begins = match begins(&self.client, (name, &self.topic), &self.given, self.shared.settings.start, last) {
+            Ok(Beginning { of, first }) => {
+                self.first = self.first.min(first);
+                of
+            }
             Err(error) => return self.complain(&error),
         };
         let mut list = TopicPartitionList::new();
@@ -45,7 +57,7 @@ impl Member<'_> {
         let mut state = self.shared.state();
         for begin in &begins {
             state.window.assign(begin.partition, begin.from, begin.committed);
-            state.ends.goes_on(begin.partition);
+            state.ends.begins(begin.partition, begin.end);
         }
         state.rebalanced();
         drop(state);
@@ -54,6 +66,7 @@ impl Member<'_> {
             self.over = Some(Over::Fatal);
             return self.complain(&error);
         }
+        self.unanswered = false;
         info!(partitions = ?self.given, "partitions are ours");
         self.shared.metrics.rebalanced("given", self.given.len(), self.queues.len());
         self.given.clear();
@@ -97,5 +110,29 @@ impl Member<'_> {
             self.shared.joined(false);
         }
         self.shared.look.ring();
+    }
+
+    /// Answers whatever the group has told and nobody has answered: librdkafka does not leave it before.
+    pub(super) fn answer_all(&mut self) {
+        let mut told = Vec::new();
+        if std::mem::take(&mut self.unanswered) {
+            told.push(News::Given(std::mem::take(&mut self.given)));
+        }
+        told.extend(std::iter::from_fn(|| self.client.context().next()));
+        for news in told {
+            let list = |partitions: &[i32]| {
+                let mut list = TopicPartitionList::with_capacity(partitions.len());
+                for partition in partitions {
+                    list.add_partition(&self.shared.settings.topic, *partition);
+                }
+                list
+            };
+            // What fails was answered, or is lost.
+            let _ = match news {
+                News::Given(partitions) => take(&self.client, &list(&partitions)),
+                News::Taken(partitions) => give_up(&self.client, &list(&partitions)),
+                News::Committed(..) => Ok(()),
+            };
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ambassador_kit::source::{Page, SourceError, Tally};
 use contract::wire::{Item, Withheld};
-use contract::{ItemName, Key, Timestamp};
+use contract::{ItemName, Key};
 
 use super::super::state::Place;
 use super::Shared;
@@ -70,7 +70,7 @@ impl Shared {
             reason: reason.to_owned(),
             message: message.to_owned(),
             pending: false,
-            since: record.time.map(Timestamp),
+            since: record.time,
         }
     }
 

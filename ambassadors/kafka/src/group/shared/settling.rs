@@ -53,7 +53,11 @@ impl Shared {
         if state.generation() != generation {
             return Ok(Next::Nothing);
         }
-        let Some(letter) = state.window.get_mut(at) else { return Ok(Next::Nothing) };
+        let Some(letter) = state.window.get_mut(at) else {
+            // It was taken away, or settled, since it was found.
+            drop(state);
+            return self.settle(name, outcome);
+        };
         if letter.leaving {
             let why = "this item is being settled already".into();
             return Err(SourceError::Unavailable { why, retry: RETRY });

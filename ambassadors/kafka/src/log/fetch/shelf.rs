@@ -16,7 +16,9 @@ pub(super) struct Unproven {
     pub(super) incarnation: String,
     /// How many records.
     pub(super) count: usize,
-    /// The offset after the last.
+    /// The broker that gave the first of them, if it is known.
+    pub(super) giver: Option<i32>,
+    /// The offset after the last that it gave before another did.
     to: i64,
 }
 
@@ -31,6 +33,8 @@ pub(super) struct Shelf {
     next: i64,
     /// Before this, everything is known to be of the incarnation; behind it, it was read from whatever has the topic's name.
     proven: i64,
+    /// Who gave what is not proven, one after another, and the offset after the last of it.
+    givers: VecDeque<(Option<i32>, i64)>,
     bytes: usize,
     /// Those of records behind the one that was asked for last.
     ahead: usize,
@@ -54,14 +58,18 @@ impl Shelf {
         };
     }
 
-    /// Puts what was read behind what is there, and throws out what more than `limit` bytes hold, of what was asked for already. What
+    /// Puts what was read, of a broker, behind what is there, and throws out what more than `limit` bytes hold, of what was asked for already. What
     /// does not belong there is not taken.
-    pub(super) fn push(&mut self, record: Record, limit: usize) {
+    pub(super) fn push(&mut self, record: Record, giver: Option<i32>, limit: usize) {
         if record.at.partition != self.partition || record.at.offset < self.next {
             return;
         }
         let size = record.size();
         self.next = record.at.offset + 1;
+        match self.givers.back_mut() {
+            Some((last, to)) if *last == giver => *to = self.next,
+            Some(_) | None => self.givers.push_back((giver, self.next)),
+        }
         self.bytes += size;
         self.ahead += size;
         self.records.push_back(Arc::new(record));
@@ -117,15 +125,16 @@ impl Shelf {
 
     /// What was read last and is not proven, if anything.
     pub(super) fn unproven(&self) -> Option<Unproven> {
+        let (giver, to) = *self.givers.front()?;
         let place = self.records.partition_point(|record| record.at.offset < self.proven);
-        let count = self.records.len() - place;
-        (count > 0).then(|| Unproven { incarnation: self.incarnation.clone(), count, to: self.next })
+        Some(Unproven { incarnation: self.incarnation.clone(), count: self.records.len() - place, giver, to })
     }
 
-    /// All of this is of its incarnation.
+    /// All that this broker gave first is of its incarnation.
     pub(super) fn prove(&mut self, unproven: &Unproven) {
         if self.incarnation == unproven.incarnation {
             self.proven = self.proven.max(unproven.to.min(self.next));
+            self.givers.retain(|(_, to)| *to > self.proven);
         }
     }
 
@@ -178,7 +187,7 @@ mod tests {
         let mut shelf = Shelf::default();
         shelf.begin(at(0), OF);
         for offset in 0..20 {
-            shelf.push(record(offset), 10_000);
+            shelf.push(record(offset), Some(1), 10_000);
         }
         shelf.prove(&shelf.unproven().expect("twenty"));
         assert!((0..20).all(|offset| shelf.covers(at(offset), OF)), "nobody had any of it yet");
@@ -190,7 +199,7 @@ mod tests {
             !shelf.wants_more(12_000) && shelf.wants_more(24_000) && shelf.wants_more(12_000),
             "a quarter is little"
         );
-        shelf.push(record(20), 10_000);
+        shelf.push(record(20), Some(1), 10_000);
         assert!(!shelf.covers(at(10), OF) && shelf.covers(at(11), OF));
         assert!(shelf.take(at(12), OF).is_some(), "who was overtaken finds it still");
     }
@@ -199,8 +208,8 @@ mod tests {
     fn a_gap_is_told_from_what_was_not_read() {
         let mut shelf = Shelf::default();
         shelf.begin(at(5), OF);
-        shelf.push(record(7), 10_000);
-        shelf.push(record(6), 10_000);
+        shelf.push(record(7), Some(1), 10_000);
+        shelf.push(record(6), Some(1), 10_000);
         assert!(shelf.lacks(at(5), OF) && shelf.take(at(5), OF).is_none());
         assert!(shelf.covers(at(6), OF) && shelf.take(at(6), OF).is_none(), "out of order is of another reading");
         assert!(!shelf.covers(at(8), OF) && shelf.leads_to(at(8), OF) && !shelf.leads_to(at(4), OF));
@@ -210,23 +219,40 @@ mod tests {
                 && !shelf.covers(Position { partition: 1, offset: 7 }, OF)
         );
     }
+
     #[test]
     fn nothing_is_given_away_before_it_is_proven() {
         let mut shelf = Shelf::default();
         shelf.begin(at(0), OF);
-        shelf.push(record(0), 10_000);
-        shelf.push(record(1), 10_000);
+        shelf.push(record(0), Some(1), 10_000);
+        shelf.push(record(1), Some(1), 10_000);
         let first = shelf.unproven().expect("two");
         assert_eq!((first.count, shelf.take(at(1), OF)), (2, None));
         assert!(shelf.leads_to(at(1), OF) && !shelf.lacks(at(1), OF));
-        shelf.push(record(2), 10_000);
+        shelf.push(record(2), Some(1), 10_000);
         shelf.prove(&first);
         assert!(shelf.take(at(1), OF).is_some() && shelf.take(at(2), OF).is_none());
         let last = shelf.unproven().expect("one");
         assert_eq!(last.count, 1);
         shelf.begin(at(2), "another");
-        shelf.push(record(2), 10_000);
+        shelf.push(record(2), Some(1), 10_000);
         shelf.prove(&last);
         assert_eq!(shelf.take(at(2), "another"), None, "it was of the former that this was seen");
+    }
+
+    #[test]
+    fn a_broker_vouches_for_nothing_that_another_gave() {
+        let mut shelf = Shelf::default();
+        shelf.begin(at(0), OF);
+        for (offset, giver) in [(0, 1), (1, 1), (2, 2), (3, 1)] {
+            shelf.push(record(offset), Some(giver), 10_000);
+        }
+        for (count, giver, proven) in [(4, 1, 2), (2, 2, 3), (1, 1, 4)] {
+            let unproven = shelf.unproven().expect("some");
+            assert_eq!((unproven.count, unproven.giver), (count, Some(giver)));
+            shelf.prove(&unproven);
+            assert!((0..4).all(|offset| shelf.take(at(offset), OF).is_some() == (offset < proven)), "{proven}");
+        }
+        assert_eq!(shelf.unproven(), None);
     }
 }

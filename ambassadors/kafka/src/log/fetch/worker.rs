@@ -1,7 +1,6 @@
 //! The thread of a lane: has the broker send what questions wait for, and what is likely to be asked for next.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,16 +9,16 @@ use ambassador_kit::source::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::super::Shared;
 use super::lane::Lane;
 use super::shelf::Unproven;
 use crate::client::Context;
 use crate::naming::Position;
-use crate::record::Record;
-use crate::topic;
+use crate::record::{Record, giver};
 use crate::trouble::{RETRY, Trouble};
+use crate::{thread, topic};
 
 /// How long a connection that nobody asks for anything goes on listening to the broker.
 const REST: Duration = Duration::from_secs(2);
@@ -52,14 +51,7 @@ enum Step {
 pub(super) fn start(shared: Arc<Shared>, limit: usize) -> Arc<Lane> {
     let lane = Arc::new(Lane::new(limit));
     let worker = Worker { shared, lane: Arc::clone(&lane), connection: None };
-    let run = move || {
-        if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
-            error!("a defect ended a thread that reads records: aborting");
-            std::process::abort();
-        }
-    };
-    let thread = std::thread::Builder::new().name("record-reader".to_owned());
-    thread.spawn(run).expect("the system gives a thread at the start");
+    thread::start("record-reader", move || worker.run());
     lane
 }
 
@@ -148,7 +140,8 @@ impl Worker {
     fn seek(&mut self, at: Position, incarnation: String) -> Result<(), KafkaError> {
         // One that knows the former topic of this name may go on reading that for as long as any broker has it.
         if self.connection.as_ref().is_none_or(|connection| connection.incarnation != incarnation) {
-            let consumer = consumer(&self.shared)?;
+            // An offset that is not there is for us to tell of, not to read something else instead.
+            let consumer = self.shared.consumer(&BOUNDS, "error")?;
             self.connection =
                 Some(Connection { consumer, incarnation, assigned: false, dry: true, last: Instant::now() });
         }
@@ -164,11 +157,12 @@ impl Worker {
     fn read(&mut self, wait: Duration) {
         let Some(connection) = &mut self.connection else { return };
         // Whoever waits for a record has its like come soon; who reads ahead may be asked for another any moment.
-        let polled = connection.consumer.poll(wait).map(|polled| polled.map(|message| Record::of(&message)));
+        let polled = connection.consumer.poll(wait);
+        let polled = polled.map(|polled| polled.map(|message| (Record::of(&message), giver(&message))));
         match polled {
-            Some(Ok(record)) => {
+            Some(Ok((record, giver))) => {
                 (connection.last, connection.dry) = (Instant::now(), false);
-                self.lane.lock().shelf.push(record, self.lane.limit);
+                self.lane.lock().shelf.push(record, giver, self.lane.limit);
             }
             Some(Err(KafkaError::PartitionEOF(_))) => self.end(),
             Some(Err(error)) => match error.rdkafka_error_code() {
@@ -212,12 +206,14 @@ impl Worker {
         self.lose_patience();
     }
 
-    /// The brokers, asked after something came, name the topic that it was meant to be of still: so it was. Records do not say of which topic
-    /// they are, and librdkafka goes on in one that was made again without a word.
+    /// The broker that something came from, asked after that, names the topic that it was meant to be of still: so it was. Records do not
+    /// say of which topic they are, and librdkafka goes on in one that was made again without a word. Other brokers may be late to hear that
+    /// it was; whoever gives records of a topic has heard of it.
     fn prove(&mut self, unproven: &Unproven) {
         let Some(connection) = &self.connection else { return };
         // Nothing is polled meanwhile: that would take records out of their order.
-        let found = topic::look(&connection.consumer, &self.shared.settings.topic, self.patience(), || {});
+        let (topic, patience) = (&self.shared.settings.topic, self.patience());
+        let found = topic::look(&connection.consumer, topic, unproven.giver, patience, || {});
         match found {
             Ok(facts) if self.shared.list.is_of(&unproven.incarnation, &facts.identity) => {
                 self.lane.lock().shelf.prove(unproven);
@@ -282,23 +278,4 @@ impl Worker {
             while connection.consumer.poll(Duration::ZERO).is_some() {}
         }
     }
-}
-
-/// A client that reads where it is told to.
-fn consumer(shared: &Shared) -> Result<BaseConsumer<Context>, KafkaError> {
-    let cluster = &shared.settings.cluster;
-    let group = shared.settings.group.as_deref().unwrap_or(env!("CARGO_PKG_NAME"));
-    let ours = [
-        ("group.id", group),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("enable.partition.eof", "true"),
-        ("isolation.level", "read_committed"),
-        // An offset that is not there is for us to tell of, not to read something else instead.
-        ("auto.offset.reset", "error"),
-        ("allow.auto.create.topics", "false"),
-        // Of producers; librdkafka wants fetch.max.bytes to be no less, whoever the client is.
-        ("message.max.bytes", "1000000"),
-    ];
-    cluster.config_over(&BOUNDS, &ours).create_with_context(cluster.context())
 }

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::super::Shared;
 use super::super::index::Sort;
-use super::begin::{consumer, starts};
+use super::begin::{BOUNDS, starts};
 use super::{ANSWER, TICK, backoff, lose};
 use crate::client::Context;
 use crate::naming::Position;
@@ -83,6 +83,9 @@ impl<'a> Session<'a> {
         let settings = &shared.settings;
         let deadline = ANSWER.min(settings.when.stall_after);
         let facts = observer.topic(&settings.topic, deadline)?;
+        if shared.list.is_former(&facts.identity) {
+            return Err(Trouble::late(&settings.topic));
+        }
         if shared.list.begin(&facts.identity) {
             info!(
                 topic = settings.topic,
@@ -100,7 +103,7 @@ impl<'a> Session<'a> {
         }
         // Where to start is said of what there is when we start: a partition or topic that comes later is new from its beginning.
         if *topics == 1 && shared.list.is_unopened() {
-            for (partition, start) in starts(shared, observer, &there, deadline)? {
+            for (partition, start) in starts(shared, observer, (&facts, &there), deadline)? {
                 shared.list.open(partition, start);
             }
         }
@@ -118,7 +121,7 @@ impl<'a> Session<'a> {
             shared.metrics.looked(partition, &there, next);
             partitions.insert(partition, Reading { whole: next..there.end, there, read_to: next, heard: false });
         }
-        let consumer = consumer(shared).map_err(of)?;
+        let consumer = shared.consumer(&BOUNDS, "earliest").map_err(of)?;
         consumer.assign(&list).map_err(of)?;
         let now = Instant::now();
         let mut session = Self {
@@ -302,6 +305,9 @@ impl<'a> Session<'a> {
         let settings = &self.shared.settings;
         let deadline = ANSWER.min(settings.when.stall_after);
         let facts = self.observer.topic(&settings.topic, deadline)?;
+        if self.shared.list.is_former(&facts.identity) {
+            return Ok(None);
+        }
         if facts.identity != self.identity {
             return Ok(Some(End::Anew("it was deleted and made again")));
         }
