@@ -8,7 +8,7 @@ OUT ?= demo-out
 
 .PHONY: help
 help: ## Show what there is to make
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Real mp4 files become thumbnails, end to end, on this machine (OUT=demo-out)
@@ -42,6 +42,13 @@ demo-rabbitmq: ## A queue that five processors drain, with a RabbitMQ that is st
 test: ## Everything: unit tests, real programs and servers, the kill matrix, the demo
 	@scripts/setup ffmpeg strace python3 flock unshare nsenter setpriv script chattr bindfs curl venv ip openssl java mvn perl make c++
 	@tests/run
+
+.PHONY: test-versions
+test-versions: ## The tests of both queues against RabbitMQ 4.0, Redis 8.0 and Valkey 8.1, as root (not part of make test)
+	@scripts/setup python3 flock mmdebstrap
+	@set -e; others=$$(tests/servers/versions/setup trixie); \
+		LONGSHORE_TEST_RABBITMQ="$$others/rabbitmq" cargo test --locked -p rabbitmq-ambassador --test it; \
+		for redis in redis valkey; do LONGSHORE_TEST_REDIS="$$others/$$redis" cargo test --locked -p redis-ambassador --test it; done
 
 .PHONY: servers
 servers: ## Make the servers and clients that the tests start, once (tests/run does it too)
