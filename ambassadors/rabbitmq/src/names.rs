@@ -27,36 +27,47 @@ pub(crate) struct Names {
     source_id: String,
     queue: String,
     identity: Identity,
-    lost: Lost,
+}
+
+/// By what a message is known.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// By its name, whenever and wherever it comes.
+    By(ItemName),
+    /// By what it says alone.
+    Says(Print),
 }
 
 /// Names of messages that had no identity and were lost, by what they said, the first that came first.
 #[derive(Debug, Default)]
-struct Lost {
-    names: HashMap<Print, VecDeque<ItemName>>,
-    order: VecDeque<Print>,
+pub(crate) struct Lost {
+    /// With the how manieth each was that was lost.
+    names: HashMap<Print, VecDeque<(ItemName, u64)>>,
+    /// As they were lost; what came again since counts no more.
+    order: VecDeque<(Print, u64)>,
+    next: u64,
 }
 
 impl Names {
     /// Of this queue.
     pub(crate) fn new(source_id: &str, queue: &str, identity: Identity) -> Self {
-        Self { source_id: source_id.to_owned(), queue: queue.to_owned(), identity, lost: Lost::default() }
+        Self { source_id: source_id.to_owned(), queue: queue.to_owned(), identity }
     }
 
-    /// The name of a message that came; with what it says, if that is all that is known of it.
-    pub(crate) fn of(&mut self, delivery: &Delivery) -> (ItemName, Option<Print>) {
-        if let Some(identity) = identity(delivery, &self.identity) {
-            let length = (identity.len() as u64).to_be_bytes();
-            return (self.derive(&[b"i", &length, &identity, &Sha256::digest(&delivery.data)]), None);
+    /// By what a message is known that came.
+    pub(crate) fn known(&self, delivery: &Delivery) -> Known {
+        match identity(delivery, &self.identity) {
+            None => Known::Says(print(delivery)),
+            Some(identity) => {
+                let length = (identity.len() as u64).to_be_bytes();
+                Known::By(self.derive(&[b"i", &length, &identity, &Sha256::digest(&delivery.data)]))
+            }
         }
-        let print = print(delivery);
-        let known = if delivery.redelivered { self.lost.claim(print) } else { None };
-        (known.unwrap_or_else(|| self.derive(&[b"d", &fastrand::u128(..).to_be_bytes()])), Some(print))
     }
 
-    /// This one was lost with its channel, and comes again, here or elsewhere.
-    pub(crate) fn lose(&mut self, name: ItemName, print: Print) {
-        self.lost.add(print, name);
+    /// One that nothing has yet.
+    pub(crate) fn new_name(&self) -> ItemName {
+        self.derive(&[b"d", &fastrand::u128(..).to_be_bytes()])
     }
 
     fn derive(&self, identity: &[&[u8]]) -> ItemName {
@@ -65,22 +76,41 @@ impl Names {
 }
 
 impl Lost {
-    fn add(&mut self, print: Print, name: ItemName) {
-        self.names.entry(print).or_default().push_back(name);
-        self.order.push_back(print);
+    /// This one was lost with its channel, and comes again, here or elsewhere.
+    pub(crate) fn add(&mut self, print: Print, name: ItemName) {
+        self.names.entry(print).or_default().push_back((name, self.next));
+        self.order.push_back((print, self.next));
+        self.next += 1;
         while self.order.len() > MOST {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.claim(oldest);
+            let Some((oldest, lost)) = self.order.pop_front() else { break };
+            self.retain(oldest, |(_, number)| *number != lost);
         }
     }
 
-    fn claim(&mut self, print: Print) -> Option<ItemName> {
-        let names = self.names.get_mut(&print)?;
-        let name = names.pop_front();
+    /// The first that was lost and said this.
+    pub(crate) fn claim(&mut self, print: Print) -> Option<ItemName> {
+        let (name, _) = self.names.get_mut(&print)?.pop_front()?;
+        self.retain(print, |_| true);
+        Some(name)
+    }
+
+    /// This one does not come again: the broker was told of it just before.
+    pub(crate) fn found(&mut self, print: Print, name: &ItemName) {
+        self.retain(print, |(lost, _)| lost != name);
+    }
+
+    /// Whatever has not come by now is somebody else's.
+    pub(crate) fn forget(&mut self) {
+        self.names.clear();
+        self.order.clear();
+    }
+
+    fn retain(&mut self, print: Print, stays: impl FnMut(&(ItemName, u64)) -> bool) {
+        let Some(names) = self.names.get_mut(&print) else { return };
+        names.retain(stays);
         if names.is_empty() {
             self.names.remove(&print);
         }
-        name
     }
 }
 
@@ -115,37 +145,56 @@ mod tests {
         delivery
     }
 
-    #[test]
-    fn a_message_with_an_id_has_one_name_and_one_without_has_its_own_until_it_is_lost() {
-        let mut names = Names::new("/", "Media.Videos", Identity::MessageId);
-        let (name, print) = names.of(&delivery("a", Some("1"), false));
-        assert!(name.as_str().starts_with("media-videos-") && print.is_none(), "{name}");
-        assert_eq!(names.of(&delivery("a", Some("1"), true)).0, name);
-        assert_ne!(names.of(&delivery("b", Some("1"), true)).0, name, "an id that all have is none");
-        assert_ne!(names.of(&delivery("a", Some("2"), false)).0, name);
-        assert_ne!(
-            Names::new("other", "Media.Videos", Identity::MessageId).of(&delivery("a", Some("1"), false)).0,
-            name
-        );
+    fn says(names: &Names, body: &str) -> Print {
+        match names.known(&delivery(body, None, false)) {
+            Known::Says(print) => print,
+            Known::By(name) => panic!("{name} is known"),
+        }
+    }
 
-        let mut bare = |body, redelivered| {
-            let (name, print) = names.of(&delivery(body, None, redelivered));
-            (name, print.expect("it says nothing else"))
+    #[test]
+    fn a_message_with_an_id_has_one_name_whenever_it_comes() {
+        let names = Names::new("/", "Media.Videos", Identity::MessageId);
+        let of = |names: &Names, body, id, again| match names.known(&delivery(body, Some(id), again)) {
+            Known::By(name) => name,
+            Known::Says(_) => panic!("it has an id"),
         };
-        let ((a, says_a), (b, _)) = (bare("a", false), bare("a", false));
-        assert_ne!(a, b);
-        assert_eq!(bare("a", true).1, says_a);
-        names.lose(a.clone(), says_a);
-        names.lose(b.clone(), says_a);
-        let mut again = |body, redelivered| names.of(&delivery(body, None, redelivered)).0;
-        assert!(![&a, &b].contains(&&again("a", false)), "what comes for the first time is none that was lost");
-        assert!(![&a, &b].contains(&&again("b", true)), "what says something else is another");
-        assert_eq!(
-            [again("a", true), again("a", true)],
-            [a.clone(), b.clone()],
-            "in the order in which they were lost"
-        );
-        assert!(![&a, &b].contains(&&again("a", true)));
+        let name = of(&names, "a", "1", false);
+        assert!(name.as_str().starts_with("media-videos-"), "{name}");
+        assert_eq!(of(&names, "a", "1", true), name);
+        assert_ne!(of(&names, "b", "1", true), name, "an id that all have is none");
+        assert_ne!(of(&names, "a", "2", false), name);
+        assert_ne!(of(&Names::new("other", "Media.Videos", Identity::MessageId), "a", "1", false), name);
+    }
+
+    #[test]
+    fn a_message_without_one_has_the_name_of_one_that_was_lost_and_said_the_same() {
+        let names = Names::new("/", "q", Identity::MessageId);
+        let (mut lost, [a, b, c]) = (Lost::default(), [(), (), ()].map(|()| names.new_name()));
+        let (one, other) = (says(&names, "a"), says(&names, "b"));
+        for name in [&a, &b, &c] {
+            lost.add(one, name.clone());
+        }
+        assert_eq!(lost.claim(other), None, "what says something else is another");
+        // The broker was told that it is done as its channel ended: those after it come alone.
+        lost.found(one, &a);
+        assert_eq!([lost.claim(one), lost.claim(one), lost.claim(one)], [Some(b.clone()), Some(c), None]);
+
+        lost.add(one, a.clone());
+        lost.forget();
+        assert_eq!(lost.claim(one), None);
+        for _ in 0..3 {
+            lost.add(one, a.clone());
+            for _ in 1..MOST {
+                lost.add(other, b.clone());
+                assert!(lost.claim(other).is_some(), "what came again takes nobody's place");
+            }
+            assert_eq!(lost.claim(one), Some(a.clone()));
+        }
+        for _ in 0..=MOST {
+            lost.add(one, b.clone());
+        }
+        assert_eq!(lost.names[&one].len(), MOST);
     }
 
     #[test]

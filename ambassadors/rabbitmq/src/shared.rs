@@ -1,9 +1,12 @@
 //! What whoever takes messages shares with those who answer: the window, the channel by which the broker is told, and what is known of names.
 
+mod owed;
+mod told;
 mod twins;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ambassador_kit::queue::{Taken, Window};
 use ambassador_kit::source::{Outcome, SourceError};
@@ -15,19 +18,27 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
 
+use self::owed::Owed;
+use self::told::Told;
 use self::twins::Twins;
 use crate::args::Settings;
 use crate::message::{place, said};
 use crate::metrics::Metrics;
-use crate::names::{Names, Print};
+use crate::names::{Known, Lost, Names, Print};
 use crate::trouble::{RETRY, Trouble, taking};
 
 /// What is said of a message that failed and has nowhere to go.
 const NOWHERE: &str = "give the queue a dead letter exchange, and say so with --dead-letter, to have it go there";
 
+/// For so long after a connection begins a message may be one that was lost with one before. What comes later is new to us, whoever had it.
+const SOON: Duration = Duration::from_secs(600);
+/// After so many times `--heartbeat` the broker has noticed that a connection is over.
+const NOTICED: u32 = 3;
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    names: Names,
     pub(crate) window: Window<Tag>,
     pub(crate) metrics: Metrics,
     /// Whether messages are taken one at a time, since one that came with others could not be read.
@@ -41,11 +52,14 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 struct State {
-    names: Names,
     link: Option<Link>,
-    /// How many links there were.
+    /// How many links there were, and since when there is the last.
     links: u64,
+    since: Instant,
     twins: Twins,
+    told: Told,
+    lost: Lost,
+    owed: Owed,
 }
 
 /// A channel on which messages come.
@@ -94,7 +108,16 @@ impl Shared {
             one_by_one: AtomicBool::new(false),
             look: Notify::new(),
             ending: watch::Sender::default(),
-            state: Mutex::new(State { names, link: None, links: 0, twins: Twins::default() }),
+            state: Mutex::new(State {
+                link: None,
+                links: 0,
+                since: Instant::now(),
+                twins: Twins::default(),
+                told: Told::default(),
+                lost: Lost::default(),
+                owed: Owed::default(),
+            }),
+            names,
             settings,
         }
     }
@@ -104,39 +127,51 @@ impl Shared {
         self.metrics.connected();
         let mut state = self.state();
         state.links += 1;
+        state.since = Instant::now();
         let link = Link { number: state.links, channel };
         state.link = Some(link.clone());
         link
     }
 
-    /// The channel is over: whatever came on it is the broker's again.
-    pub(crate) fn unlinked(&self) {
-        self.state().link = None;
-        for (name, _) in self.window.held() {
+    /// The channel is over: whatever came on it is the broker's again, as soon as it has noticed.
+    pub(crate) fn unlinked(&self, is_noticed: bool) {
+        let held = self.window.held();
+        let mut state = self.state();
+        state.link = None;
+        state.twins.forget();
+        if !is_noticed {
+            let patience = self.settings.broker.patience() * NOTICED;
+            state.owed.add(held.iter().map(|(name, _)| name.clone()), patience);
+        }
+        drop(state);
+        for (name, _) in held {
             if let Some(Tag { print: Some(print), .. }) = self.window.lose(&name) {
-                self.state().names.lose(name, print);
+                self.state().lost.add(print, name);
             }
         }
-        self.state().twins.forget_tags();
+    }
+
+    /// Whether the broker may say of messages that they are in our hands, which they are not.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.state().owed.is_any()
     }
 
     /// A message came.
     pub(crate) fn deliver(self: &Arc<Self>, link: &Link, delivery: &Delivery) {
-        let (name, print) = self.state().names.of(delivery);
+        let known = self.names.known(delivery);
+        let (name, print, unheard) = self.state().identify(&self.names, known, link.number, delivery.redelivered);
         let tag = Tag { link: link.number, number: delivery.delivery_tag, print };
-        let again = delivery.redelivered;
-        self.metrics.delivered(again);
+        self.metrics.delivered(delivery.redelivered);
         loop {
             let place = place(delivery, &self.settings.queue.name);
             let key = delivery.properties.message_id().as_ref().map_or("", |id| id.as_str());
-            match self.window.take(&name, key.as_bytes(), said(delivery), place, tag, again) {
+            match self.window.take(&name, key.as_bytes(), said(delivery), place, tag, unheard.is_some()) {
                 Taken::Listed => {}
                 Taken::Withheld(why) if self.settings.dead_letter => self.reject(name, why.reason, why.message),
                 Taken::Withheld(why) => self.metrics.buried(why.reason),
                 Taken::Settled => {
                     debug!(%name, "a message that is done came again");
-                    let verdict = self.state().twins.verdict(&name);
-                    self.tell_later(tag, verdict);
+                    self.tell_later(tag, unheard.unwrap_or(Verdict::Ack));
                 }
                 Taken::Double => {
                     self.state().twins.add(&name, tag);
@@ -182,7 +217,7 @@ impl Shared {
         };
         let (tag, trace_id) = (settling.token, settling.trace_id.clone());
         self.tell(tag, verdict).await?;
-        self.state().twins.settled(name, verdict);
+        self.state().told(name, tag, verdict);
         settling.done();
         if let Outcome::Failed { reason } = outcome {
             info!(%name, delivery_tag = tag.number, reason, trace_id, "rejected, to go to the dead letter exchange");
@@ -234,6 +269,42 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The name of a message that came; what it says, if that is all that is known of it; and what the broker was told of it, if it may not
+    /// have heard.
+    fn identify(
+        &mut self,
+        names: &Names,
+        known: Known,
+        link: u64,
+        again: bool,
+    ) -> (ItemName, Option<Print>, Option<Verdict>) {
+        let is_soon = self.since.elapsed() < SOON;
+        if !is_soon {
+            self.lost.forget();
+        }
+        let again = again && is_soon;
+        let (name, print) = match known {
+            Known::By(name) => (name, None),
+            Known::Says(print) => {
+                let lost = if again { self.lost.claim(print) } else { None };
+                (lost.unwrap_or_else(|| names.new_name()), Some(print))
+            }
+        };
+        self.owed.came(&name);
+        let unheard = if again { self.told.unheard(&name, link) } else { None };
+        (name, print, unheard)
+    }
+
+    /// The broker was told this of one that was held.
+    fn told(&mut self, name: &ItemName, tag: Tag, verdict: Verdict) {
+        self.told.add(name, verdict, tag.link);
+        if let Some(print) = tag.print {
+            self.lost.found(print, name);
+        }
     }
 }
 

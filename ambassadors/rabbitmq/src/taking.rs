@@ -34,6 +34,10 @@ struct Session {
     link: Link,
     /// How many more come one at a time, where they do.
     alone: Option<u16>,
+    /// How much waited at the last look.
+    waited: u32,
+    /// Since when the broker does not know.
+    unknown_since: Option<Instant>,
 }
 
 /// Takes messages until the end is asked for, and gives back what is held then.
@@ -50,7 +54,7 @@ pub(crate) async fn take(shared: Arc<Shared>) {
             Ok(session) => session.run(&shared, &mut ending).await,
             Err(trouble) => Err(trouble),
         };
-        shared.unlinked();
+        shared.unlinked(ended.as_ref().err().is_none_or(|trouble| trouble.is_noticed));
         let Err(trouble) = ended else { break };
         if trouble.kind == Kind::Unreadable {
             // It ends every connection that it comes by. So that what comes with it is not given back with it again and again, which queues
@@ -79,20 +83,22 @@ impl Session {
         let wire = Wire::connect(&shared.settings.broker).await?;
         let alone = shared.one_by_one.load(Ordering::Relaxed).then_some(shared.settings.window.window);
         match Self::consume(shared, &wire, alone.map_or(shared.settings.window.window, |_| 1)).await {
-            Ok((channel, consumer, link)) => Ok(Self { wire, channel, consumer, link, alone }),
+            Ok((channel, consumer, link, waited)) => {
+                Ok(Self { wire, channel, consumer, link, alone, waited, unknown_since: None })
+            }
             Err(trouble) => Err(leave(wire, trouble).await),
         }
     }
 
-    async fn consume(shared: &Shared, wire: &Wire, most: u16) -> Result<(Channel, Consumer, Link), Trouble> {
+    async fn consume(shared: &Shared, wire: &Wire, most: u16) -> Result<(Channel, Consumer, Link, u32), Trouble> {
         let queue = &shared.settings.queue;
         let opening = async {
             let channel = wire.channel().await?;
             queue.declare(&channel).await?;
-            queue.look(&channel).await?;
+            let waited = queue.look(&channel).await?.messages;
             let link = shared.linked(channel.clone());
             let consumer = consumer(&channel, &queue.name, most).await?;
-            Ok((channel, consumer, link))
+            Ok((channel, consumer, link, waited))
         };
         within(shared, opening).await
     }
@@ -178,11 +184,28 @@ impl Session {
         while let Some(delivery) = self.consumer.next().now_or_never() {
             self.came(shared, delivery)?;
         }
+        if waiting.consumers == 0 {
+            return self.unknown(shared);
+        }
+        self.unknown_since = None;
         shared.metrics.looked(waiting.messages, waiting.consumers);
-        if shared.window.seen(look, waiting.messages.into()) {
+        // What left the queue since the last look may not be here yet: members of a cluster hand it over on their own ways.
+        let is_under_way = self.waited > 0 && waiting.messages == 0 && shared.window.is_empty();
+        let unseen = u32::from(is_under_way || shared.is_owed());
+        self.waited = waiting.messages;
+        if shared.window.seen(look, waiting.messages.max(unseen).into()) {
             info!(queue = shared.settings.queue.name, "the queue is back");
         }
         Ok(())
+    }
+
+    /// A quorum queue without a leader, or one that is slow to answer, is said to be empty, and to have no consumers. But we are one.
+    fn unknown(&mut self, shared: &Shared) -> Result<(), Trouble> {
+        let since = *self.unknown_since.get_or_insert_with(Instant::now);
+        match since.elapsed() < shared.settings.broker.patience() {
+            true => Ok(()),
+            false => Err(Trouble::unknown(&taking(&shared.settings.queue.name))),
+        }
     }
 
     fn came(&mut self, shared: &Arc<Shared>, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Trouble> {

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Trouble {
     pub(crate) kind: Kind,
+    /// Whether the broker knows of it, too.
+    pub(crate) is_noticed: bool,
     doing: String,
     what: String,
 }
@@ -53,6 +55,12 @@ impl Trouble {
     pub(crate) fn silent(doing: &str, patience: Duration, flag: &str) -> Self {
         let what = format!("it says nothing for {}; see {flag}, and --url", humantime::format_duration(patience));
         Self::new(Kind::Away, doing, what)
+    }
+
+    /// It answers, and does not know.
+    pub(crate) fn unknown(doing: &str) -> Self {
+        let what = "the broker does not know how much waits there: the queue has no leader, or is too slow".to_owned();
+        Self { is_noticed: true, ..Self::new(Kind::Away, doing, what) }
     }
 
     /// It answers, and confirms nothing.
@@ -125,11 +133,12 @@ impl Trouble {
             ErrorKind::MissingHeartbeatError => (Kind::Away, "the broker says nothing any more".to_owned()),
             other => (Kind::Away, format!("the connection is over ({})", Error::from(other.clone()))),
         };
-        Self::new(kind, doing, what)
+        let is_noticed = matches!(error.kind(), ErrorKind::ProtocolError(_));
+        Self { is_noticed, ..Self::new(kind, doing, what) }
     }
 
     fn new(kind: Kind, doing: &str, what: String) -> Self {
-        Self { kind, doing: doing.to_owned(), what }
+        Self { kind, is_noticed: kind != Kind::Away, doing: doing.to_owned(), what }
     }
 
     /// One word for the metric.
