@@ -1,6 +1,7 @@
 //! What ambassadors of queues share: what a message says, and the window of those that are taken and not settled.
 
 mod answers;
+mod kept;
 mod leases;
 mod message;
 mod past;

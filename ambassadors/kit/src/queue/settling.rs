@@ -28,6 +28,7 @@ impl<T: Clone + Send + 'static> Settling<'_, T> {
     /// again already is settled like that.
     pub fn done(self) {
         let mut state = self.window.state();
+        state.kept.remove(&self.name);
         if state.leases.at(&self.name, self.place).is_some() {
             state.leases.remove(&self.name);
             state.settled.add(&self.name);
@@ -41,12 +42,15 @@ impl<T: Clone + Send + 'static> Settling<'_, T> {
         self.window.fullness.settled();
     }
 
-    /// It failed, and there is nowhere to put it: it is held, and listed no more. What was lost meanwhile fails when it comes again.
+    /// It failed, and there is nowhere to put it: it is held, and listed no more, also when it is lost and comes again. What was lost
+    /// meanwhile fails when it comes again.
     pub fn keep(self, reason: &str, advice: &str) {
         warn!(name = %self.name, reason, trace_id = self.trace_id, "a message failed for good, and stays where it is");
         let mut state = self.window.state();
         if let Some(lease) = state.leases.at(&self.name, self.place) {
-            lease.content = Err(Why { reason: "dead-letter", message: format!("{reason}; {advice}") });
+            let why = Why { reason: "dead-letter", message: format!("{reason}; {advice}") };
+            lease.content = Err(why.clone());
+            state.kept.add(&self.name, why);
             self.window.left(state);
         } else {
             drop(state);

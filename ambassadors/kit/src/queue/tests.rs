@@ -268,8 +268,8 @@ impl Broker {
         assert!(self.acked.insert(n), "{n} is acknowledged once");
     }
 
-    fn is_empty(&self, withheld: &BTreeSet<usize>) -> bool {
-        self.waiting.is_empty() && self.unacked.iter().all(|(n, _)| withheld.contains(n))
+    fn is_empty(&self, kept: &BTreeSet<usize>) -> bool {
+        self.waiting.is_empty() && self.unacked.iter().all(|(n, _)| kept.contains(n))
     }
 }
 
@@ -279,7 +279,7 @@ proptest! {
     #[test]
     fn a_window_shows_what_its_broker_handed_over(steps in proptest::collection::vec(step(), 1..60)) {
         let (window, mut broker) = (window(4), Broker::default());
-        let (mut settled, mut failed, mut withheld) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut settled, mut failed, mut kept) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut looks = Vec::new();
         let mut seen_empty = false;
         for step in steps {
@@ -295,17 +295,18 @@ proptest! {
                     let (tag, again) = (broker.next_tag, !broker.handed_over.insert(n));
                     broker.unacked.push((n, tag));
                     match take(&window, n, tag, again) {
-                        Taken::Listed => {}
+                        Taken::Listed => prop_assert!(!kept.contains(&n), "{} has failed for good", n),
+                        Taken::Withheld(why) => prop_assert!(kept.contains(&n) && why.reason == "dead-letter"),
                         Taken::Settled => {
                             prop_assert!(settled.contains(&n));
                             broker.ack(tag);
                         }
-                        other => prop_assert!(false, "{:?}", other),
+                        Taken::Double => prop_assert!(false, "{} was lost", n),
                     }
                     // As `settle_late` does, in the next moment.
                     if let Some(outcome) = window.remembered.take(&name(n)) {
                         prop_assert!(settled.contains(&n) || failed.contains(&n));
-                        finish(&window, &mut broker, &mut withheld, n, &outcome);
+                        finish(&window, &mut broker, &mut kept, n, &outcome);
                     }
                     prop_assert!(!settled.contains(&n) || broker.acked.contains(&n), "{} is worked on again", n);
                 }
@@ -313,24 +314,24 @@ proptest! {
                     let n = which % broker.published;
                     let outcome = if fails && !settled.contains(&n) { FAILED } else { Outcome::Done };
                     if outcome == FAILED { failed.insert(n); } else { settled.insert(n); }
-                    finish(&window, &mut broker, &mut withheld, n, &outcome);
+                    finish(&window, &mut broker, &mut kept, n, &outcome);
                 }
                 Step::Break { which, told } => {
                     let settling = (told && !broker.unacked.is_empty()).then(|| {
                         let n = broker.unacked[which % broker.unacked.len()].0;
                         settled.insert(n);
+                        kept.remove(&n);
                         begin(&window, n, &Outcome::Done)
                     });
                     for (n, _) in std::mem::take(&mut broker.unacked) {
                         prop_assert!(window.lose(&name(n)).is_some());
                         broker.waiting.insert(n);
-                        withheld.remove(&n);
                     }
                     if let Some(settling) = settling {
                         settling.done();
                     }
                 }
-                Step::Look => looks.push((window.look(), broker.waiting.len() as u64, broker.is_empty(&withheld))),
+                Step::Look => looks.push((window.look(), broker.waiting.len() as u64, broker.is_empty(&kept))),
                 Step::Seen => {
                     if let Some((look, waiting, empty)) = looks.pop() {
                         looks.clear();
@@ -340,7 +341,7 @@ proptest! {
                 }
                 Step::Deliver(_) | Step::Settle { .. } => {}
             }
-            let held = |n: &usize| !withheld.contains(n);
+            let held = |n: &usize| !kept.contains(n);
             let expected: Vec<_> = broker.unacked.iter().map(|(n, _)| *n).filter(held).map(name).collect();
             for max in 1..=4 {
                 prop_assert_eq!(&listed(&window, max), &expected, "{} at a time", max);
@@ -355,16 +356,16 @@ proptest! {
 }
 
 /// Settles `n`, and tells the broker.
-fn finish(window: &Window<u32>, broker: &mut Broker, withheld: &mut BTreeSet<usize>, n: usize, outcome: &Outcome) {
+fn finish(window: &Window<u32>, broker: &mut Broker, kept: &mut BTreeSet<usize>, n: usize, outcome: &Outcome) {
     let Some(settling) = window.settle(&name(n), outcome).expect("nobody else settles it") else { return };
     match outcome {
         Outcome::Done => {
             broker.ack(settling.token);
-            withheld.remove(&n);
+            kept.remove(&n);
             settling.done();
         }
         Outcome::Failed { .. } => {
-            withheld.insert(n);
+            kept.insert(n);
             settling.keep("it broke", "mend it");
         }
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::kept::Kept;
 use super::leases::{Lease, Leases};
 use super::message::{MessageArgs, Said};
 use super::past::Past;
@@ -41,7 +42,7 @@ pub struct Window<T> {
     turns: Turns,
     held: Gauge,
     state: Mutex<State<T>>,
-    /// Told whenever there is room that was not there before.
+    /// Told whenever there is room that was not there before, and enough of it.
     room: watch::Sender<()>,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct State<T> {
     pub(super) leases: Leases<T>,
     pub(super) settled: Past,
     pub(super) gone: Past,
+    /// What failed for good and has nowhere to go, and why: so it is when it was lost and comes again.
+    pub(super) kept: Kept,
     /// How many items have left the list.
     pub(super) departures: u64,
     /// The last look behind the window, and how many it found there.
@@ -101,6 +104,7 @@ impl<T: Clone + Send + 'static> Window<T> {
                 leases: Leases::default(),
                 settled: Past::default(),
                 gone: Past::default(),
+                kept: Kept::default(),
                 departures: 0,
                 behind: None,
                 had_items: false,
@@ -117,7 +121,7 @@ impl<T: Clone + Send + 'static> Window<T> {
     /// Waits until there is room for a quarter of what it holds at most, so that asking for more is worth it.
     pub async fn has_room(&self) {
         let mut room = self.room.subscribe();
-        while self.room() < self.most.div_ceil(4) {
+        while !self.is_worth_it(&self.state()) {
             // Fails only when the window is gone, and this holds it.
             let _ = room.changed().await;
         }
@@ -153,7 +157,6 @@ impl<T: Clone + Send + 'static> Window<T> {
         token: T,
         again: bool,
     ) -> Taken {
-        let why = content.as_ref().err().cloned();
         let mut state = self.state();
         if state.leases.get(name).is_some() {
             return Taken::Double;
@@ -161,6 +164,8 @@ impl<T: Clone + Send + 'static> Window<T> {
         if again && state.settled.contains(name) {
             return Taken::Settled;
         }
+        let content = content.and_then(|content| state.kept.get(name).map_or(Ok(content), Err));
+        let why = content.as_ref().err().cloned();
         state.had_items = true;
         state.gone.remove(name);
         state.settled.remove(name);
@@ -283,8 +288,16 @@ impl<T: Clone + Send + 'static> Window<T> {
     pub(super) fn left(&self, mut state: MutexGuard<'_, State<T>>) {
         state.departures += 1;
         self.count(&state);
+        let is_worth_it = self.is_worth_it(&state);
         drop(state);
-        self.room.send_replace(());
+        if is_worth_it {
+            self.room.send_replace(());
+        }
+    }
+
+    /// Whether there is so much room that asking for more is.
+    fn is_worth_it(&self, state: &State<T>) -> bool {
+        self.most.saturating_sub(state.leases.len()) >= self.most.div_ceil(4)
     }
 
     fn count(&self, state: &State<T>) {
