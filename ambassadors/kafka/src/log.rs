@@ -8,7 +8,7 @@ mod index;
 mod list;
 mod reader;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ambassador_kit::Vitals;
@@ -48,6 +48,8 @@ struct Shared {
     metrics: Metrics,
     /// Whoever reads records has seen that the topic is not what it was.
     look_now: AtomicBool,
+    /// Of which topic those that gave records say that it has the name now.
+    told: Mutex<Option<String>>,
     /// Nobody asks any more.
     over: AtomicBool,
 }
@@ -55,6 +57,18 @@ struct Shared {
 impl Shared {
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// A broker that gave a record has said that the topic is another now.
+    fn tell(&self, identity: String) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        self.look_now.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one has said so, and those that are looked at have not heard of it.
+    fn is_told_of_another(&self, identity: &str) -> bool {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.as_ref().is_some_and(|told| told != identity && !self.list.is_former(told))
     }
 
     /// A client that reads where it is told to, and has a part in no group. It holds as much as `bounds` say, unless the user says otherwise;
@@ -125,6 +139,7 @@ impl LogSource {
             vitals: Vitals::start(settings.when.max_stale),
             metrics: Metrics::new(registry),
             look_now: AtomicBool::new(false),
+            told: Mutex::default(),
             over: AtomicBool::new(false),
             settings,
         });

@@ -293,18 +293,19 @@ impl Partition {
     }
 }
 
-/// Runs of neighbours within `within`.
-fn runs(bits: &RoaringTreemap, within: RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
-    let mut runs: Vec<RangeInclusive<u64>> = Vec::new();
+/// Runs of neighbours within `within`, one after another: there may be as many as records.
+fn runs(bits: &RoaringTreemap, within: RangeInclusive<u64>) -> impl Iterator<Item = RangeInclusive<u64>> {
     let mut walk = bits.iter();
     walk.advance_to(*within.start());
-    for at in walk.take_while(|at| at <= within.end()) {
-        match runs.last_mut() {
-            Some(run) if run.end() + 1 == at => *run = *run.start()..=at,
-            _ => runs.push(at..=at),
+    let mut walk = walk.take_while(move |at| at <= within.end()).peekable();
+    std::iter::from_fn(move || {
+        let first = walk.next()?;
+        let mut last = first;
+        while let Some(next) = walk.next_if_eq(&(last + 1)) {
+            last = next;
         }
-    }
-    runs
+        Some(first..=last)
+    })
 }
 
 /// How many bits there are from `at` on.

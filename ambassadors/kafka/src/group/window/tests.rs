@@ -127,9 +127,46 @@ fn a_log_that_goes_backwards_is_noticed() {
     let mut window = Window::new(BOUNDS);
     window.assign(0, 5, None);
     assert_eq!(window.deliver(at(0, 6), 1, || ()), Delivered::Held);
-    assert_eq!(window.deliver(at(0, 6), 1, || ()), Delivered::Backwards);
+    assert_eq!(window.deliver(at(0, 6), 1, || ()), Delivered::Settled, "it is told twice");
+    assert_eq!((window.size(), window.known(at(0, 6))), ((1, 1), Known::Held));
     assert_eq!(window.pass(at(0, 5)), Delivered::Backwards);
     assert_eq!(window.pass(at(0, 7)), Delivered::Settled);
+}
+
+#[test]
+fn what_takes_the_place_of_records_that_brokers_lost_is_new_work() {
+    let mut window = Window::new(BOUNDS);
+    window.assign(0, 100, Some(100));
+    for offset in 100..=110 {
+        window.deliver(at(0, offset), 1, || ());
+    }
+    for offset in 101..=110 {
+        window.settle(at(0, offset));
+    }
+    assert_eq!(window.deliver(at(0, 105), 1, || ()), Delivered::Backwards);
+    window.assign(0, 100, Some(100));
+    for offset in 100..=110 {
+        let settled = (101..105).contains(&offset);
+        let delivered = window.deliver(at(0, offset), 1, || ());
+        assert_eq!(delivered, if settled { Delivered::Settled } else { Delivered::Held }, "{offset}");
+    }
+}
+
+#[test]
+fn what_waits_behind_a_record_is_no_reason_to_commit() {
+    let mut window = Window::new(BOUNDS);
+    window.assign(0, 0, Some(0));
+    for offset in 0..10 {
+        window.deliver(at(0, offset), 1, || ());
+    }
+    for offset in 1..10 {
+        window.settle(at(0, offset));
+    }
+    assert_eq!((window.uncommitted(), window.due()), (9, 0));
+    window.settle(at(0, 0));
+    assert_eq!(window.due(), 10);
+    window.committed(at(0, 10));
+    assert_eq!(window.due(), 0);
 }
 
 /// What may happen.

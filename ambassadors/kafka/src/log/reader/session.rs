@@ -46,8 +46,6 @@ pub(super) struct Session<'a> {
     partitions: BTreeMap<i32, Reading>,
     batch: Vec<(Position, Sort)>,
     failures: u32,
-    /// Since when there is something to read and nothing comes.
-    behind: Option<Instant>,
     looked: Instant,
     next_look: Instant,
     told: Instant,
@@ -62,8 +60,29 @@ struct Reading {
     /// What there was at the last look.
     there: Range<i64>,
     read_to: i64,
+    /// The last record that this session has read.
+    last: Option<i64>,
     /// Whether the broker has answered: with a record, or that there is none.
     heard: bool,
+    /// Since when there is something to read and nothing comes, and how far it was read then.
+    behind: Option<(Instant, i64)>,
+}
+
+impl Reading {
+    /// Whether there is something to read, and nothing has come of it for so long.
+    fn is_stuck(&mut self, patience: Duration) -> bool {
+        if self.heard && self.read_to >= self.there.end {
+            self.behind = None;
+            return false;
+        }
+        match self.behind {
+            Some((since, read_to)) if read_to == self.read_to => since.elapsed() > patience,
+            Some(_) | None => {
+                self.behind = Some((Instant::now(), self.read_to));
+                false
+            }
+        }
+    }
 }
 
 /// What a poll gave.
@@ -119,7 +138,9 @@ impl<'a> Session<'a> {
             let next = shared.list.next(partition).unwrap_or(there.start);
             list.add_partition_offset(&settings.topic, partition, Offset::Offset(next)).map_err(of)?;
             shared.metrics.looked(partition, &there, next);
-            partitions.insert(partition, Reading { whole: next..there.end, there, read_to: next, heard: false });
+            let whole = next..there.end;
+            let reading = Reading { whole, there, read_to: next, last: None, heard: false, behind: None };
+            partitions.insert(partition, reading);
         }
         let consumer = shared.consumer(&BOUNDS, "earliest").map_err(of)?;
         consumer.assign(&list).map_err(of)?;
@@ -132,7 +153,6 @@ impl<'a> Session<'a> {
             partitions,
             batch: Vec::with_capacity(BATCH),
             failures: 0,
-            behind: None,
             looked: now,
             next_look: now + settings.when.poll,
             told: now,
@@ -162,10 +182,7 @@ impl<'a> Session<'a> {
             match self.poll(wait) {
                 Polled::Nothing => self.flush(),
                 Polled::Record(at, sort) => {
-                    if let Some(reading) = self.partitions.get_mut(&at.partition) {
-                        reading.read_to = reading.read_to.max(at.offset + 1);
-                        reading.heard = true;
-                    }
+                    self.come(at);
                     self.batch.push((at, sort));
                     if self.batch.len() >= BATCH {
                         self.flush();
@@ -179,7 +196,6 @@ impl<'a> Session<'a> {
                         self.shared.metrics.looked(partition, &reading.there, reading.read_to);
                     }
                     self.flush();
-                    self.behind = None;
                     self.judge();
                 }
                 Polled::Trouble(error) => {
@@ -203,6 +219,20 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// A record came. One that lies before another which came is of a log that was cut off: a leader that had less took over, and what lay
+    /// there is no more.
+    fn come(&mut self, at: Position) {
+        let Some(reading) = self.partitions.get_mut(&at.partition) else { return };
+        let went_back = reading.last.replace(at.offset).is_some_and(|last| at.offset < last);
+        reading.read_to = reading.read_to.max(at.offset + 1);
+        reading.heard = true;
+        if went_back {
+            warn!(partition = at.partition, offset = at.offset, "the log was cut off: brokers have lost records");
+            self.flush();
+            self.shared.list.cut(at.partition, at.offset);
+        }
+    }
+
     /// Puts what was read into the list.
     fn flush(&mut self) {
         if self.batch.is_empty() {
@@ -211,7 +241,6 @@ impl<'a> Session<'a> {
         self.shared.list.append(&self.batch);
         self.shared.metrics.read(self.batch.len());
         self.batch.clear();
-        self.behind = None;
         self.judge();
     }
 
@@ -285,7 +314,9 @@ impl<'a> Session<'a> {
             Ok(Some(end)) => return Some(end),
             Ok(None) => {
                 self.failures = 0;
-                self.next_look = self.looked + self.shared.settings.when.poll;
+                let poll = self.shared.settings.when.poll;
+                let soon = self.shared.is_told_of_another(&self.identity);
+                self.next_look = self.looked + if soon { poll.min(SOON) } else { poll };
                 if self.partitions.values().all(|reading| reading.heard) && self.shared.list.is_whole() {
                     self.live();
                 } else if self.shared.vitals.is_lost() {
@@ -315,7 +346,7 @@ impl<'a> Session<'a> {
             return Ok(Some(End::Anew("it has more partitions than it had")));
         }
         let positions = self.consumer.position().ok();
-        let mut behind = false;
+        let mut stuck = false;
         for (&partition, reading) in &mut self.partitions {
             reading.there = self.observer.watermarks(&settings.topic, partition, deadline)?;
             if reading.there.end < reading.read_to {
@@ -327,11 +358,9 @@ impl<'a> Session<'a> {
             }
             self.shared.list.trim(partition, reading.there.start);
             self.shared.metrics.looked(partition, &reading.there, reading.read_to);
-            behind |= reading.read_to < reading.there.end || !reading.heard;
+            stuck |= reading.is_stuck(settings.when.stall_after);
         }
-        if !behind {
-            self.behind = None;
-        } else if self.behind.get_or_insert_with(Instant::now).elapsed() > settings.when.stall_after {
+        if stuck {
             self.shared.metrics.stalled();
             return Ok(Some(End::Anew("nothing came of the old one within --stall-after, and there is more to read")));
         }
