@@ -1,6 +1,8 @@
 //! How the broker is reached: flags and files become an address, credentials and TLS.
 
 mod address;
+mod mended;
+mod reactor;
 mod tls;
 mod wire;
 
@@ -17,6 +19,7 @@ use sidecar::cli::value;
 
 use self::address::Address;
 use self::tls::Tls;
+use self::wire::Turn;
 pub(crate) use self::wire::{PARTING, Wire};
 
 /// Which broker, and as whom.
@@ -57,6 +60,7 @@ pub(crate) struct Broker {
     login: Login,
     tls: Option<Tls>,
     heartbeat: Duration,
+    turn: Turn,
 }
 
 /// Who we are.
@@ -136,7 +140,7 @@ impl BrokerArgs {
         };
         let identity = self.cert_file.zip(self.key_file);
         let tls = address.tls.then_some(Tls { authorities: self.ca_file, identity });
-        let broker = Broker { address, login, tls, heartbeat: self.heartbeat };
+        let broker = Broker { address, login, tls, heartbeat: self.heartbeat, turn: Turn::default() };
         broker.uri()?;
         broker.tls.as_ref().map(Tls::connector).transpose()?;
         Ok(broker)
@@ -147,6 +151,11 @@ impl Broker {
     /// The virtual host.
     pub(crate) fn vhost(&self) -> &str {
         &self.address.vhost
+    }
+
+    /// Where it is, for people, and by which it is known.
+    pub(crate) fn place(&self) -> String {
+        self.address.to_string()
     }
 
     /// How long the broker may be silent, or take to answer.

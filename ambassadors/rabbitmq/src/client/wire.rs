@@ -3,15 +3,21 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_rs::Tokio;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use lapin::{AsyncTcpStream, Channel, Connection, Event};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::Broker;
+use super::address::Address;
+use super::mended::Mended;
+use super::reactor::{self, Plain};
 use crate::trouble::Trouble;
 
 /// Longest that a step of a parting may take.
@@ -37,32 +43,28 @@ impl Wire {
         let connector = broker.tls.as_ref().map(super::Tls::connector).transpose().map_err(config)?;
         let hand = Hand::default();
         let socket = Arc::clone(&hand.0);
-        let (host, port) = (broker.address.host.clone(), broker.address.port);
+        let (address, patience, turn) = (broker.address.clone(), broker.patience(), broker.turn.clone());
         let connecting = Connection::connector(
             uri,
-            lapin::runtime::default_runtime().map_err(|error| Trouble::connecting(&error, &reaching))?,
-            async move |_, runtime| {
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-                for address in tokio::net::lookup_host((host.as_str(), port)).await?.collect::<Vec<SocketAddr>>() {
-                    match AsyncTcpStream::connect(&runtime, address).await {
-                        Ok(stream) => {
-                            if let AsyncTcpStream::Plain(plain) = &stream {
-                                hold(&socket, plain.get_ref())?;
-                            }
-                            return match &connector {
-                                Some(connector) => Ok(stream.into_rustls(connector, &host).await?),
-                                None => Ok(stream),
-                            };
-                        }
-                        Err(error) => last = error,
-                    }
+            reactor::runtime(),
+            async move |_, _| {
+                let stream = reach(&address, patience, &turn).await?;
+                if let AsyncTcpStream::Plain(plain) = &stream {
+                    hold(&socket, plain.get_ref())?;
                 }
-                Err(last.into())
+                let stream = match &connector {
+                    Some(connector) => stream.into_rustls(connector, &address.host).await?,
+                    None => stream,
+                };
+                Ok(AsyncTcpStream::Plain(Mended::new(stream)))
             },
             broker.properties(),
         );
         match timeout(broker.patience(), connecting).await {
-            Ok(Ok(connection)) => Ok(Self { connection, _hand: hand }),
+            Ok(Ok(connection)) => {
+                broker.turn.stay();
+                Ok(Self { connection, _hand: hand })
+            }
             Ok(Err(error)) => Err(Trouble::connecting(&error, &reaching)),
             Err(_elapsed) => Err(Trouble::silent(&reaching, broker.patience(), "--heartbeat")),
         }
@@ -76,6 +78,11 @@ impl Wire {
         self.connection.create_channel().await
     }
 
+    /// The most bytes of a frame, as was agreed with the broker.
+    pub(crate) fn frame_max(&self) -> u32 {
+        self.connection.configuration().frame_max()
+    }
+
     /// What the broker tells of the connection as a whole.
     pub(crate) fn events(&self) -> BoxStream<'static, Event> {
         self.connection.events_listener().boxed()
@@ -85,6 +92,40 @@ impl Wire {
     pub(crate) async fn part(self) {
         // Whoever does not answer is left without.
         let _ = timeout(PARTING, self.connection.close(200, "done".into())).await;
+    }
+}
+
+/// A connection to one of the addresses that the broker's name has. One that is silent for its share of the patience is passed over.
+async fn reach(address: &Address, patience: Duration, turn: &Turn) -> io::Result<AsyncTcpStream<Plain>> {
+    let addresses: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port)).await?.collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    for _ in &addresses {
+        let Some(address) = addresses.get(turn.next() % addresses.len()) else { break };
+        match timeout(share, AsyncTcpStream::connect(&Tokio::current(), *address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_elapsed) => {
+                let silent = format!("{address} says nothing for {}", humantime::format_duration(share));
+                last = io::Error::new(io::ErrorKind::TimedOut, silent);
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Which of a broker's addresses is the next to be tried: after one that came to nothing, the one behind it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn next(&self) -> usize {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The last one was good: the next time it is the first to be tried.
+    fn stay(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
