@@ -65,8 +65,7 @@ impl Default for Options {
 
 /// The contract, answered by `source`.
 pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
-    let settler = Settler::new(Arc::clone(&source), options.settle, options.settling.clone());
-    let served = Arc::new(Served { source, settler, options, watchers: Arc::new(Semaphore::new(WATCHERS)) });
+    let served = Arc::new(Served::new(source, options));
     Router::new().fallback(move |request: Request| {
         let served = Arc::clone(&served);
         async move { served.answer(request).await }
@@ -75,7 +74,7 @@ pub fn router<S: Source>(source: Arc<S>, options: Options) -> Router {
 
 /// A source and how it is served.
 #[derive(Debug)]
-struct Served<S> {
+pub(crate) struct Served<S> {
     source: Arc<S>,
     settler: Arc<Settler<S>>,
     options: Options,
@@ -83,10 +82,16 @@ struct Served<S> {
 }
 
 impl<S: Source> Served<S> {
-    /// Answers whatever comes: errors, panics and delays become statuses.
-    async fn answer(&self, request: Request) -> Response {
+    pub(crate) fn new(source: Arc<S>, options: Options) -> Self {
+        let settler = Settler::new(Arc::clone(&source), options.settle, options.settling.clone());
+        Self { source, settler, options, watchers: Arc::new(Semaphore::new(WATCHERS)) }
+    }
+
+    /// Answers whatever comes: errors, panics and delays become statuses. Nothing is asked by a body.
+    pub(crate) async fn answer<B>(&self, request: http::Request<B>) -> Response {
         let started = Instant::now();
-        let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers());
+        let (parts, _body) = request.into_parts();
+        let (method, uri, headers) = (parts.method, parts.uri, &parts.headers);
         let route = Route::of(uri.path());
         let label = route.as_ref().map_or("unknown", Route::label);
         let work = async {

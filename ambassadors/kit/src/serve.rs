@@ -21,7 +21,7 @@ pub use self::check::check;
 pub use self::listen::Listen;
 use crate::guard::Guard;
 use crate::metrics::{Metrics, SourceMetrics};
-use crate::router::{Options, router};
+use crate::router::{Options, Served};
 use crate::settling::SettleWhen;
 use crate::source::{Health, Source};
 
@@ -108,7 +108,8 @@ pub async fn serve<S: Source>(
         shutdown: shutdown.clone(),
         guard,
     };
-    listener::run(listener, router(Arc::clone(&source), options), args.request_timeout, &shutdown).await;
+    let served = Arc::new(Served::new(Arc::clone(&source), options));
+    listener::run(listener, served, args.request_timeout, &shutdown).await;
 
     settling.close();
     let drained = async {

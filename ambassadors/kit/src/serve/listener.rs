@@ -1,12 +1,12 @@
 //! The contract's listener: a bounded number of connections, none of which can be held open by doing nothing.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,10 +15,11 @@ use sidecar::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
-use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::listen::{Connection, Listener};
+use crate::router::Served;
+use crate::source::Source;
 
 /// Connections answered at once; each may hold one page of a list in memory. Further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
@@ -26,7 +27,12 @@ const CONNECTIONS: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// Answers connections until draining begins, then finishes those under way or is aborted.
-pub(super) async fn run(listener: Listener, app: Router, patience: Duration, shutdown: &Shutdown) {
+pub(super) async fn run<S: Source>(
+    listener: Listener,
+    served: Arc<Served<S>>,
+    patience: Duration,
+    shutdown: &Shutdown,
+) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -43,8 +49,11 @@ pub(super) async fn run(listener: Listener, app: Router, patience: Duration, shu
                 continue;
             }
         };
-        let app = app.clone();
-        let service = service_fn(move |request| app.clone().oneshot(request));
+        let served = Arc::clone(&served);
+        let service = service_fn(move |request| {
+            let served = Arc::clone(&served);
+            async move { Ok::<_, Infallible>(served.answer(request).await) }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(patience)
