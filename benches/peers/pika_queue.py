@@ -1,4 +1,4 @@
-"""A queue's other ends by pika: `fill`; `process`, as most Python services do, a message at a time, which writes the seconds it took to
+"""A queue's other ends by pika: `fill`, of a kind and size; `process`, as most Python services do, a message at a time, which writes the seconds it took to
 stdout; and `left`, which writes how many messages nobody has. The URL is in LONGSHORE_URL."""
 
 import os
@@ -7,16 +7,17 @@ import time
 
 import pika
 
-what, queue, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+what, queue, count, size, kind = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 connection = pika.BlockingConnection(pika.URLParameters(os.environ["LONGSHORE_URL"]))
 channel = connection.channel()
 
 
 def fill():
-    channel.queue_declare(queue, durable=True)
+    channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
     for n in range(count):
         properties = pika.BasicProperties(delivery_mode=2, message_id=str(n))
-        channel.basic_publish("", queue, f"s3://videos/camera-{n // 1000:04}/clip-{n:08}.mp4".encode(), properties)
+        body = f"s3://videos/camera-{n // 1000:04}/clip-{n:08}.mp4".encode().ljust(size, b"x")
+        channel.basic_publish("", queue, body, properties)
     # Of a channel without confirms, the queue alone knows when all of it is there.
     while channel.queue_declare(queue, passive=True).method.message_count < count:
         time.sleep(0.01)

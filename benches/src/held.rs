@@ -1,9 +1,11 @@
 //! A source that holds its items in memory: what an ambassador costs that has nothing to ask anybody for, by the same kit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use ambassador_kit::ServeArgs;
 use ambassador_kit::source::{
@@ -16,13 +18,16 @@ use futures_util::stream::BoxStream;
 use sidecar::{Failure, ProcessArgs};
 use tokio::sync::watch;
 
-/// Serves items that it holds in memory: what `bench kafka` measures beside kafka-ambassador.
+/// Serves items that it holds in memory: what `bench` measures beside the ambassadors of queues.
 #[derive(Debug, Parser)]
 #[command(name = "held-source", max_term_width = 120, after_help = "Examples:\n  held-source --items items.ndjson")]
 struct Args {
     /// A file of items as the contract has them, one a line.
     #[arg(long, value_name = "FILE")]
     items: PathBuf,
+    /// List at most so many, and have each be gone when it is settled, as a queue does; else all are there, for ever.
+    #[arg(long, value_name = "COUNT")]
+    window: Option<NonZeroUsize>,
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -30,31 +35,43 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    sidecar::cli::main::<Args>(|Args { items, serve, process }| {
+    sidecar::cli::main::<Args>(|Args { items, window, serve, process }| {
         process.run(async |shutdown| {
-            ambassador_kit::serve(serve, shutdown, async |_| Held::read(&items).map_err(Failure::config)).await
+            ambassador_kit::serve(serve, shutdown, async |_| Held::read(&items, window).map_err(Failure::config)).await
         })
     })
 }
 
 struct Held {
     incarnation: String,
-    names: Vec<ItemName>,
-    items: HashMap<ItemName, Item>,
+    window: Option<NonZeroUsize>,
+    outstanding: RwLock<Outstanding>,
     health: watch::Sender<Health>,
 }
 
+/// Items by the place they were read at, and by name.
+#[derive(Default)]
+struct Outstanding {
+    names: BTreeMap<usize, ItemName>,
+    items: HashMap<ItemName, (usize, Item)>,
+}
+
 impl Held {
-    fn read(path: &Path) -> std::io::Result<Self> {
-        let (mut names, mut items) = (Vec::new(), HashMap::new());
-        for line in std::io::BufReader::new(std::fs::File::open(path)?).lines() {
+    fn read(path: &Path, window: Option<NonZeroUsize>) -> std::io::Result<Self> {
+        let mut outstanding = Outstanding::default();
+        for (place, line) in std::io::BufReader::new(std::fs::File::open(path)?).lines().enumerate() {
             let item: Item = serde_json::from_str(&line?)?;
             if let Some(name) = &item.metadata.name {
-                names.push(name.clone());
-                items.insert(name.clone(), item);
+                outstanding.names.insert(place, name.clone());
+                outstanding.items.insert(name.clone(), (place, item));
             }
         }
-        Ok(Self { incarnation: new_incarnation(), names, items, health: watch::Sender::new(Health::Live) })
+        let (outstanding, health) = (RwLock::new(outstanding), watch::Sender::new(Health::Live));
+        Ok(Self { incarnation: new_incarnation(), window, outstanding, health })
+    }
+
+    fn outstanding(&self) -> RwLockReadGuard<'_, Outstanding> {
+        self.outstanding.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,7 +85,7 @@ impl Source for Held {
             source_id: String::new(),
             order: Order::Age,
             incarnation: self.incarnation.clone(),
-            settle: Settle::None,
+            settle: if self.window.is_some() { Settle::Exact } else { Settle::None },
         }
     }
 
@@ -77,7 +94,7 @@ impl Source for Held {
     }
 
     fn tally(&self) -> Tally {
-        Tally { listed: Some(self.names.len() as u64), ..Tally::default() }
+        Tally { listed: Some(self.outstanding().names.len() as u64), ..Tally::default() }
     }
 
     fn revision(&self) -> Option<Revision> {
@@ -85,28 +102,33 @@ impl Source for Held {
     }
 
     async fn page(&self, from: Option<usize>, max: usize) -> Result<Page<ItemName, usize>, SourceError> {
-        let from = from.unwrap_or(0).min(self.names.len());
-        let to = from.saturating_add(max).min(self.names.len());
-        let remaining = self.names.len() - to;
+        let outstanding = self.outstanding();
+        let window = self.window.map_or(usize::MAX, NonZeroUsize::get);
+        let mut listed = outstanding.names.iter().take(window).skip_while(|(place, _)| Some(**place) < from);
         Ok(Page {
-            items: self.names.get(from..to).unwrap_or_default().to_vec(),
-            next: (remaining > 0).then_some(to),
+            items: listed.by_ref().take(max).map(|(_, name)| name.clone()).collect(),
+            next: listed.next().map(|(place, _)| *place),
             complete: true,
-            remaining: Some(remaining as u64),
-            backlog: None,
+            remaining: None,
+            backlog: self.window.map(|window| outstanding.names.len().saturating_sub(window.get()) as u64),
         })
     }
 
     fn changes(&self, _: Option<Revision>) -> Result<BoxStream<'static, Result<Change, SourceError>>, SourceError> {
-        Err(SourceError::Unsupported("nothing ever changes here"))
+        Err(SourceError::Unsupported("nothing is told of changes here"))
     }
 
     async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
-        self.items.get(name).cloned().ok_or_else(|| SourceError::NotFound(name.clone()))
+        let found = self.outstanding().items.get(name).map(|(_, item)| item.clone());
+        found.ok_or_else(|| SourceError::NotFound(name.clone()))
     }
 
-    async fn settle(&self, _: &ItemName, _: &Outcome) -> Result<(), SourceError> {
-        Err(SourceError::Unsupported("nothing is ever settled here"))
+    async fn settle(&self, name: &ItemName, _: &Outcome) -> Result<(), SourceError> {
+        let mut outstanding = self.outstanding.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((place, _)) = outstanding.items.remove(name) {
+            outstanding.names.remove(&place);
+        }
+        Ok(())
     }
 
     async fn withheld(&self, _: Option<usize>, _: usize) -> Result<Page<Withheld, usize>, SourceError> {

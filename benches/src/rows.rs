@@ -9,6 +9,7 @@ mod kafka;
 mod overhead;
 mod pipelines;
 mod queue;
+mod queue_variations;
 mod rabbitmq;
 mod redis;
 mod s3;
@@ -56,6 +57,8 @@ pub(crate) enum Name {
     Rabbitmq,
     /// Getting and settling what a Redis list and a stream hold, beside bare loops of the redis crate.
     Redis,
+    /// The same of a quorum queue, by other windows and of larger messages; what memory remembered names take.
+    QueueVariations,
     /// Size and start of the programs that link the AWS SDK, beside the same without it where `without-s3` has them.
     S3Programs,
 }
@@ -94,6 +97,7 @@ pub(crate) fn measure(name: Name, bench: &Bench) -> Result<Vec<Row>> {
         Name::Kafka => kafka::measure(bench),
         Name::Rabbitmq => rabbitmq::measure(bench),
         Name::Redis => redis::measure(bench),
+        Name::QueueVariations => queue_variations::measure(bench),
         Name::S3Programs => s3::programs(bench),
     }
 }

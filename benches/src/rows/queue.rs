@@ -1,8 +1,10 @@
 //! A queue that is emptied: by ours, asked as a manager asks, and by others, in turn.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -17,21 +19,43 @@ use crate::http::Connection;
 use crate::program::Ambassador;
 use crate::sample::{Sample, Unit};
 
-/// Messages in a queue.
-pub(super) const MESSAGES: usize = 20_000;
-/// How many are taken and not settled, by all who can be told; the ambassadors' default.
-pub(super) const WINDOW: usize = 100;
-/// How many are worked on at once, one measurement for each.
+/// What the bare loops are to be held to.
+pub(super) const AIM: Aim = Aim::RateTimes(0.7);
+/// How many messages are worked on at once, one measurement for each.
 pub(super) const IN_FLIGHT: [usize; 2] = [1, 8];
 /// How long a manager that has found nothing new does not ask.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// What is to be emptied, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Messages in the queue.
+    pub(super) count: usize,
+    /// Bytes of each; 41 at least.
+    pub(super) size: usize,
+    /// How many are taken and not settled, by all who can be told.
+    pub(super) window: usize,
+    /// How many are worked on at once.
+    pub(super) in_flight: usize,
+}
+
+impl Load {
+    /// Small messages, and the ambassadors' own window.
+    pub(super) fn small(bench: &Bench, in_flight: usize) -> Self {
+        Self { count: bench.scaled(20_000), size: 41, window: 100, in_flight }
+    }
+
+    fn connections(&self) -> String {
+        if self.in_flight == 1 { "a connection".to_owned() } else { format!("{} connections", self.in_flight) }
+    }
+}
+
 /// A broker, and how a queue of it is filled and emptied.
 pub(super) trait Broker {
-    /// A queue of so many messages that nobody has taken; its name.
-    fn filled(&self, count: usize) -> Result<String>;
+    /// A queue of what nobody has taken; its name.
+    fn filled(&self, load: &Load) -> Result<String>;
     /// An ambassador of it.
-    fn ambassador(&self, queue: &str) -> Result<Ambassador>;
+    fn ambassador(&self, queue: &str, load: &Load) -> Result<Ambassador>;
     /// How many messages of it are not settled.
     fn left(&self, queue: &str) -> Result<usize>;
 }
@@ -40,6 +64,8 @@ pub(super) trait Broker {
 pub(super) struct Peer<'a> {
     pub(super) name: &'static str,
     pub(super) aim: Aim,
+    /// Whether its memory is told too.
+    pub(super) is_weighed: bool,
     pub(super) command: Emptying<'a>,
 }
 
@@ -59,34 +85,38 @@ struct List {
     items: Vec<String>,
 }
 
-/// Empties queues by so many connections of a manager, and by each of the others, in turn.
+/// Empties queues by so many connections of a manager, by each of the others, and the same items out of memory, in turn.
 pub(super) fn emptied(
     bench: &Bench,
     what: &str,
     broker: &impl Broker,
-    in_flight: usize,
+    load: &Load,
     peers: &[Peer<'_>],
 ) -> Result<Vec<Row>> {
-    let count = bench.scaled(MESSAGES);
-    let (mut ours, mut theirs) = (Vec::new(), peers.iter().map(|_| Vec::new()).collect::<Vec<_>>());
+    let (mut ours, mut held) = (Vec::new(), Vec::new());
+    let mut theirs = peers.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+    let items = bench.scratch().join("items.ndjson");
     for run in 0..=bench.runs() {
-        bench.say(format_args!("{what}, {in_flight} in flight: run {run} of {}", bench.runs()));
+        bench.say(format_args!("{what}, {} in flight: run {run} of {}", load.in_flight, bench.runs()));
         // The first of each does not count.
         let counts = run > 0;
         for (peer, costs) in peers.iter().zip(&mut theirs) {
-            let cost = by(peer, broker, count).with_context(|| peer.name)?;
+            let cost = by(peer, broker, load).with_context(|| peer.name)?;
             costs.extend(counts.then_some(cost));
         }
-        let cost = by_ours(broker, count, in_flight)?;
+        let cost = by_ours(broker, load, (!counts).then_some(items.as_path()))?;
         ours.extend(counts.then_some(cost));
+        let cost = out_of_memory(bench, &items, load)?;
+        held.extend(counts.then_some(cost));
     }
-    let connections = if in_flight == 1 { "a connection" } else { &format!("{in_flight} connections") };
-    let work = format!("GET and DELETE of {count} messages of {what}, {connections}");
+    let work = format!("GET and DELETE of {} messages of {what}, {}", load.count, load.connections());
     let mut rows = Vec::new();
     for (peer, theirs) in peers.iter().zip(&theirs) {
         rows.push(Row { work: work.clone(), ours: rate(&ours), peer: Some((peer.name, rate(theirs))), aim: peer.aim });
     }
-    for (peer, theirs) in peers.iter().zip(&theirs) {
+    let peer = Some(("held in memory, the same kit", rate(&held)));
+    rows.push(Row { work: work.clone(), ours: rate(&ours), peer, aim: Aim::Stated });
+    for (peer, theirs) in peers.iter().zip(&theirs).filter(|(peer, _)| peer.is_weighed) {
         rows.push(Row {
             work: format!("memory at most: {work}"),
             ours: memory(&ours),
@@ -97,9 +127,23 @@ pub(super) fn emptied(
     Ok(rows)
 }
 
-fn by(peer: &Peer<'_>, broker: &impl Broker, count: usize) -> Result<Cost> {
-    let queue = broker.filled(count)?;
-    let mut command = (peer.command)(&queue, count);
+/// As [`emptied`], by ours and by one other, without an aim: a row.
+pub(super) fn beside(bench: &Bench, what: String, broker: &impl Broker, load: &Load, peer: &Peer<'_>) -> Result<Row> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for run in 0..=bench.runs() {
+        bench.say(format_args!("{what}: run {run} of {}", bench.runs()));
+        let costs = (by(peer, broker, load).with_context(|| peer.name)?, by_ours(broker, load, None)?);
+        if run > 0 {
+            theirs.push(costs.0);
+            ours.push(costs.1);
+        }
+    }
+    Ok(Row { work: what, ours: rate(&ours), peer: Some((peer.name, rate(&theirs))), aim: Aim::Stated })
+}
+
+fn by(peer: &Peer<'_>, broker: &impl Broker, load: &Load) -> Result<Cost> {
+    let queue = broker.filled(load)?;
+    let mut command = (peer.command)(&queue, load.count);
     let began = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start it")?;
     let mut out = child.stdout.take().context("it says how long it took")?;
@@ -108,23 +152,45 @@ fn by(peer: &Peer<'_>, broker: &impl Broker, count: usize) -> Result<Cost> {
     out.read_to_string(&mut said).context("read how long it took")?;
     let seconds: f64 = said.trim().parse().with_context(|| format!("it says {said:?}"))?;
     emptied_indeed(broker, &queue)?;
-    Ok(Cost { rate: per_second(count, Duration::from_secs_f64(seconds)), memory })
+    Ok(Cost { rate: per_second(load.count, Duration::from_secs_f64(seconds)), memory })
 }
 
-fn by_ours(broker: &impl Broker, count: usize, in_flight: usize) -> Result<Cost> {
-    let queue = broker.filled(count)?;
-    let ambassador = broker.ambassador(&queue)?;
-    ambassador.list(count.min(WINDOW))?;
-    let took = settle_all(ambassador.contract, count, in_flight)?;
+/// Writes the items down as it tells them, a line each, where there is a path for it.
+fn by_ours(broker: &impl Broker, load: &Load, items: Option<&Path>) -> Result<Cost> {
+    let queue = broker.filled(load)?;
+    let ambassador = broker.ambassador(&queue, load)?;
+    ambassador.list(load.count.min(load.window))?;
+    let items = items.map(File::create).transpose().context("make a file of items")?.map(BufWriter::new);
+    let items = items.map(Mutex::new);
+    let took = settle_all(ambassador.contract, load.count, load.in_flight, items.as_ref())?;
+    if let Some(items) = items {
+        items.into_inner().unwrap_or_else(PoisonError::into_inner).flush().context("write a file of items")?;
+    }
     let memory = ambassador.peak()?;
     // What it still held would be there again.
     drop(ambassador);
     emptied_indeed(broker, &queue)?;
-    Ok(Cost { rate: per_second(count, took), memory })
+    Ok(Cost { rate: per_second(load.count, took), memory })
 }
 
-/// Gets and settles so many items, over so many connections. How long it took.
-fn settle_all(address: SocketAddr, count: usize, connections: usize) -> Result<Duration> {
+/// What the same costs where nobody has to be asked for it.
+fn out_of_memory(bench: &Bench, items: &Path, load: &Load) -> Result<Cost> {
+    let held = Ambassador::of(bench, "held-source", |command| {
+        command.arg("--items").arg(items).args(["--window", &load.window.to_string()]);
+    })?;
+    held.ready()?;
+    let took = settle_all(held.contract, load.count, load.in_flight, None)?;
+    Ok(Cost { rate: per_second(load.count, took), memory: held.peak()? })
+}
+
+/// Gets and settles so many items, over so many connections; what was got is written down, a line each, where there is a place for it. How
+/// long it took.
+pub(super) fn settle_all(
+    address: SocketAddr,
+    count: usize,
+    connections: usize,
+    told: Option<&Mutex<BufWriter<File>>>,
+) -> Result<Duration> {
     let list = Listed { found: Mutex::default(), count };
     let work = || {
         let (mut connection, mut body) = (Connection::open(address)?, Vec::new());
@@ -132,6 +198,10 @@ fn settle_all(address: SocketAddr, count: usize, connections: usize) -> Result<D
             let path = format!("/v1/items/{name}");
             let status = connection.get(&path, &mut body)?;
             ensure!(status == 200, "{name} is answered {status}");
+            if let Some(told) = told {
+                // As the contract has it, with a newline behind it.
+                told.lock().unwrap_or_else(PoisonError::into_inner).write_all(&body).context("write an item down")?;
+            }
             let status = connection.delete(&path, &mut body)?;
             ensure!(status == 204, "to settle {name} is answered {status}");
         }
