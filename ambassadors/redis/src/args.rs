@@ -155,7 +155,7 @@ impl QueueArgs {
             return Err(SettingsError::DeadLetterToItself(dead.clone()));
         }
         Ok(Settings {
-            server: server.server()?,
+            server: server.server(&key)?,
             kind,
             key,
             source_id,

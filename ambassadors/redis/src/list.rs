@@ -6,7 +6,7 @@
 
 mod scripts;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redis::{Value, cmd, pipe};
 
@@ -14,9 +14,12 @@ use self::scripts::Scripts;
 use crate::args::End;
 use crate::message::{Body, Id, Message};
 use crate::others::{Holder, Others};
-use crate::queue::{BYTES, Batch, Consumer, Survey, millis, patience};
+use crate::queue::{BYTES, Batch, Consumer, Found, Survey, millis, patience};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
+
+/// Elements asked for at once: the server does nothing else while it moves them.
+const TAKEN: usize = 1_000;
 
 /// A list, and who we are among those who take from it.
 #[derive(Debug)]
@@ -29,8 +32,9 @@ pub(crate) struct List {
     token: String,
     /// Ids that were given.
     given: AtomicU64,
-    /// How often we said that we are here.
+    /// How often we said that we are here, and whether it was ever heard.
     renewals: AtomicU64,
+    is_known: AtomicBool,
     others: Others,
     scripts: Scripts,
 }
@@ -45,6 +49,7 @@ impl List {
             token: format!("{:016x}", fastrand::u64(..)),
             given: AtomicU64::default(),
             renewals: AtomicU64::default(),
+            is_known: AtomicBool::default(),
             others: Others::default(),
             scripts: Scripts::default(),
         }
@@ -54,15 +59,18 @@ impl List {
     pub(crate) async fn renew(&self, connection: &Connection) -> Result<bool, Trouble> {
         let doing = format!("hold what is taken of list {}", self.key);
         let nth = self.renewals.fetch_add(1, Ordering::Relaxed);
+        let is_first = u8::from(!self.is_known.load(Ordering::Relaxed));
         let call = Call::of(&self.scripts.renew).key(self.alive(&self.by.name)).key(self.consumers());
-        let call = call.arg(&self.token).arg(&self.by.name).arg(millis(self.by.lease)).arg(nth).arg(u8::from(nth == 0));
-        match connection.run::<i64>(&call, &doing).await? {
-            -1 => Err(Trouble::config(
+        let call = call.arg(&self.token).arg(&self.by.name).arg(millis(self.by.lease)).arg(nth).arg(is_first);
+        let ours = connection.run::<i64>(&call, &doing).await?;
+        if ours < 0 {
+            return Err(Trouble::config(
                 &doing,
                 format!("another that came later is --consumer {} too; give each a name of its own", self.by.name),
-            )),
-            ours => Ok(ours == 1),
+            ));
         }
+        self.is_known.store(true, Ordering::Relaxed);
+        Ok(ours == 1)
     }
 
     /// The ids of what we hold.
@@ -72,26 +80,22 @@ impl List {
         Ok(ids.into_iter().map(Id::from).collect())
     }
 
-    /// Those of them that are there.
-    pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Vec<Message>, Trouble> {
-        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
-        let mut lengths = pipe();
-        for id in &ids {
-            lengths.cmd("HSTRLEN").arg(self.values()).arg(id);
+    /// Those of them that are there; and how many are not, though we hold them.
+    pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Found, Trouble> {
+        let (mut found, mut rest) = (Found::default(), ids);
+        while !rest.is_empty() {
+            let (asked, _) = rest.split_at(rest.len().min(TAKEN));
+            let call = Call::of(&self.scripts.fetch).key(self.held(&self.by.name)).key(self.values());
+            let call = asked.iter().fold(call.arg(BYTES).arg(self.by.most), |call, id| call.arg(&**id));
+            let answer: Vec<Value> = connection.run(&call, &self.doing()).await?;
+            let mut answer = answer.into_iter();
+            let Some(Value::Int(looked)) = answer.next() else { return Err(Trouble::nonsense(&self.doing())) };
+            let more = self.found(answer, true)?;
+            found.messages.extend(more.messages);
+            found.trimmed += more.trimmed;
+            rest = rest.get(usize::try_from(looked).unwrap_or(0).max(1)..).unwrap_or_default();
         }
-        let lengths: Vec<u64> = connection.ask_all(&lengths, &self.doing()).await?;
-        let mut messages = Vec::with_capacity(ids.len());
-        let most = u64::try_from(self.by.most).unwrap_or(u64::MAX);
-        for (id, length) in ids.into_iter().zip(lengths) {
-            let value: Option<Vec<u8>> = match length > most {
-                true => Some(Vec::new()),
-                false => connection.ask(cmd("HGET").arg(self.values()).arg(id), &self.doing()).await?,
-            };
-            let Some(value) = value else { continue };
-            let body = if length > most { Body::TooLarge(length) } else { Body::Value(value) };
-            messages.push(Message { id: id.into(), again: true, deliveries: None, body });
-        }
-        Ok(messages)
+        Ok(found)
     }
 
     /// How much waits, and whose leases are over.
@@ -133,18 +137,13 @@ impl List {
     }
 
     /// Takes over what a consumer holds whose lease is over.
-    pub(crate) async fn adopt(
-        &self,
-        connection: &Connection,
-        from: &str,
-        room: usize,
-    ) -> Result<Vec<Message>, Trouble> {
+    pub(crate) async fn adopt(&self, connection: &Connection, from: &str, room: usize) -> Result<Found, Trouble> {
         let call = Call::of(&self.scripts.adopt).key(self.held(&self.by.name)).key(self.values());
         let call = call.key(self.alive(&self.by.name)).key(self.consumers()).key(self.held(from)).key(self.alive(from));
-        let call = call.arg(&self.token).arg(from).arg(room).arg(BYTES).arg(self.by.most);
+        let call = call.arg(&self.token).arg(from).arg(room.min(TAKEN)).arg(BYTES).arg(self.by.most);
         let answer: Value = connection.run(&call, &self.doing()).await?;
         match answer {
-            Value::Array(all) => self.messages(all.into_iter(), true),
+            Value::Array(all) => self.found(all.into_iter(), true),
             _ => Err(Trouble::lapsed(&self.doing())),
         }
     }
@@ -159,6 +158,7 @@ impl List {
 
     /// Takes at most so many.
     pub(crate) async fn take(&self, connection: &Connection, room: usize) -> Result<Batch, Trouble> {
+        let room = room.min(TAKEN);
         let first = self.given.fetch_add(room as u64, Ordering::Relaxed);
         let call = Call::of(&self.scripts.take).key(&self.key).key(self.held(&self.by.name)).key(self.values());
         let call = call.key(self.alive(&self.by.name)).arg(&self.token).arg(self.end());
@@ -167,7 +167,7 @@ impl List {
         let Value::Array(all) = answer else { return Err(Trouble::lapsed(&self.doing())) };
         let mut all = all.into_iter();
         let Some(Value::Int(left)) = all.next() else { return Err(Trouble::nonsense(&self.doing())) };
-        Ok(Batch { messages: self.messages(all, false)?, left: u64::try_from(left).ok() })
+        Ok(Batch { messages: self.found(all, false)?.messages, left: u64::try_from(left).ok() })
     }
 
     /// Settles what may be others' by now. How many of these anybody held.
@@ -239,7 +239,7 @@ impl List {
         let answer: Vec<Value> = connection.run(&call, &self.doing()).await?;
         let mut answer = answer.into_iter();
         let tried = answer.next() == Some(Value::Int(1));
-        let mut messages = self.messages(answer, false)?;
+        let mut messages = self.found(answer, false)?.messages;
         for message in &mut messages {
             message.id = format!("{nobody}-{}", message.id).into();
         }
@@ -247,8 +247,8 @@ impl List {
     }
 
     /// Of each its id, its length and its value.
-    fn messages(&self, mut all: impl Iterator<Item = Value>, again: bool) -> Result<Vec<Message>, Trouble> {
-        let mut messages = Vec::new();
+    fn found(&self, mut all: impl Iterator<Item = Value>, again: bool) -> Result<Found, Trouble> {
+        let mut found = Found::default();
         while let Some(id) = all.next() {
             let (Value::BulkString(id), Some(Value::Int(length)), Some(Value::BulkString(value))) =
                 (id, all.next(), all.next())
@@ -256,13 +256,17 @@ impl List {
                 return Err(Trouble::nonsense(&self.doing()));
             };
             let id = Id::from(String::from_utf8_lossy(&id));
-            let body = match usize::try_from(length).is_ok_and(|length| length == value.len()) {
-                true => Body::Value(value),
-                false => Body::TooLarge(u64::try_from(length).unwrap_or(0)),
+            let body = match u64::try_from(length) {
+                Err(_) => {
+                    found.trimmed += 1;
+                    continue;
+                }
+                Ok(length) if length == value.len() as u64 => Body::Value(value),
+                Ok(length) => Body::TooLarge(length),
             };
-            messages.push(Message { id, again, deliveries: None, body });
+            found.messages.push(Message { id, again, deliveries: None, body });
         }
-        Ok(messages)
+        Ok(found)
     }
 
     fn end(&self) -> &'static str {

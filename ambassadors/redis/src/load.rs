@@ -16,8 +16,6 @@ use crate::args::Settings;
 use crate::server::Connection;
 use crate::trouble::{Kind, Trouble};
 
-/// How long a server that is away is waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// How long to wait before it is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an entry may wait for others to go with it.
@@ -31,25 +29,27 @@ pub(crate) struct KeyPublisher {
     runtime: Handle,
     connection: Option<Connection>,
     batch: Batch,
+    /// How long a server that is away is waited for.
+    patience: Duration,
     /// Since when the server is away, and when it was tried last.
     away: Option<(Instant, Instant)>,
 }
 
 impl KeyPublisher {
-    /// Looks at the key, for so long.
+    /// Looks at the key, for so long; a server that is away after that is waited for.
     ///
     /// # Errors
     /// Exit 69 when the server does not answer, 77 when it may not, 78 when the key is of another type or the settings are wrong.
     ///
     /// # Panics
     /// Outside a runtime, or where waiting is not allowed.
-    pub(crate) fn open(settings: Settings, deadline: Duration) -> Result<Self, Failure> {
+    pub(crate) fn open(settings: Settings, deadline: Duration, patience: Duration) -> Result<Self, Failure> {
         let runtime = Handle::current();
         let batch = Batch::of(&settings);
         let looked = runtime.block_on(async { timeout(deadline, look(&settings, &batch)).await });
         let silent = |_| Trouble::silent(&batch.doing(), deadline);
         let connection = looked.map_err(silent).flatten().map_err(Trouble::failure)?;
-        Ok(Self { settings, runtime, connection: Some(connection), batch, away: None })
+        Ok(Self { settings, runtime, connection: Some(connection), batch, patience, away: None })
     }
 
     /// Sends what there is. The lines that are confirmed by that; none while the server is away.
@@ -85,8 +85,8 @@ impl Publisher for KeyPublisher {
     }
 
     fn identity(&self) -> String {
-        // A server is reached under many names, and a key that was deleted and made again is the same one.
-        self.settings.server.database()
+        // A server has no name that it keeps, and a key that was deleted and made again is the same one.
+        format!("{}, {}", self.settings.server.place(), self.settings.server.database())
     }
 
     fn longest(&self) -> (usize, &'static str) {
@@ -126,7 +126,7 @@ impl Publisher for KeyPublisher {
         self.connection = None;
         let now = Instant::now();
         let (since, _) = self.away.unwrap_or((now, now));
-        if trouble.kind() != Kind::Away || since.elapsed() >= PATIENCE {
+        if trouble.kind() != Kind::Away || since.elapsed() >= self.patience {
             return Err(Stuck { number, why: trouble.failure() });
         }
         if self.away.is_none() {

@@ -39,20 +39,11 @@ pub(crate) struct Batch {
     pub(crate) left: Option<u64>,
 }
 
-/// What we hold no more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lost {
-    /// Others have these, or settled them.
-    pub(crate) to_others: Vec<Id>,
-    /// These were cut off the stream.
-    pub(crate) trimmed: Vec<Id>,
-}
-
 /// Those that are ours now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     pub(crate) messages: Vec<Message>,
-    /// How many were cut off the stream.
+    /// How many are gone that were held: cut off the stream, or removed by hand.
     pub(crate) trimmed: u64,
 }
 
@@ -102,7 +93,7 @@ impl Queue {
     /// Those of them that we hold still, read anew.
     pub(crate) async fn fetch(&self, connection: &Connection, ids: &[Id]) -> Result<Found, Trouble> {
         match self {
-            Self::List(list) => Ok(Found { messages: list.fetch(connection, ids).await?, trimmed: 0 }),
+            Self::List(list) => list.fetch(connection, ids).await,
             Self::Stream(stream) => stream.fetch(connection, ids).await,
         }
     }
@@ -119,13 +110,15 @@ impl Queue {
     pub(crate) async fn adopt(&self, connection: &Connection, survey: &Survey, room: usize) -> Result<Found, Trouble> {
         match self {
             Self::List(list) => {
-                let mut messages = Vec::new();
+                let mut found = Found::default();
                 for dead in &survey.dead {
-                    if messages.len() < room {
-                        messages.append(&mut list.adopt(connection, dead, room - messages.len()).await?);
+                    if found.messages.len() < room {
+                        let more = list.adopt(connection, dead, room - found.messages.len()).await?;
+                        found.messages.extend(more.messages);
+                        found.trimmed += more.trimmed;
                     }
                 }
-                Ok(Found { messages, trimmed: 0 })
+                Ok(found)
             }
             Self::Stream(stream) => stream.adopt(connection, room).await,
         }
@@ -139,17 +132,17 @@ impl Queue {
         }
     }
 
-    /// Says that we are here, and hold these. Those of them that we hold no more.
+    /// Says that we are here, and hold these, those of them that are ours still. How many were cut off the stream.
     ///
     /// # Errors
     /// [`Trouble`], of the kind [`Lapsed`](crate::trouble::Kind::Lapsed) too.
-    pub(crate) async fn renew(&self, connection: &Connection, held: &[Id]) -> Result<Lost, Trouble> {
+    pub(crate) async fn renew(&self, connection: &Connection, held: &[Id]) -> Result<u64, Trouble> {
         match self {
             Self::List(list) => match list.renew(connection).await? {
-                true => Ok(Lost::default()),
+                true => Ok(0),
                 false => Err(Trouble::lapsed("hold what was taken")),
             },
-            Self::Stream(stream) => stream.renew(connection, held).await,
+            Self::Stream(stream) => Ok(stream.renew(connection, held).await?.len() as u64),
         }
     }
 
@@ -207,10 +200,10 @@ impl Queue {
     }
 
     /// Has others take over at once what we hold.
-    pub(crate) async fn leave(&self, connection: &Connection, held: &[Id]) -> Result<(), Trouble> {
+    pub(crate) async fn leave(&self, connection: &Connection) -> Result<(), Trouble> {
         match self {
             Self::List(list) => list.leave(connection).await,
-            Self::Stream(stream) => stream.leave(connection, held).await,
+            Self::Stream(stream) => stream.leave(connection).await,
         }
     }
 }

@@ -1,22 +1,26 @@
 //! How the server is reached: flags and files become connections.
 
+mod address;
 mod connection;
+mod sentinel;
 mod step;
 mod tls;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use redis::{ProtocolVersion, RedisConnectionInfo};
+use redis::{Value, cmd};
 use sidecar::Secret;
 use sidecar::cli::value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+use self::address::Address;
 pub(crate) use self::connection::Connection;
+use self::sentinel::{SentinelArgs, Sentinels};
 pub(crate) use self::step::{Call, MAY, Step};
 use self::tls::Tls;
 use crate::trouble::Trouble;
@@ -24,13 +28,19 @@ use crate::trouble::Trouble;
 /// Redis' own.
 const PORT: u16 = 6379;
 
+/// How often a cluster may send us on to another of its servers, before we take it for one that does not know itself.
+const REDIRECTIONS: usize = 5;
+
 /// Which server, and as whom.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "The server")]
 pub(crate) struct ServerArgs {
-    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, over TLS `rediss://…`. With a password in it, give it as the variable.
+    /// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, over TLS `rediss://…`. With a password in it, give it as the variable. Of a cluster
+    /// any server will do.
     #[arg(long, value_name = "URL")]
     url: Place,
+    #[command(flatten)]
+    sentinel: SentinelArgs,
     /// Who we are: a user of the server's ACL, over what the URL says.
     #[arg(long, value_name = "NAME", requires = "password_file")]
     username: Option<String>,
@@ -71,8 +81,11 @@ impl From<String> for Place {
 /// A server, and all that is needed to speak with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    host: String,
-    port: u16,
+    /// By its name alone, where Sentinels know the rest.
+    address: Address,
+    sentinels: Option<Sentinels>,
+    /// What is asked of it: in a cluster that says which server is ours.
+    key: String,
     db: i64,
     user: Option<String>,
     password: Password,
@@ -109,11 +122,11 @@ pub enum ServerError {
 }
 
 impl ServerArgs {
-    /// Reads the URL, and looks at the files.
+    /// Reads the URL, and looks at the files. The key is what is to be served there.
     ///
     /// # Errors
     /// [`ServerError`], naming the flag.
-    pub(crate) fn server(self) -> Result<Server, ServerError> {
+    pub(crate) fn server(self, key: &str) -> Result<Server, ServerError> {
         let url = Url::parse(self.url.0.expose()).map_err(|_| ServerError::Url("is no URL"))?;
         let over_tls = match url.scheme() {
             "redis" | "valkey" => false,
@@ -133,10 +146,18 @@ impl ServerArgs {
         if let Some((flag, _)) = files.into_iter().find(|(_, file)| file.is_some() && !over_tls) {
             return Err(ServerError::NoTls(flag));
         }
+        let sentinels = self.sentinel.sentinels();
+        if sentinels.is_some() && url.port().is_some() {
+            return Err(ServerError::Url("says a port, which the Sentinels (--sentinel) tell"));
+        }
         let server = Server {
             // As an address of the sixth version is written outside of a URL.
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: url.port().unwrap_or(PORT),
+            address: Address {
+                host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+                port: url.port().unwrap_or(PORT),
+            },
+            sentinels,
+            key: key.to_owned(),
             db: db.ok_or(ServerError::Url("names no database by its number"))?,
             user: self.username.or(user),
             password: match (self.password_file, password) {
@@ -147,7 +168,8 @@ impl ServerArgs {
             tls: over_tls.then(|| Tls::new(self.ca_file, self.cert_file.zip(self.key_file))),
             stall_after: self.stall_after,
         };
-        server.credentials()?;
+        server.password()?;
+        server.sentinels.as_ref().map(Sentinels::password).transpose()?;
         server.tls.as_ref().map(Tls::connector).transpose()?;
         Ok(server)
     }
@@ -174,8 +196,12 @@ impl Server {
         format!("database {}", self.db)
     }
 
-    fn place(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+    /// Where it is; a primary that Sentinels know is where they say.
+    pub(crate) fn place(&self) -> String {
+        match self.sentinels {
+            None => self.address.to_string(),
+            Some(_) => format!("primary {}", self.address.host),
+        }
     }
 
     fn doing(&self) -> String {
@@ -183,44 +209,66 @@ impl Server {
     }
 
     async fn connected(&self) -> Result<Connection, Trouble> {
-        let doing = self.doing();
-        let info = self.credentials().map_err(|error| Trouble::config(&doing, error))?;
-        let tls = self.tls.as_ref().map(Tls::connector).transpose();
-        let tls = tls.map_err(|error| Trouble::config(&doing, error))?;
-        let away = |error: std::io::Error| Trouble::transport(&doing, &error);
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(away)?;
-        stream.set_nodelay(true).map_err(away)?;
-        match tls {
-            None => Connection::over(stream, &info, self.stall_after, &doing).await,
-            Some(connector) => {
-                let name = Tls::name(&self.host).map_err(|error| Trouble::config(&doing, error))?;
-                let stream = connector.connect(name, stream).await.map_err(away)?;
-                Connection::over(stream, &info, self.stall_after, &doing).await
+        let mut at = match &self.sentinels {
+            None => self.address.clone(),
+            Some(sentinels) => sentinels.primary(self).await?,
+        };
+        for _ in 0..=REDIRECTIONS {
+            let doing = if at == self.address { self.doing() } else { format!("{} at {at}", self.doing()) };
+            let password = self.password().map_err(|error| Trouble::config(&doing, error))?;
+            let connection = self.dial(&at, self.user.as_deref(), password, &doing).await?;
+            if self.db != 0 {
+                connection.ask::<Value>(cmd("SELECT").arg(self.db), &doing).await?;
+            }
+            match connection.moved(&self.key).await.and_then(|to| Address::moved(&to, &at)) {
+                None => return Ok(connection),
+                Some(to) => at = to,
             }
         }
+        Err(Trouble::adrift(&self.doing(), &at.to_string()))
     }
 
-    /// Who we are, as of now.
-    fn credentials(&self) -> Result<RedisConnectionInfo, ServerError> {
-        let info = RedisConnectionInfo::default().set_db(self.db).set_protocol(ProtocolVersion::RESP2);
-        let info = info.set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        let info = match &self.user {
-            Some(user) => info.set_username(user),
-            None => info,
-        };
-        Ok(match &self.password {
-            Password::None => info,
-            Password::Known(password) => info.set_password(password.expose()),
-            Password::In(path) => {
-                let read = Secret::read(path).map_err(|error| ServerError::File {
-                    flag: "--password-file",
-                    path: path.clone(),
-                    why: error.to_string(),
-                })?;
-                info.set_password(read.expose())
+    /// A connection to this one, which knows who we are. Not the client's own way, which does not tell what was answered to that.
+    async fn dial(
+        &self,
+        at: &Address,
+        user: Option<&str>,
+        password: Option<Secret>,
+        doing: &str,
+    ) -> Result<Connection, Trouble> {
+        let tls = self.tls.as_ref().map(Tls::connector).transpose();
+        let tls = tls.map_err(|error| Trouble::config(doing, error))?;
+        let away = |error: std::io::Error| Trouble::transport(doing, &error);
+        let stream = TcpStream::connect((at.host.as_str(), at.port)).await.map_err(away)?;
+        stream.set_nodelay(true).map_err(away)?;
+        let connection = match tls {
+            None => Connection::over(stream, self.stall_after, doing).await?,
+            Some(connector) => {
+                let name = Tls::name(&at.host).map_err(|error| Trouble::config(doing, error))?;
+                let stream = connector.connect(name, stream).await.map_err(away)?;
+                Connection::over(stream, self.stall_after, doing).await?
             }
+        };
+        if user.is_some() || password.is_some() {
+            let auth = cmd("AUTH").arg(user).arg(password.as_ref().map_or("", Secret::expose)).take();
+            connection.ask::<Value>(&auth, doing).await?;
+        }
+        Ok(connection)
+    }
+
+    /// What we are known by, as of now.
+    fn password(&self) -> Result<Option<Secret>, ServerError> {
+        Ok(match &self.password {
+            Password::None => None,
+            Password::Known(password) => Some(password.clone()),
+            Password::In(path) => Some(read("--password-file", path)?),
         })
     }
+}
+
+/// What a file holds that a flag names, as of now.
+fn read(flag: &'static str, path: &Path) -> Result<Secret, ServerError> {
+    Secret::read(path).map_err(|error| ServerError::File { flag, path: path.to_owned(), why: error.to_string() })
 }
 
 #[cfg(test)]
@@ -238,13 +286,13 @@ mod tests {
     fn server(flags: &[&str]) -> Result<Server, ServerError> {
         let line = Line::try_parse_from(["test"].iter().chain(flags)).expect("flags");
         assert!(!format!("{:?}", line.server).contains("hunter2"));
-        line.server.server()
+        line.server.server("videos")
     }
 
     #[test]
     fn a_url_says_where_and_as_whom() {
         let plain = server(&["--url", "redis://:hunter2@[::1]/3"]).expect("a server");
-        assert_eq!(plain.whom(), "::1:6379 as default, database 3");
+        assert_eq!(plain.whom(), "[::1]:6379 as default, database 3");
         let named = server(&["--url", "redis://media:hunter%32@redis.example:1"]).expect("a server");
         assert_eq!(named.whom(), "redis.example:1 as media, database 0");
         assert!(!format!("{named:?}").contains("hunter2"));
@@ -259,6 +307,10 @@ mod tests {
             let error = server(&["--url", url]).expect_err(url).to_string();
             assert!(error.contains(says) && !error.contains("hunter2"), "{url}: {error}");
         }
+        let primary = server(&["--url", "redis://my_Master", "--sentinel", "a:1,b"]).expect("a server");
+        assert_eq!(primary.whom(), "primary my_Master as default, database 0");
+        let port = server(&["--url", "redis://mymaster:6379", "--sentinel", "a"]).expect_err("a port of no use");
+        assert!(port.to_string().contains("--sentinel"), "{port}");
         let over = server(&["--url", "redis://a:b@h", "--username", "c", "--password-file", "/not/there"]);
         assert!(over.expect_err("no file").to_string().contains("--password-file"), "the file is what counts");
         let no_tls = server(&["--url", "redis://h", "--ca-file", "/x"]).expect_err("no TLS");

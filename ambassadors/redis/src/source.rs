@@ -1,5 +1,6 @@
-//! A list or stream as a [`Source`]: what is taken of it lies in a window, is listed, and leaves the server when it is settled.
+//! A list or stream as a source: what is taken of it lies in a window, is listed, and leaves the server when it is settled.
 
+mod buried;
 mod preflight;
 mod shared;
 mod taker;
@@ -8,18 +9,18 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
+use ambassador_kit::queue::{Window, Windowed};
+use ambassador_kit::source::{About, Order, Outcome, SourceError};
 use contract::ItemName;
-use contract::wire::{Item, Settle, Withheld};
-use futures_util::stream::BoxStream;
+use contract::wire::Settle;
 use prometheus_client::registry::Registry;
 use sidecar::Failure;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
 use self::shared::Shared;
 use crate::args::Settings;
+use crate::message::Id;
 use crate::trouble::Trouble;
 
 /// A list or stream, served as what we take of it.
@@ -83,10 +84,10 @@ impl Drop for RedisSource {
     }
 }
 
-impl Source for RedisSource {
-    type Cursor = u64;
+impl Windowed for RedisSource {
+    type Token = Id;
 
-    fn about(&self) -> About {
+    fn who(&self) -> About {
         let settings = &self.shared.settings;
         About {
             ambassador: env!("CARGO_PKG_NAME"),
@@ -98,45 +99,15 @@ impl Source for RedisSource {
         }
     }
 
-    fn health(&self) -> watch::Receiver<Health> {
-        self.shared.window.health()
+    fn window(&self) -> &Window<Id> {
+        &self.shared.window
     }
 
-    fn tally(&self) -> Tally {
-        self.shared.window.tally()
-    }
-
-    fn had_items(&self) -> Option<bool> {
-        Some(self.shared.window.had_items())
-    }
-
-    fn revision(&self) -> Option<Revision> {
-        None
-    }
-
-    async fn page(&self, from: Option<u64>, max: usize) -> Result<Page<ItemName, u64>, SourceError> {
-        Ok(self.shared.window.page(from, max))
-    }
-
-    fn changes(&self, _: Option<Revision>) -> Result<BoxStream<'static, Result<Change, SourceError>>, SourceError> {
-        Err(SourceError::Unsupported(
-            "what is taken of a queue is held in no catalog of which changes could be told: poll",
-        ))
-    }
-
-    async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
-        self.shared.window.get(name)
-    }
-
-    async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
+    async fn give_back(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
         self.shared.settle(name, outcome).await
     }
 
-    async fn withheld(&self, from: Option<u64>, max: usize) -> Result<Page<Withheld, u64>, SourceError> {
-        Ok(self.shared.window.withheld(from, max))
-    }
-
-    async fn drain(&self) {
+    async fn stop(&self) {
         self.shared.end.cancel();
         let taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(taker) = taker {

@@ -4,7 +4,6 @@ mod entry;
 mod scripts;
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use redis::{Value, cmd};
 use tracing::{info, warn};
@@ -13,7 +12,7 @@ use self::scripts::Scripts;
 use crate::args::OURS;
 use crate::message::{Id, Message};
 use crate::others::{Holder, Others};
-use crate::queue::{BYTES, Batch, Consumer, Found, Lost, Survey, millis, patience};
+use crate::queue::{BYTES, Batch, Consumer, Found, Survey, millis, patience};
 use crate::server::{Call, Connection};
 use crate::trouble::Trouble;
 
@@ -21,16 +20,14 @@ use crate::trouble::Trouble;
 const TAKEN: usize = 100;
 /// Ids told at once: a script's stack has room for 8000 words.
 const TOLD: usize = 1_000;
-/// How far entries are counted where Redis has no count of them.
-const COUNTED: usize = 100;
+/// How far ids are counted; and entries where Redis has no count of them, which the server reads for that.
+const COUNTED: (usize, usize) = (100, 10);
 
 /// After how many leases without a word somebody is gone who holds nothing.
 const GONE: u32 = 2;
 
-/// By how many milliseconds what is told of the same moment may differ.
-const SLACK: u64 = 1_000;
-/// Before we were: whoever was last heard of then was so too, at a time that is no less than nothing.
-const FAR: u64 = 1 << 50;
+/// By how many milliseconds the server's clock may differ from itself.
+const SLACK: u64 = 100;
 
 /// A stream, and who we are in its group.
 #[derive(Debug)]
@@ -40,24 +37,13 @@ pub(crate) struct Stream {
     start: String,
     delete_settled: bool,
     by: Consumer,
-    /// By which times are told.
-    begun: Instant,
     others: Others,
     scripts: Scripts,
 }
 
 impl Stream {
     pub(crate) fn new(key: String, group: String, start: String, delete_settled: bool, by: Consumer) -> Self {
-        Self {
-            key,
-            group,
-            start,
-            delete_settled,
-            by,
-            begun: Instant::now(),
-            others: Others::default(),
-            scripts: Scripts::default(),
-        }
+        Self { key, group, start, delete_settled, by, others: Others::default(), scripts: Scripts::default() }
     }
 
     /// Makes the group, and the stream, where there is none.
@@ -119,9 +105,8 @@ impl Stream {
         let found = self.look(connection).await?;
         let found = found.ok_or_else(|| Trouble::no_group(&self.doing(), &self.group))?;
         let entry::Look { waiting, orphaned, consumers } = found;
-        let now = millis(self.begun.elapsed()) + FAR;
         let others = consumers.into_iter().filter(|(name, ..)| *name != self.by.name);
-        let holders = others.map(|(name, held, idle)| Holder { name, held, sign: now.saturating_sub(idle) });
+        let holders = others.map(|(name, held, sign)| Holder { name, held, sign });
         let doubtful = self.others.doubtful(&holders.collect::<Vec<_>>(), SLACK, patience(self.by.lease));
         Ok(Survey { waiting, orphaned, doubtful: doubtful.saturating_sub(orphaned), ..Survey::default() })
     }
@@ -149,9 +134,17 @@ impl Stream {
         Ok(Batch { messages, left: over.then_some(0) })
     }
 
-    /// Says that we hold these. Those that are not ours any more, and those that were cut off.
-    pub(crate) async fn renew(&self, connection: &Connection, held: &[Id]) -> Result<Lost, Trouble> {
-        self.tell(connection, held, 0).await
+    /// Says that we hold these, those of them that are ours still. Those that were cut off.
+    pub(crate) async fn renew(&self, connection: &Connection, held: &[Id]) -> Result<Vec<Id>, Trouble> {
+        let (mut held, mut trimmed) = (held.to_vec(), Vec::new());
+        held.sort_by_key(|id| entry::place(id));
+        for ids in held.chunks(TOLD) {
+            let call = Call::of(&self.scripts.renew).key(&self.key).arg(&self.group).arg(&self.by.name);
+            let call = ids.iter().fold(call, |call, id| call.arg(&**id));
+            let told: Vec<String> = connection.run(&call, &self.doing()).await?;
+            trimmed.extend(told.into_iter().map(Id::from));
+        }
+        Ok(trimmed)
     }
 
     /// Acknowledges entries, whoever holds them by now. How many of these anybody held.
@@ -182,10 +175,9 @@ impl Stream {
     }
 
     /// Has others take over at once what we hold; or leaves the group where that is nothing.
-    pub(crate) async fn leave(&self, connection: &Connection, held: &[Id]) -> Result<(), Trouble> {
-        self.tell(connection, held, millis(self.by.lease)).await?;
+    pub(crate) async fn leave(&self, connection: &Connection) -> Result<(), Trouble> {
         let call = Call::of(&self.scripts.leave).key(&self.key).arg(&self.group).arg(&self.by.name);
-        connection.run::<Value>(&call, &self.doing()).await.map(drop)
+        connection.run::<Value>(&call.arg(millis(self.by.lease)), &self.doing()).await.map(drop)
     }
 
     /// Strikes those of ours off the group who are gone, and hold nothing.
@@ -239,26 +231,11 @@ impl Stream {
     /// `None` where there is no such group.
     async fn look(&self, connection: &Connection) -> Result<Option<entry::Look>, Trouble> {
         let call = Call::of(&self.scripts.survey).key(&self.key);
-        let call = call.arg(&self.group).arg(millis(self.by.lease)).arg(COUNTED);
+        let call = call.arg(&self.group).arg(millis(self.by.lease)).arg(COUNTED.0).arg(COUNTED.1);
         match connection.run(&call, &self.doing()).await? {
             Value::Nil => Ok(None),
             found => entry::look(found).map(Some).ok_or_else(|| Trouble::nonsense(&self.doing())),
         }
-    }
-
-    async fn tell(&self, connection: &Connection, held: &[Id], idle: u64) -> Result<Lost, Trouble> {
-        let mut lost = Lost::default();
-        let mut held = held.to_vec();
-        held.sort_by_key(|id| entry::place(id));
-        for ids in held.chunks(TOLD) {
-            let call = Call::of(&self.scripts.renew).key(&self.key).arg(&self.group).arg(&self.by.name);
-            let call = ids.iter().fold(call.arg(idle), |call, id| call.arg(&**id));
-            let told: Vec<String> = connection.run(&call, &self.doing()).await?;
-            let mut told = told.into_iter();
-            lost.to_others.extend(told.by_ref().take_while(|id| !id.is_empty()).map(Id::from));
-            lost.trimmed.extend(told.map(Id::from));
-        }
-        Ok(lost)
     }
 
     fn doing(&self) -> String {

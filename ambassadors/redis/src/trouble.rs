@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Refused,
     /// It knows us, and does not allow it.
     Forbidden,
+    /// It answers, and refuses for a reason that we do not know.
+    Unknown,
     /// We are set up wrongly.
     Config,
     /// There is no such group: it is made again.
@@ -45,7 +47,6 @@ impl Trouble {
             return Self::transport(doing, error);
         }
         let (kind, what) = match (error.kind(), error.clone().into_server_errors().as_deref()) {
-            (ErrorKind::AuthenticationFailed, _) => refused("it knows no such user with this password"),
             // Of many at once the first tells.
             (_, Some([(_, first), ..])) => {
                 let (code, why) = met(first.code(), first.details().unwrap_or_default());
@@ -105,6 +106,13 @@ impl Trouble {
         Self { kind: Kind::Away, doing: doing.to_owned(), what: "the server answers what Redis would not".to_owned() }
     }
 
+    /// The servers of a cluster send us from one to another.
+    pub(crate) fn adrift(doing: &str, last: &str) -> Self {
+        let what =
+            format!("each server of the cluster sends us on to another, at last to {last}; see its CLUSTER SLOTS");
+        Self { kind: Kind::Away, doing: doing.to_owned(), what }
+    }
+
     /// There is no such group.
     pub(crate) fn no_group(doing: &str, group: &str) -> Self {
         Self { kind: Kind::NoGroup, doing: doing.to_owned(), what: format!("it has no group {group}") }
@@ -123,6 +131,7 @@ impl Trouble {
     pub(crate) fn word(&self) -> &'static str {
         match self.kind {
             Kind::Away => "away",
+            Kind::Unknown => "unknown",
             Kind::Refused => "refused",
             Kind::Forbidden => "forbidden",
             Kind::Config => "config",
@@ -139,7 +148,7 @@ impl Trouble {
     /// For those who started the program: 69, 77 (`EX_NOPERM`) or 78.
     pub(crate) fn failure(self) -> Failure {
         match self.kind {
-            Kind::Away | Kind::Lapsed => Failure::unavailable(self),
+            Kind::Away | Kind::Lapsed | Kind::Unknown => Failure::unavailable(self),
             Kind::Refused | Kind::Forbidden => Failure::new(77, self),
             Kind::Config | Kind::NoGroup => Failure::config(self),
         }
@@ -189,18 +198,23 @@ fn refused(why: &str) -> (Kind, String) {
 fn classed(code: &str, why: &str) -> (Kind, String) {
     match code {
         "NOAUTH" | "WRONGPASS" => refused(why),
+        "ERR" if why.contains("without any password configured") => refused("it has no password for the default user"),
+        "ERR" if why.contains("max number of clients") => {
+            (Kind::Away, "the server has as many clients as it takes; see its maxclients".to_owned())
+        }
+        "DENIED" => (Kind::Config, format!("the server is in protected mode (DENIED): give it a password or a bind address; {why}")),
         "NOPERM" => forbidden(why),
-        // Of scripts, before Redis 7.2.
-        "ERR" if why.contains("executing the script") => forbidden(why),
+        // Of scripts: up to Redis 7.0, and since.
+        "ERR" if why.contains("executing the script") || why.contains("ACL failure in script") => forbidden(why),
         "NOGROUP" => (Kind::NoGroup, why.to_owned()),
         "WRONGTYPE" => (
             Kind::Config,
             "a key is of another type than we take it for; see --list, --stream, --dead-letter-key and the server's TYPE".to_owned(),
         ),
-        "MOVED" | "ASK" => (
-            Kind::Config,
-            format!("another server of the cluster has the key ({code} {why}); name that one in --url: redirections are not followed"),
-        ),
+        "MOVED" => (Kind::Away, format!("another server of the cluster has the key now (MOVED {why}): it is asked next")),
+        "ASK" | "TRYAGAIN" => {
+            (Kind::Away, format!("the key is on its way to another server of the cluster ({code} {why}); wait"))
+        }
         "CROSSSLOT" => (
             Kind::Config,
             "in a cluster all keys have to lie in one slot (CROSSSLOT); tag --dead-letter-key and --processing-key as the key is: {videos}:dead beside videos".to_owned(),
@@ -212,7 +226,7 @@ fn classed(code: &str, why: &str) -> (Kind, String) {
         "LOADING" => (Kind::Away, "the server reads its data (LOADING); wait".to_owned()),
         "READONLY" => (
             Kind::Away,
-            "the server is a replica, which takes no writes (READONLY); name the primary in --url, by a name that stays with it".to_owned(),
+            "the server is a replica, which takes no writes (READONLY); name the primary in --url, by a name that stays with it, or let Sentinels tell it (--sentinel)".to_owned(),
         ),
         "OOM" => (Kind::Away, "the server's memory is full (OOM); see its maxmemory".to_owned()),
         "MISCONF" => (Kind::Away, "the server cannot write its data down (MISCONF); see its disk and its log".to_owned()),
@@ -220,13 +234,13 @@ fn classed(code: &str, why: &str) -> (Kind, String) {
             (Kind::Away, "the server has fewer replicas than it is told to have (NOREPLICAS); see its min-replicas-to-write".to_owned())
         }
         "BUSY" => (Kind::Away, "the server is busy with a script of others (BUSY)".to_owned()),
-        "MASTERDOWN" | "TRYAGAIN" | "UNBLOCKED" => (Kind::Away, format!("the server takes no writes now: {code} {why}")),
+        "MASTERDOWN" | "UNBLOCKED" => (Kind::Away, format!("the server takes no writes now: {code} {why}")),
         "ERR" if why.contains("unknown command") || why.contains("Unknown Redis command") => (
             Kind::Config,
-            format!("the server is older than what we speak with, which is Redis 6.2, or a Sentinel, in whose place the primary is to be named: {why}"),
+            format!("the server is older than what we speak with, which is Redis 6.2, or a Sentinel, which is to be named in --sentinel: {why}"),
         ),
         "ERR" if why.contains("DB index") => (Kind::Config, "it has no such database; see --url".to_owned()),
-        _ => (Kind::Away, format!("the server refuses: {code} {why}")),
+        _ => (Kind::Unknown, format!("the server refuses: {code} {why}")),
     }
 }
 
@@ -260,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sentinel_answers_names_the_primary() {
+    fn what_a_sentinel_answers_names_its_flag() {
         let (kind, what) = classed("ERR", "unknown command 'TYPE', with args beginning with: 'videos'");
-        assert!(kind == Kind::Config && what.contains("the primary is to be named"), "{what}");
+        assert!(kind == Kind::Config && what.contains("in --sentinel"), "{what}");
     }
 }

@@ -22,7 +22,7 @@ pub use kafka::{Kafka, KafkaListener, KafkaOptions, KafkaResource};
 pub use kept::free_port;
 pub use proxy::{Proxy, Seen, Spoil};
 pub use rabbitmq::RabbitMq;
-pub use redis::Redis;
+pub use redis::{Redis, Sentinel};
 pub use relay::Relay;
 pub use s3::S3Server;
 pub use server::Server;

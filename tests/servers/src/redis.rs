@@ -1,5 +1,7 @@
 //! Redis as a process.
 
+mod sentinel;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -9,6 +11,8 @@ use tempfile::TempDir;
 use crate::certificates::Certificates;
 use crate::kept::{converse, free_port, made_by};
 use crate::server::{Launch, Process, come_up};
+
+pub use self::sentinel::Sentinel;
 
 /// A Redis of its own, ready when it is returned, which writes everything to its append-only file: what it has answered it still has
 /// when it was killed. Dropped, it is killed and its data removed; so too when this process ends, however it ends.
@@ -35,6 +39,19 @@ impl Redis {
     /// # Panics
     /// If it does not come up, with its log.
     pub fn start(arguments: &[&str]) -> Self {
+        // Another server that answers on a port that this one did not get is found out by it.
+        Self::with_password(format!("redis-{:016x}", fastrand::u64(..)), arguments)
+    }
+
+    /// Another that has the same password, as those of a cluster have, and a primary and its replicas, which ask each other for it.
+    ///
+    /// # Panics
+    /// If it does not come up, with its log.
+    pub fn beside(&self, arguments: &[&str]) -> Self {
+        Self::with_password(self.password.clone(), arguments)
+    }
+
+    fn with_password(password: String, arguments: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("longshore-redis-").tempdir().expect("a folder for Redis");
         let mut redis = Self {
             process: Process::new(folder.path(), folder.path().join("log")),
@@ -42,8 +59,7 @@ impl Redis {
             folder,
             port: 0,
             tls_port: 0,
-            // Another server that answers on a port that this one did not get is found out by it.
-            password: format!("redis-{:016x}", fastrand::u64(..)),
+            password,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         };
         // Users that a test makes stay over a restart if it says `ACL SAVE`.
@@ -139,6 +155,8 @@ impl Launch for Redis {
             // Of a process alone that is killed, what was written stays; with any other, Redis answers before it writes while the disk is slow.
             ("appendfsync", "no".to_owned()),
             ("daemonize", "no".to_owned()),
+            // Of its primary, when it has one.
+            ("masterauth", self.password.clone()),
         ] {
             program.arg(format!("--{name}")).arg(value);
         }

@@ -2,7 +2,7 @@
 --
 -- KEYS: our own list, values by id, our lease, the consumers, their list, their lease
 -- ARGV: our token, who they are, how many at most, how many bytes about, of how many bytes a value is not read
--- Returns false when our own lease is over; else of each its id, its length and its value.
+-- Returns false when our own lease is over; else of each its id, its length and its value, or -1 where somebody removed that.
 local lease = redis.call('GET', KEYS[3])
 if not lease or lease:sub(1, #ARGV[1]) ~= ARGV[1] then
     return false
@@ -27,8 +27,10 @@ for _ = 1, tonumber(ARGV[3]) do
         table.insert(taken, large and '' or value)
         bytes = bytes + (large and 0 or #value)
     else
-        -- Somebody removed the values by hand: there is nothing to be done with an id.
-        redis.call('LREM', KEYS[1], 1, id)
+        redis.call('LREM', KEYS[1], -1, id)
+        table.insert(taken, id)
+        table.insert(taken, -1)
+        table.insert(taken, '')
     end
 end
 if redis.call('EXISTS', KEYS[5]) == 0 then

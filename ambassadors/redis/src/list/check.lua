@@ -21,12 +21,13 @@ may('SREM', KEYS[4], none)
 may('HDEL', KEYS[3], none)
 may('HSET', KEYS[3], none, none)
 may('HGET', KEYS[3], none)
-may('HSTRLEN', KEYS[3], none)
 may('HDEL', KEYS[3], none)
 may('LLEN', KEYS[1])
 may('LRANGE', KEYS[1], 0, 0)
 local tried = 1
-if KEYS[6] then
+if KEYS[6] and redis.acl_check_cmd then
+    may('RPUSH', KEYS[6], none)
+elseif KEYS[6] then
     -- Only where what is written can be taken back.
     tried = type(redis.pcall('LREM', KEYS[6], -1, none)) == 'number' and 1 or 0
     if tried == 1 then
@@ -37,6 +38,9 @@ end
 if refusal then
     return refusal
 end
+-- These are what they are to be, or this ends here.
+redis.call('HGET', KEYS[3], none)
+redis.call('SREM', KEYS[4], none)
 local read, bytes = { tried }, 0
 for n = 0, tonumber(ARGV[3]) - 1 do
     local at = ARGV[2] == 'LEFT' and n or -1 - n

@@ -6,6 +6,7 @@ use crate::server::{MAY, Step};
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) take: Step,
+    pub(super) fetch: Step,
     pub(super) adopt: Step,
     pub(super) renew: Step,
     pub(super) settle: Step,
@@ -18,6 +19,7 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             take: Step::new(include_str!("take.lua")),
+            fetch: Step::new(include_str!("fetch.lua")),
             adopt: Step::new(include_str!("adopt.lua")),
             renew: Step::new(include_str!("renew.lua")),
             settle: Step::new(include_str!("settle.lua")),

@@ -18,8 +18,16 @@ for n = 0, tonumber(ARGV[5]) - 1 do
         break
     end
     local id = ARGV[3] .. (tonumber(ARGV[4]) + n)
-    redis.call('HSET', KEYS[3], id, value)
-    redis.call('LSET', KEYS[2], -1, id)
+    local said = redis.pcall('HSET', KEYS[3], id, value)
+    if type(said) == 'number' then
+        said = redis.pcall('LSET', KEYS[2], -1, id)
+    end
+    -- What a step has written stays, though it ends with an error: without an id it would be nobody's.
+    if said.err then
+        redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', ARGV[2])
+        redis.pcall('HDEL', KEYS[3], id)
+        return said
+    end
     local large = #value > tonumber(ARGV[7])
     table.insert(taken, id)
     table.insert(taken, #value)

@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo};
+use redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, Value, cmd,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
@@ -33,20 +35,24 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    /// Over a stream, which is nobody else's: says who we are.
-    pub(super) async fn over<S>(
-        stream: S,
-        info: &RedisConnectionInfo,
-        stall_after: Duration,
-        doing: &str,
-    ) -> Result<Self, Trouble>
+    /// Over a stream, which is nobody else's.
+    pub(super) async fn over<S>(stream: S, stall_after: Duration, doing: &str) -> Result<Self, Trouble>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
+        let info = info.set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(stall_after));
-        let made = MultiplexedConnection::new_with_config(info, stream, config).await;
+        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (inner, driver) = made.map_err(|error| Trouble::of(&error, doing))?;
         Ok(Self { inner, stall_after, is_old: Arc::default(), _driver: Arc::new(Driver(tokio::spawn(driver))) })
+    }
+
+    /// What a server of a cluster says about where this key is, if it is not there. Whatever else is wrong, the next question tells.
+    pub(super) async fn moved(&self, key: &str) -> Option<String> {
+        let asked: Result<Value, RedisError> = cmd("TYPE").arg(key).query_async(&mut self.inner.clone()).await;
+        let (_, error) = asked.err()?.into_server_errors()?.iter().next()?.clone();
+        (error.code() == "MOVED").then(|| error.details().unwrap_or_default().to_owned())
     }
 
     /// Asks for one thing; `doing` says what for.

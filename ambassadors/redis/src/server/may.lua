@@ -1,26 +1,31 @@
--- What tries before anything is taken whether it may be.
+-- What finds out before anything is taken whether it may be.
 local none, refusal = ARGV[1], nil
--- What is answered where it may be done, of what is not there or makes no sense: nothing comes of it.
+-- What servers before Redis 7 say where it may be, of what is not there or makes no sense: nothing comes of it.
 local futile = { 'no such key', 'NOGROUP', 'requires the key to exist', 'Invalid stream ID', 'greater than 0-0' }
--- What servers say of a right that is missing: those since Redis 7.2, and those before.
-local denials = { 'NOPERM', 'executing the script' }
 
-local function says(text, any)
-    for _, part in ipairs(any) do
-        if text:find(part, 1, true) then
+local function is_futile(why)
+    for _, part in ipairs(futile) do
+        if why:find(part, 1, true) then
             return true
         end
     end
 end
 
--- Does this, unless something was refused before. Of a right that is missing it is said which one it is, as not every server does.
+-- Whether this may be done, which is of no effect. Servers before Redis 7 have to try. What is refused is said by its name.
 local function may(...)
-    local said, command = not refusal and redis.pcall(...), ...
+    if refusal then
+        return
+    end
+    local command = ...
+    if redis.acl_check_cmd then
+        refusal = not redis.acl_check_cmd(...) and { err = 'NOPERM ' .. command .. ' is no right of this user, or not here' } or nil
+        return
+    end
+    local said = redis.pcall(...)
     local why = type(said) == 'table' and said.err
-    if why and says(why, denials) then
+    if why and why:find('executing the script', 1, true) then
         refusal = { err = 'NOPERM ' .. command .. ': ' .. why }
-    elseif why and not says(why, futile) then
+    elseif why and not is_futile(why) then
         refusal = said
     end
-    return said
 end

@@ -1,5 +1,6 @@
 //! What the one who takes shares with those who answer.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::buried::Buried;
 use crate::args::{Kind, Settings};
 use crate::message::{Body, Id, Message, too_large};
 use crate::metrics::Metrics;
@@ -33,7 +35,9 @@ pub(super) struct Shared {
     /// `None` while there is none, or nothing is to be believed that it says.
     connection: Mutex<Option<Connection>>,
     /// What is no item, and is to be written to the dead letter key.
-    doomed: Mutex<Vec<(ItemName, Why)>>,
+    doomed: Mutex<VecDeque<(ItemName, Why)>>,
+    /// What was written there.
+    buried: Mutex<Buried>,
 }
 
 impl Shared {
@@ -47,6 +51,7 @@ impl Shared {
             comparing: RwLock::default(),
             connection: Mutex::default(),
             doomed: Mutex::default(),
+            buried: Mutex::default(),
             settings,
         }
     }
@@ -79,7 +84,7 @@ impl Shared {
     /// These came: they are listed, or withheld, and then written off where there is a place for such.
     pub(super) async fn found(&self, connection: &Connection, found: Found, how: &'static str) -> Result<(), Trouble> {
         self.metrics.took(how, found.messages.len());
-        self.metrics.trimmed(found.trimmed);
+        self.trimmed(found.trimmed);
         for message in found.messages {
             let name = self.name(&message.id);
             match self.take(&name, &message) {
@@ -87,13 +92,37 @@ impl Shared {
                 Taken::Withheld(why) => {
                     self.metrics.buried(why.reason);
                     if self.settings.dead_letter_key.is_some() {
-                        self.doomed().push((name, why));
+                        self.doomed().push_back((name, why));
                     }
                 }
-                Taken::Settled => drop(self.queue.settle(connection, &[message.id]).await?),
+                Taken::Settled => self.settle_again(connection, &name, &message.id).await?,
             }
         }
         self.bury(connection).await
+    }
+
+    /// Entries that we held are nowhere any more.
+    pub(super) fn trimmed(&self, entries: u64) {
+        if entries > 0 {
+            warn!(queue = self.settings.what(), entries, "what was held was cut off the stream, or removed by others");
+            self.metrics.trimmed(entries);
+        }
+    }
+
+    /// Settles what was settled, of which the server knows no more, in the way it was.
+    async fn settle_again(&self, connection: &Connection, name: &ItemName, id: &Id) -> Result<(), Trouble> {
+        let why = self.buried().why(name);
+        let settled = match why.as_ref().zip(self.settings.dead_letter_key.as_ref()) {
+            Some((why, to)) => self.queue.bury(connection, id, why, to).await.map(drop),
+            None => self.queue.settle(connection, std::slice::from_ref(id)).await.map(drop),
+        };
+        match settled {
+            Err(trouble) if trouble.kind() != Reason::Away => {
+                warn!(%name, why = %trouble, "what was settled before cannot be settled again");
+                Ok(())
+            }
+            settled => settled,
+        }
     }
 
     /// Writes what is no item to the dead letter key. What cannot be written there waits for another turn, and keeps nothing else waiting.
@@ -102,19 +131,29 @@ impl Shared {
     /// [`Trouble`], where the server is away.
     pub(super) async fn bury(&self, connection: &Connection) -> Result<(), Trouble> {
         let Some(to) = &self.settings.dead_letter_key else { return Ok(()) };
-        let doomed = std::mem::take(&mut *self.doomed());
-        for (name, why) in doomed {
-            // Whoever settles it now, or has it, has it to do.
-            let Ok(Some(settling)) = self.window.settle(&name, &Outcome::Failed { reason: None }) else { continue };
+        let waiting = self.doomed().len();
+        for _ in 0..waiting {
+            let Some((name, why)) = self.doomed().pop_front() else { break };
+            let settling = match self.window.settle(&name, &Outcome::Failed { reason: None }) {
+                Ok(Some(settling)) => settling,
+                // Whoever has settled it, or has it, had it to do.
+                Ok(None) => continue,
+                // Somebody does so now, and may fail.
+                Err(_) => {
+                    self.doomed().push_back((name, why));
+                    continue;
+                }
+            };
             let said = format!("{}: {}", why.reason, why.message);
             match self.queue.bury(connection, &settling.token, &said, to).await {
                 Ok(_) => {
+                    self.buried().add(&name, &said);
                     settling.done();
                     info!(%name, why.reason, "written to the dead letter key");
                 }
                 Err(trouble) => {
                     drop(settling);
-                    self.doomed().push((name, why));
+                    self.doomed().push_back((name, why));
                     if trouble.kind() == Reason::Away {
                         return Err(trouble);
                     }
@@ -146,6 +185,7 @@ impl Shared {
                 };
                 let buried = self.queue.bury(&self.connection()?, &settling.token, reason, to).await;
                 let here = buried.map_err(|trouble| trouble.unavailable())?;
+                self.buried().add(name, reason);
                 if here {
                     self.metrics.buried("failed");
                     info!(%name, reason, trace_id = settling.trace_id, "written to the dead letter key");
@@ -222,7 +262,11 @@ impl Shared {
         (often > most).then_some(Why { reason: "delivered-too-often", message })
     }
 
-    fn doomed(&self) -> MutexGuard<'_, Vec<(ItemName, Why)>> {
+    fn buried(&self) -> MutexGuard<'_, Buried> {
+        self.buried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doomed(&self) -> MutexGuard<'_, VecDeque<(ItemName, Why)>> {
         self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

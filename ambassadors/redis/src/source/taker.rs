@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::preflight;
 use super::shared::Shared;
 use crate::message::Id;
-use crate::queue::{Found, Survey, renewal};
+use crate::queue::{Found, Survey, patience, renewal};
 use crate::server::Connection;
 use crate::trouble::{Kind, Trouble};
 
@@ -19,14 +19,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// Takes until it is told to end, and leaves.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut backoff = BACKOFF.0;
+    let (mut backoff, mut is_first) = (BACKOFF.0, true);
     loop {
         let Some(result) = shared.end.run_until_cancelled(shared.settings.server.connect()).await else { return };
         let trouble = match result {
             Err(trouble) => trouble,
             Ok(connection) => {
                 shared.metrics.connected();
-                let mut session = Session::new(&shared, connection);
+                let mut session = Session::new(&shared, connection, std::mem::take(&mut is_first));
                 match session.run(&mut backoff).await {
                     Ok(()) => return,
                     Err(trouble) => trouble,
@@ -53,11 +53,15 @@ struct Session<'a> {
     survey: Survey,
     /// Whether there may be more to take as soon as there is room.
     more: bool,
+    /// When what the dead left may be taken over: where the server was away, those who live are still to come back, and to say so.
+    adopting: Instant,
 }
 
 impl<'a> Session<'a> {
-    fn new(shared: &'a Shared, connection: Connection) -> Self {
-        Self { shared, connection, unheld: VecDeque::new(), survey: Survey::default(), more: false }
+    fn new(shared: &'a Shared, connection: Connection, is_first: bool) -> Self {
+        let pause = if is_first { Duration::ZERO } else { patience(shared.settings.lease) };
+        let adopting = Instant::now() + pause;
+        Self { shared, connection, unheld: VecDeque::new(), survey: Survey::default(), more: false, adopting }
     }
 
     /// Until it is told to end, or something keeps it from going on.
@@ -79,6 +83,13 @@ impl<'a> Session<'a> {
         let Self { shared, connection, .. } = self;
         preflight::has_all(connection, &shared.settings).await?;
         shared.queue.begin(connection).await?;
+        self.compare().await
+    }
+
+    /// Compares what we hold with what the server says that we do: others may have taken it over; and a command may have come to the server
+    /// when nobody waited for its answer any more.
+    async fn compare(&mut self) -> Result<(), Trouble> {
+        let Self { shared, connection, .. } = self;
         let _comparing = shared.comparing.write().await;
         let ours = shared.queue.ours(connection).await?;
         let there: HashSet<&Id> = ours.iter().collect();
@@ -120,20 +131,21 @@ impl<'a> Session<'a> {
     /// Takes what there is room for: first what is ours already, then what the dead left, then what is new. How much of that is left, as
     /// far as that is known.
     async fn fill(&mut self) -> Result<u64, Trouble> {
-        let Self { shared, connection, unheld, survey, .. } = self;
+        let Self { shared, connection, unheld, survey, adopting, .. } = self;
         let (window, queue) = (&shared.window, &shared.queue);
-        if !unheld.is_empty() && window.room() > 0 {
+        while !unheld.is_empty() && window.room() > 0 {
             let ids: Vec<Id> = unheld.drain(..window.room().min(unheld.len())).collect();
             let found = queue.fetch(connection, &ids).await?;
             shared.found(connection, found, "own").await?;
         }
-        if survey.orphaned > 0 && window.room() > 0 {
+        while Instant::now() >= *adopting && survey.orphaned > 0 && window.room() > 0 {
             let found = queue.adopt(connection, survey, window.room()).await?;
             match found.messages.len() as u64 {
-                // Others were faster.
+                // Others were faster, or there are no more.
                 0 => survey.orphaned = 0,
                 adopted => {
-                    survey.orphaned = survey.orphaned.saturating_sub(adopted);
+                    // That many at least: they were not counted to their end.
+                    survey.orphaned = survey.orphaned.saturating_sub(adopted).max(1);
                     info!(queue = shared.settings.what(), messages = adopted, "took over what the dead had taken");
                 }
             }
@@ -142,7 +154,8 @@ impl<'a> Session<'a> {
         // Also where there is none: a server that takes no writes any more says so.
         let batch = queue.take(connection, window.room()).await?;
         survey.waiting = batch.left.unwrap_or_else(|| survey.waiting.saturating_sub(batch.messages.len() as u64));
-        self.more = batch.left != Some(0);
+        let more = !unheld.is_empty() || survey.orphaned > 0;
+        self.more = batch.left != Some(0) || more && window.room() == 0;
         shared.found(connection, Found { messages: batch.messages, trimmed: 0 }, "new").await?;
         Ok(survey.waiting)
     }
@@ -150,10 +163,8 @@ impl<'a> Session<'a> {
     /// Says that we are here, and hold what we hold.
     async fn renew(&mut self) -> Result<(), Trouble> {
         let held: Vec<Id> = self.shared.window.held().into_iter().map(|(_, id)| id).collect();
-        let lost = self.shared.queue.renew(&self.connection, &held).await?;
-        self.shared.metrics.trimmed(lost.trimmed.len() as u64);
-        let lost: HashSet<Id> = lost.to_others.into_iter().chain(lost.trimmed).collect();
-        self.shared.lose(|id| lost.contains(id));
+        self.shared.trimmed(self.shared.queue.renew(&self.connection, &held).await?);
+        self.compare().await?;
         self.shared.queue.prune(&self.connection, &self.survey).await?;
         self.survey.gone.clear();
         self.shared.bury(&self.connection).await
@@ -161,9 +172,7 @@ impl<'a> Session<'a> {
 
     /// What we hold is others' from now on.
     async fn leave(&mut self) -> Result<(), Trouble> {
-        let held: Vec<Id> =
-            self.shared.window.held().into_iter().map(|(_, id)| id).chain(self.unheld.drain(..)).collect();
-        if let Err(trouble) = self.shared.queue.leave(&self.connection, &held).await {
+        if let Err(trouble) = self.shared.queue.leave(&self.connection).await {
             warn!(why = %trouble, "what is held is others' only when the lease is over");
         }
         Ok(())

@@ -1,32 +1,29 @@
--- Says that we are here and hold these, or, where an idle time is given, that nothing was heard of us for so long.
+-- Says that we are here and hold these, those of them that are ours still: XCLAIM alone would take them back.
 --
 -- KEYS: the stream
--- ARGV: the group, who we are, the idle time in milliseconds, ids in their order
--- Returns those that are not ours, and after an empty one those that were cut off the stream.
-local ours, lost, held = {}, {}, {}
-for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[#ARGV], 1000000, ARGV[2])) do
+-- ARGV: the group, who we are, ids in their order
+-- Returns those that were cut off the stream.
+local ours, claim = {}, {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
+for _, pending in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[#ARGV], 1000000, ARGV[2])) do
     ours[pending[1]] = true
 end
-for n = 4, #ARGV do
-    table.insert(ours[ARGV[n]] and held or lost, ARGV[n])
+local held = {}
+for n = 3, #ARGV do
+    if ours[ARGV[n]] then
+        table.insert(held, ARGV[n])
+        table.insert(claim, ARGV[n])
+    end
 end
-table.insert(lost, '')
+local there, trimmed = {}, {}
 if #held > 0 then
-    local claim = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
-    for _, id in ipairs(held) do
-        table.insert(claim, id)
-        ours[id] = false
-    end
-    for _, word in ipairs({'IDLE', ARGV[3], 'JUSTID'}) do
-        table.insert(claim, word)
-    end
+    table.insert(claim, 'JUSTID')
     for _, id in ipairs(redis.call(unpack(claim))) do
-        ours[id] = true
+        there[id] = true
     end
     for _, id in ipairs(held) do
-        if not ours[id] then
-            table.insert(lost, id)
+        if not there[id] then
+            table.insert(trimmed, id)
         end
     end
 end
-return lost
+return trimmed

@@ -2,7 +2,9 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test that panics has said what it has to say")]
 
+mod cluster;
 mod conformance;
+mod consumers;
 mod healing;
 mod keys;
 mod list;
@@ -13,6 +15,7 @@ mod poison;
 mod program;
 mod rights;
 mod scale;
+mod sentinel;
 mod stream;
 mod values;
 mod workers;

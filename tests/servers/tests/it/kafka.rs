@@ -43,7 +43,7 @@ fn done(output: &Output) {
 }
 
 #[test]
-fn a_broker_keeps_what_it_took_when_it_is_killed_and_when_it_is_stopped() {
+fn a_broker_keeps_what_it_took_when_it_is_killed_and_stopped_and_answers_nobody_while_it_is_paused() {
     let mut kafka = Kafka::start(KafkaOptions::default());
     let plain = kafka.client(KafkaListener::Plain);
     let topic = kafka.topic(1);
@@ -56,13 +56,7 @@ fn a_broker_keeps_what_it_took_when_it_is_killed_and_when_it_is_stopped() {
     kafka.stop([1]);
     kafka.restart([1]);
     assert_eq!(consume(&plain, &topic), "a\nb\nc\n");
-}
 
-#[test]
-fn a_paused_broker_answers_nobody_until_it_goes_on() {
-    let mut kafka = Kafka::start(KafkaOptions::default());
-    let plain = kafka.client(KafkaListener::Plain);
-    let topic = kafka.topic(1);
     kafka.pause([1]);
     let asked = std::thread::spawn({
         let topic = topic.clone();
@@ -72,7 +66,7 @@ fn a_paused_broker_answers_nobody_until_it_goes_on() {
     assert!(!asked.is_finished(), "a paused broker answered");
     kafka.resume([1]);
     done(&asked.join().expect("no panic"));
-    assert_eq!(kafka.end_offsets(&topic), [1]);
+    assert_eq!(kafka.end_offsets(&topic), [4]);
 }
 
 #[test]

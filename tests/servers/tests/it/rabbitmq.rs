@@ -60,7 +60,7 @@ fn done(output: Output) -> String {
 }
 
 #[test]
-fn what_it_confirmed_outlives_a_kill_and_a_stop_and_it_waits_while_it_is_paused() {
+fn what_it_confirmed_outlives_a_kill_and_a_stop_and_it_waits_while_it_is_paused_or_its_disk_is_full() {
     let mut rabbit = RabbitMq::start(&[]);
     let each = |rabbit: &RabbitMq, what: &'static str| {
         ["classic", "quorum"].map(|kind| pika(&[what, &rabbit.url(), kind, kind]))
@@ -82,11 +82,7 @@ fn what_it_confirmed_outlives_a_kill_and_a_stop_and_it_waits_while_it_is_paused(
     assert!(std::net::TcpStream::connect(rabbit.address()).is_err(), "a stopped server answers");
     rabbit.restart();
     assert_eq!(all(each(&rabbit, "take")), ["a\nb\n", "a\nb\n"]);
-}
 
-#[test]
-fn who_publishes_waits_while_its_disk_is_full() {
-    let rabbit = RabbitMq::start(&[]);
     rabbit.disk_alarm(true);
     let mut publisher = pika(&["a", &rabbit.url(), "q", "quorum"]).spawn().expect("Python runs");
     let begun = Instant::now();

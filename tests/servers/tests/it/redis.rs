@@ -7,7 +7,7 @@ use test_servers::{Redis, Server};
 use crate::victim;
 
 #[test]
-fn it_keeps_what_it_took_when_it_is_killed_and_when_it_is_stopped() {
+fn it_keeps_what_it_took_when_it_is_killed_and_stopped_and_answers_nobody_while_it_is_paused() {
     let mut redis = Redis::start(&[]);
     redis.ask(&["RPUSH", "list", "a", "b"]);
     let address = redis.address();
@@ -20,11 +20,7 @@ fn it_keeps_what_it_took_when_it_is_killed_and_when_it_is_stopped() {
     redis.stop();
     redis.restart();
     assert_eq!(redis.ask(&["LRANGE", "list", "0", "-1"]), "a\nb\nc");
-}
 
-#[test]
-fn a_paused_one_answers_nobody_until_it_goes_on() {
-    let redis = Redis::start(&[]);
     redis.pause();
     let mut ping = redis.cli();
     let asked = std::thread::spawn(move || ping.arg("PING").output().expect("redis-cli runs"));
