@@ -156,6 +156,7 @@ impl Index {
         let high = offset(high);
         let Some(known) = self.partitions.get_mut(&partition) else { return };
         for range in runs(&known.listed, high..=u64::MAX) {
+            known.gone.insert_range(range.clone());
             tell(partition, range);
         }
         for bits in known.withheld.iter_mut().chain([&mut known.listed]) {

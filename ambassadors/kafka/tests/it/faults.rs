@@ -4,11 +4,11 @@ use ambassador_kit::source::{Source, SourceError};
 use contract::ItemName;
 use kafka_ambassador::LogSource;
 use longshore_tests::source::{listed, live, names};
-use longshore_tests::until;
+use longshore_tests::{Ambassador, until};
 use serde_json::json;
 use test_servers::{Kafka, KafkaOptions};
 
-use crate::program::serving;
+use crate::program::{command, group, serving, serving_in};
 use crate::relay::Relay;
 use crate::topic::Topic;
 
@@ -137,10 +137,79 @@ mod needs_kafka {
             asked += 1;
         }
         // Until now, or it would be gone with all its brokers.
-        let _kafka = failing.await.expect("it failed as it was told to");
+        let kafka = failing.await.expect("it failed as it was told to");
         live(&source).await;
         let after = listed(&source, 2 * before.len()).await;
         assert!(before.iter().all(|name| after.contains(name)));
         assert_eq!(value(&source, &after[2 * EACH - 1]).await, format!("1/0/{}", EACH - 1));
+        drop(source);
+        an_old_name_is_no_new_record_though_most_brokers_are_late(&kafka).await;
+        one_partition_that_stands_still_is_noticed_beside_another_that_moves(&kafka).await;
+    }
+
+    /// The id of the topic, as its bytes.
+    fn id(topic: &Topic<'_>) -> [u8; 16] {
+        let checked = command(topic, &["--check"]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let id = said.split(['(', ')']).nth(1).unwrap_or_else(|| panic!("{checked:?}"));
+        let id = data_encoding::BASE64URL_NOPAD.decode(id.as_bytes()).expect("an id");
+        id.try_into().expect("of 16 bytes")
+    }
+
+    async fn an_old_name_is_no_new_record_though_most_brokers_are_late(kafka: &Kafka) {
+        let topic = Topic::of(kafka, 1);
+        topic.kcat(0, (0..50).map(|n| format!("first {n}")));
+        let relay = Relay::start(kafka);
+        let source = topic.served_slowly(&[&relay.flag(), "--poll=1h", "--stall-after=2s"]).await;
+        let (found, incarnation, before) = (names(&source).await, source.about().incarnation, id(&topic));
+        kafka.delete_topic(&topic.name);
+        kafka.create_topic(&topic.name, 1, &[]);
+        relay.has_all_but(kafka.leader(&topic.name, 0), id(&topic), before);
+        topic.kcat(0, (0..80).map(|n| format!("second {n}")));
+        for (n, name) in found.iter().enumerate() {
+            match source.get(name).await {
+                Ok(item) => panic!("{name} was \"first {n}\", and is {}", item.data["value"]),
+                Err(SourceError::Unavailable { .. }) => {}
+                Err(SourceError::Gone(_)) if source.about().incarnation == incarnation => {}
+                // It is known everywhere in here.
+                Err(SourceError::Gone(_)) => break,
+                Err(other) => panic!("{name}: {other:?}"),
+            }
+        }
+        relay.has_none_late();
+        // Whoever has asked has found it out, an hour before the next look.
+        until("the new one", async || (source.about().incarnation != incarnation).then_some(())).await;
+        let after = listed(&source, 80).await;
+        assert!(after.iter().all(|name| !found.contains(name)));
+        assert_eq!(value(&source, &after[79]).await, "second 79");
+    }
+
+    async fn one_partition_that_stands_still_is_noticed_beside_another_that_moves(kafka: &Kafka) {
+        let (topic, group) = (Topic::of(kafka, 3), group());
+        for partition in 0..3 {
+            topic.kcat(partition, ["there".to_owned()]);
+        }
+        let still = kafka.leader(&topic.name, 0);
+        let moves = (1..3).find(|partition| kafka.leader(&topic.name, *partition) != still).expect("of another");
+        let relay = Relay::start(kafka);
+        // librdkafka itself would wait five minutes.
+        let patient = ["--property=socket.timeout.ms=300000", "--property=session.timeout.ms=300000"];
+        let through = relay.flag();
+        let flags = [&[through.as_str(), "--stall-after=2s"], &patient[..]].concat();
+        let log = serving(&topic, &[&["--poll=100ms"], &flags[..]].concat()).await;
+        let member = serving_in(&topic, &group, &flags).await;
+        log.holds(3).await;
+        member.holds(3).await;
+        relay.freeze_readers_of(still);
+        topic.kcat(0, ["late".to_owned()]);
+        until("what came where nothing moved", async || {
+            topic.kcat(moves, ["more".to_owned()]);
+            let sees = async |of: &Ambassador| Some(of.names().await?.iter().any(|name| name.contains("-0-1-")));
+            (sees(&log).await? && sees(&member).await?).then_some(())
+        })
+        .await;
+        for one in [&log, &member] {
+            assert!(one.figure("longshore_kafka_stalls_total", "").await >= 1.0);
+        }
     }
 }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use test_servers::{Kafka, KafkaListener};
 
 const HOST: &[u8] = b"127.0.0.1";
-/// The number of Fetch in Kafka's protocol.
+/// Numbers in Kafka's protocol.
 const FETCH: i16 = 1;
+const METADATA: i16 = 3;
 /// Answers to Fetch that are larger have records.
 const SMALL: usize = 1_024;
 
@@ -28,9 +29,19 @@ struct Shared {
     cut_every: AtomicUsize,
     fetched: AtomicUsize,
     cuts: AtomicUsize,
+    late: Mutex<Option<Late>>,
+}
+
+/// Brokers that have not heard that a topic was made again, all but one.
+struct Late {
+    knows: u32,
+    now: [u8; 16],
+    before: [u8; 16],
 }
 
 struct Connection {
+    /// From 1, as brokers are named.
+    number: u32,
     client: TcpStream,
     broker: TcpStream,
     /// What was asked, by the number of the question.
@@ -54,14 +65,15 @@ impl Relay {
             cut_every: AtomicUsize::new(0),
             fetched: AtomicUsize::new(0),
             cuts: AtomicUsize::new(0),
+            late: Mutex::default(),
         });
-        for (broker, listener) in listeners {
+        for (number, (broker, listener)) in (1..).zip(listeners) {
             let shared = Arc::clone(&shared);
             // They end with the process: nothing wakes who waits for a connection.
             std::thread::spawn(move || {
                 for client in listener.incoming().flatten() {
                     if let Ok(broker) = TcpStream::connect(("127.0.0.1", broker)) {
-                        shared.join(client, broker);
+                        shared.join(number, client, broker);
                     }
                 }
             });
@@ -87,10 +99,29 @@ impl Relay {
 
     /// No connection over which records were asked for gets another answer, but stays open. New ones do.
     pub(crate) fn freeze_readers(&self) {
-        for connection in self.shared.connections.lock().expect("no panic").iter() {
+        self.freeze(|_| true);
+    }
+
+    /// The same, of those who read from one broker.
+    pub(crate) fn freeze_readers_of(&self, number: u32) {
+        self.freeze(|connection| connection.number == number);
+    }
+
+    fn freeze(&self, which: impl Fn(&Connection) -> bool) {
+        for connection in self.shared.connections.lock().expect("no panic").iter().filter(|one| which(one)) {
             let reads = connection.fetches.load(Ordering::Relaxed);
             connection.is_frozen.store(reads, Ordering::Relaxed);
         }
+    }
+
+    /// From now on only one broker knows the id that a topic has now; all others say the one that it had before.
+    pub(crate) fn has_all_but(&self, knows: u32, now: [u8; 16], before: [u8; 16]) {
+        *self.shared.late.lock().expect("no panic") = Some(Late { knows, now, before });
+    }
+
+    /// All have heard of it.
+    pub(crate) fn has_none_late(&self) {
+        *self.shared.late.lock().expect("no panic") = None;
     }
 
     /// Ends all connections, and every new one at once.
@@ -106,8 +137,9 @@ impl Relay {
 }
 
 impl Shared {
-    fn join(self: &Arc<Self>, client: TcpStream, broker: TcpStream) {
+    fn join(self: &Arc<Self>, number: u32, client: TcpStream, broker: TcpStream) {
         let connection = Arc::new(Connection {
+            number,
             client,
             broker,
             asked: Mutex::default(),
@@ -141,6 +173,12 @@ impl Shared {
             return Some(());
         }
         self.put_ours(&mut frame);
+        if asked == Some(METADATA)
+            && let Some(late) = &*self.late.lock().expect("no panic")
+            && late.knows != connection.number
+        {
+            late.forget(&mut frame);
+        }
         if asked == Some(FETCH) && frame.len() > SMALL {
             let (every, n) = (self.cut_every.load(Ordering::Relaxed), self.fetched.fetch_add(1, Ordering::Relaxed) + 1);
             if every > 0 && n % every == 0 {
@@ -161,6 +199,17 @@ impl Shared {
                 if let Some((_, ours)) = ours {
                     port.copy_from_slice(&u32::from(*ours).to_be_bytes());
                 }
+            }
+        }
+    }
+}
+
+impl Late {
+    /// Puts the former id where the answer says the new one.
+    fn forget(&self, frame: &mut [u8]) {
+        for at in 0..frame.len().saturating_sub(self.now.len() - 1) {
+            if frame[at..].starts_with(&self.now) {
+                frame[at..at + self.now.len()].copy_from_slice(&self.before);
             }
         }
     }

@@ -10,6 +10,7 @@ use contract::ItemName;
 use data_encoding::BASE64;
 use kafka_ambassador::{LogSource, Settings, TopicArgs};
 use longshore_tests::source::{live, names};
+use longshore_tests::wait_until;
 use serde_json::{Value, json};
 use sidecar::metrics::registry::Registry;
 use test_servers::{Kafka, KafkaListener, queue_client};
@@ -60,6 +61,15 @@ impl<'a> Topic<'a> {
         feed(&mut kcat, &text);
     }
 
+    /// Has it have so many partitions, which are known to whoever writes there when this returns.
+    pub(crate) fn extend(&self, partitions: usize) {
+        let mut tool = self.kafka.tool("org.apache.kafka.tools.TopicCommand");
+        tool.args(["--bootstrap-server", &self.brokers(), "--alter", "--topic", &self.name]);
+        let altered = tool.args(["--partitions", &partitions.to_string()]).output().expect("the tool runs");
+        assert!(altered.status.success(), "{altered:?}");
+        wait_until("its partitions", || (self.kafka.end_offsets(&self.name).len() == partitions).then_some(()));
+    }
+
     /// Has confluent-kafka write what the lines say: see produce.py.
     pub(crate) fn write(&self, lines: &[Value]) {
         let mut python = Command::new(queue_client("python"));
@@ -99,6 +109,18 @@ fn feed(command: &mut Command, text: &str) {
 pub(crate) fn record(partition: u32, key: Option<&[u8]>, value: Option<&[u8]>) -> Value {
     let native = |bytes: Option<&[u8]>| bytes.map(|bytes| BASE64.encode(bytes));
     json!({"partition": partition, "key": native(key), "value": native(value)})
+}
+
+/// A setting of topics that take records of any time, as all did before Kafka 4.
+pub(crate) const ANY_TIME: (&str, &str) = ("message.timestamp.after.max.ms", "9223372036854775807");
+
+/// The same record as anybody may write it: with headers whose names are no text, and a time in nanoseconds where milliseconds are meant, which
+/// is in no year that can be written.
+pub(crate) fn odd(mut record: Value) -> Value {
+    let name = |bytes: &[u8]| json!({"base64": BASE64.encode(bytes)});
+    record["headers"] = json!([[name(&[b'x', 0xff]), "Zmlyc3Q="], [name(&[b'x', 0xfe]), "/w=="]]);
+    record["timestamp"] = json!(1_763_884_800_000_000_000_i64);
+    record
 }
 
 /// A token as the broker takes it unsigned: whose it is, and for how many seconds.

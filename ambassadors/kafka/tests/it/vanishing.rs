@@ -6,7 +6,7 @@ use ambassador_kit::source::{Health, Source, SourceError};
 use futures_util::StreamExt;
 use longshore_tests::source::{listed, names};
 use longshore_tests::until;
-use test_servers::{Kafka, KafkaListener, queue_client};
+use test_servers::{Kafka, queue_client};
 
 use crate::topic::{Topic, data, record, values};
 
@@ -147,22 +147,7 @@ mod needs_kafka {
         let topic = Topic::new(1);
         topic.kcat(0, ["old".to_owned()]);
         let source = topic.served(&["--start", "latest"]).await;
-        let altered = topic
-            .kafka
-            .tool("org.apache.kafka.tools.TopicCommand")
-            .args([
-                "--bootstrap-server",
-                &topic.kafka.bootstrap(KafkaListener::Plain),
-                "--alter",
-                "--topic",
-                &topic.name,
-            ])
-            .args(["--partitions", "3"])
-            .output()
-            .expect("the tool runs");
-        assert!(altered.status.success(), "{altered:?}");
-        // What is written down is known to whoever writes there a moment later.
-        until("three partitions", async || (topic.kafka.end_offsets(&topic.name).len() == 3).then_some(())).await;
+        topic.extend(3);
         topic.kcat(2, ["new".to_owned()]);
         listed(&source, 1).await;
         assert_eq!(values(&source).await, ["new"]);

@@ -98,6 +98,7 @@ impl Model {
             Event::Cut(of, high) => {
                 index.cut(*of, *high, flip);
                 let out = |position: &Position| position.partition == *of && position.offset >= *high;
+                self.gone.extend(self.listed.iter().filter(|position| out(position)));
                 self.listed.retain(|position| !out(position));
                 self.withheld.retain(|position, _| !out(position));
                 let next = self.next[of].min(*high);

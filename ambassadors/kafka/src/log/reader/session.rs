@@ -182,7 +182,11 @@ impl<'a> Session<'a> {
             match self.poll(wait) {
                 Polled::Nothing => self.flush(),
                 Polled::Record(at, sort) => {
-                    self.come(at);
+                    if self.goes_back(at)
+                        && let Some(end) = self.cut_off(at)
+                    {
+                        return Ok(end);
+                    }
                     self.batch.push((at, sort));
                     if self.batch.len() >= BATCH {
                         self.flush();
@@ -219,18 +223,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A record came. One that lies before another which came is of a log that was cut off: a leader that had less took over, and what lay
-    /// there is no more.
-    fn come(&mut self, at: Position) {
-        let Some(reading) = self.partitions.get_mut(&at.partition) else { return };
-        let went_back = reading.last.replace(at.offset).is_some_and(|last| at.offset < last);
+    /// A record came. Whether it lies before another that came.
+    fn goes_back(&mut self, at: Position) -> bool {
+        let Some(reading) = self.partitions.get_mut(&at.partition) else { return false };
         reading.read_to = reading.read_to.max(at.offset + 1);
         reading.heard = true;
-        if went_back {
-            warn!(partition = at.partition, offset = at.offset, "the log was cut off: brokers have lost records");
-            self.flush();
-            self.shared.list.cut(at.partition, at.offset);
+        reading.last.replace(at.offset).is_some_and(|last| at.offset < last)
+    }
+
+    /// The log went back to there: the topic is another; or a leader that had less took over, and what lay there is no more.
+    fn cut_off(&mut self, at: Position) -> Option<End> {
+        self.flush();
+        let settings = &self.shared.settings;
+        let found = self.observer.topic(&settings.topic, ANSWER.min(settings.when.stall_after));
+        if !found.is_ok_and(|facts| facts.identity == self.identity) {
+            return Some(End::Anew("records came again that had come"));
         }
+        warn!(partition = at.partition, offset = at.offset, "the log was cut off: brokers have lost records");
+        self.shared.list.cut(at.partition, at.offset);
+        None
     }
 
     /// Puts what was read into the list.

@@ -123,6 +123,10 @@ mod needs_kafka {
         for member in &members {
             member.ready(200).await;
         }
+        // Told to end before the group has given them anything, or nothing.
+        for _ in 0..2 {
+            serving_in(&topic, &group, &[]).await.terminate().await;
+        }
         let busy = counts.iter().position(|count| *count == EACH).expect("one of them");
         let mut leaves = members.remove(busy);
         for name in leaves.names().await.expect("a list") {

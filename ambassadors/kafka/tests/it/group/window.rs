@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::workers::{commit, committed, committed_to_the_end};
 use crate::program::{group, serving_in};
-use crate::topic::Topic;
+use crate::topic::{Topic, record};
 
 mod needs_kafka {
     use super::*;
@@ -75,14 +75,72 @@ mod needs_kafka {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn partitions_that_come_after_the_group_are_new_from_their_first_record_on() {
+        let (topic, group) = (Topic::new(1), group());
+        topic.kcat(0, ["old".to_owned()]);
+        let mut member = serving_in(&topic, &group, &["--start", "latest"]).await;
+        committed(&topic, &group, &[Some(1)]).await;
+        member.terminate().await;
+        topic.extend(2);
+        topic.kcat(1, ["while nobody ran".to_owned()]);
+        let member = serving_in(&topic, &group, &["--start", "latest"]).await;
+        let names = member.holds(1).await;
+        assert_eq!(member.values(&names).await, ["while nobody ran"]);
+        topic.extend(3);
+        topic.kcat(2, ["while it ran".to_owned()]);
+        let names = member.holds(2).await;
+        assert_eq!(member.values(&names).await, ["while nobody ran", "while it ran"]);
+        for name in names {
+            assert_eq!(member.settle(&name).await, Some(204));
+        }
+        committed_to_the_end(&topic, &group).await;
+    }
+
+    /// By gaps, by what is in no transaction that was committed, and by what is in one that is not over.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_group_comes_past_what_is_no_record_and_no_further_than_transactions_that_are_over() {
+        let (topic, ours, theirs) = (Topic::new(1), group(), group());
+        let one = |text: &str| record(0, None, Some(text.as_bytes()));
+        let (begin, commits, abort) = (json!({"begin": 1}), json!({"commit": 1}), json!({"abort": 1}));
+        let lost = [begin.clone(), one("lost"), abort];
+        topic.write(&[&lost[..], &[begin.clone(), one("a"), one("b"), commits], &lost[..]].concat());
+        let member = serving_in(&topic, &ours, &[]).await;
+        let names = member.holds(2).await;
+        assert_eq!(member.values(&names).await, ["a", "b"]);
+        for name in &names {
+            assert_eq!(member.settle(name).await, Some(204));
+        }
+        member.is_empty().await;
+        committed_to_the_end(&topic, &ours).await;
+        let end = topic.kafka.end_offsets(&topic.name)[0];
+        // It stays open: who began it is gone.
+        topic.write(&[begin, one("open"), one("open")]);
+        // As those who read what is in open transactions have it.
+        commit(&topic, &theirs, 0, i64::try_from(end).expect("an offset") + 2);
+        let other = serving_in(&topic, &theirs, &[]).await;
+        let list =
+            until("a list", async || other.list().await.filter(|list| list["metadata"]["complete"] == true)).await;
+        assert_eq!(list["items"], json!([]), "it has had all of it");
+        assert_eq!(topic.kafka.committed(&theirs, &topic.name), [Some(end + 2)], "and is not set back");
+        assert_eq!(member.names().await, Some(Vec::new()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_group_that_stands_behind_the_end_of_a_log_that_was_cut_off_begins_it_anew() {
         let (topic, group) = (Topic::new(1), group());
         topic.kcat(0, (0..3).map(|n| n.to_string()));
         commit(&topic, &group, 0, 10);
+        let mut member = serving_in(&topic, &group, &[]).await;
+        let names = member.holds(3).await;
+        assert_eq!(member.settle(&names[0]).await, Some(204));
+        member.terminate().await;
+        assert_eq!(topic.kafka.committed(&group, &topic.name), [Some(1)]);
+        // And one that stands before its beginning is told of, for that is lost.
+        topic.kafka.trim(&topic.name, 0, 2);
         let member = serving_in(&topic, &group, &[]).await;
-        for name in member.holds(3).await {
-            assert_eq!(member.settle(&name).await, Some(204));
-        }
+        assert_eq!(member.holds(1).await, names[2..]);
+        assert!(member.log().contains("retention has taken what the group had not done"));
+        assert_eq!(member.settle(&names[2]).await, Some(204));
         committed_to_the_end(&topic, &group).await;
     }
 
