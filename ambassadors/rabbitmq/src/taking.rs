@@ -23,6 +23,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// A connection that lasted so long was a good one: what ended it is not what ended the one before.
 const GOOD: Duration = Duration::from_secs(30);
 
+/// Between attempts at a message that cannot be read though it comes alone: each is a delivery, and a queue may have a limit of these.
+const UNREADABLE: Duration = Duration::from_secs(60);
+
 /// How long what is told of one thing may come after what is told of another.
 const MOMENT: Duration = Duration::from_millis(200);
 
@@ -56,11 +59,9 @@ pub(crate) async fn take(shared: Arc<Shared>) {
         };
         shared.unlinked(ended.as_ref().err().is_none_or(|trouble| trouble.is_noticed));
         let Err(trouble) = ended else { break };
-        if trouble.kind == Kind::Unreadable {
-            // It ends every connection that it comes by. So that what comes with it is not given back with it again and again, which queues
-            // count, it comes alone from now on.
-            shared.one_by_one.store(true, Ordering::Relaxed);
-        }
+        // It ends every connection that it comes by. So that what comes with it is not given back with it again and again, which queues count,
+        // it comes alone from now on.
+        let was_alone = trouble.kind == Kind::Unreadable && shared.one_by_one.swap(true, Ordering::Relaxed);
         shared.metrics.failed(trouble.word());
         if shared.window.lost(trouble.to_string()) {
             warn!(error = %trouble, "the queue cannot be seen");
@@ -68,8 +69,9 @@ pub(crate) async fn take(shared: Arc<Shared>) {
         if began.elapsed() > GOOD {
             pause = PAUSES.0;
         }
+        let wait = if was_alone { UNREADABLE } else { pause.mul_f64(0.5 + fastrand::f64() / 2.0) };
         tokio::select! {
-            () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+            () = sleep(wait) => {}
             () = asked(&mut ending) => break,
         }
         pause = (pause * 2).min(PAUSES.1);

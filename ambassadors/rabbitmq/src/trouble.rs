@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     HeldTooLong,
     /// A message has more bytes than it allows.
     TooLarge,
-    /// A message is not what the protocol says.
+    /// A message is not what the protocol says, or larger than it allows.
     Unreadable,
 }
 
@@ -97,8 +97,9 @@ impl Trouble {
                         .to_owned(),
                 ),
                 // Of connections, which the broker may still count that are over.
-                AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if error.get_message().as_str().contains("limit") => {
-                    (Kind::Away, plain(error.get_message()))
+                // Of the node, the virtual host, or the user. One that has broken off counts until the broker knows of it.
+                AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if error.get_message().as_str().contains(" limit (") => {
+                    (Kind::Away, format!("{}: wait for others to end, or raise it", plain(error.get_message())))
                 }
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => (
                     Kind::Forbidden,
@@ -121,15 +122,16 @@ impl Trouble {
                 AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => {
                     (Kind::Away, format!("it has closed the connection: {}", plain(error.get_message())))
                 }
+                // Of ourselves: RabbitMQ does not look how large headers have become by what it adds to them (x-death).
+                AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR)
+                    if error.get_message().as_str().starts_with("frame too large:") =>
+                {
+                    unreadable("its headers are larger than a frame may be (frame_max)")
+                }
                 AMQPErrorKind::Hard(_) => (Kind::Away, plain(error.get_message())),
             },
             ErrorKind::IOError(error) => unreachable(error),
-            ErrorKind::ParsingError(_) => (
-                Kind::Unreadable,
-                "a message has an id, a header's name or another property that is no UTF-8, as AMQP has it: no message behind it can be \
-                 had before somebody takes it out of the queue by another client"
-                    .to_owned(),
-            ),
+            ErrorKind::ParsingError(_) => unreadable("it is not as AMQP 0-9-1 has it"),
             ErrorKind::MissingHeartbeatError => (Kind::Away, "the broker says nothing any more".to_owned()),
             other => (Kind::Away, format!("the connection is over ({})", Error::from(other.clone()))),
         };
@@ -182,6 +184,15 @@ impl std::error::Error for Trouble {}
 /// What is done, for [`Trouble::of`].
 pub(crate) fn taking(queue: &str) -> String {
     format!("take messages of queue {queue:?}")
+}
+
+/// A message that ends each connection that it comes by.
+fn unreadable(why: &str) -> (Kind, String) {
+    let what = format!(
+        "a message cannot be read: {why}; nothing behind it can be had until somebody takes it out, as the management page \
+         does (Get messages, Reject requeue false)"
+    );
+    (Kind::Unreadable, what)
 }
 
 /// No connection, or none any more.
@@ -276,6 +287,11 @@ mod tests {
         assert_eq!(soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - no").kind, Kind::Forbidden);
         let login = closed(AMQPSoftError::ACCESSREFUSED.into(), "ACCESS_REFUSED - Login was refused");
         assert_eq!(Trouble::connecting(&login, "x").kind, Kind::Refused);
+        let hard = |text| Trouble::connecting(&closed(AMQPHardError::NOTALLOWED.into(), text), "x").kind;
+        let crowded = "NOT_ALLOWED - access to vhost '/' refused for user 'u': connection limit (9) is reached";
+        assert_eq!((hard(crowded), hard("NOT_ALLOWED - vhost x not found")), (Kind::Away, Kind::Forbidden));
+        let large = closed(AMQPHardError::FRAMEERROR.into(), "frame too large: 131099 bytes");
+        assert_eq!(Trouble::of(&large, "x").kind, Kind::Unreadable);
         let shut =
             closed(AMQPHardError::CONNECTIONFORCED.into(), "CONNECTION_FORCED - broker forced it, reason 'shutdown'");
         assert!(Trouble::of(&shut, "x").to_string().ends_with("broker forced it, reason 'shutdown'"));

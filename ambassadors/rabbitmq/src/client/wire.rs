@@ -15,7 +15,6 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::Broker;
-use super::address::Address;
 use super::mended::Mended;
 use super::reactor::{self, Plain};
 use crate::trouble::Trouble;
@@ -48,7 +47,8 @@ impl Wire {
             uri,
             reactor::runtime(),
             async move |_, _| {
-                let stream = reach(&address, patience, &turn).await?;
+                let addresses: Vec<_> = lookup_host((address.host.as_str(), address.port)).await?.collect();
+                let stream = reach(&addresses, patience, &turn).await?;
                 if let AsyncTcpStream::Plain(plain) = &stream {
                     hold(&socket, plain.get_ref())?;
                 }
@@ -96,11 +96,10 @@ impl Wire {
 }
 
 /// A connection to one of the addresses that the broker's name has. One that is silent for its share of the patience is passed over.
-async fn reach(address: &Address, patience: Duration, turn: &Turn) -> io::Result<AsyncTcpStream<Plain>> {
-    let addresses: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port)).await?.collect();
+async fn reach(addresses: &[SocketAddr], patience: Duration, turn: &Turn) -> io::Result<AsyncTcpStream<Plain>> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
     let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    for _ in &addresses {
+    for _ in addresses {
         let Some(address) = addresses.get(turn.next() % addresses.len()) else { break };
         match timeout(share, AsyncTcpStream::connect(&Tokio::current(), *address)).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -162,4 +161,49 @@ fn hold(held: &Mutex<Socket>, socket: &impl AsFd) -> io::Result<()> {
 
 fn lock(held: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn port(address: &str) -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((address, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
+
+    /// Somebody who answers nothing that is said to him, and before long not even that he is there.
+    fn silent() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+        let (listener, address) = port("127.0.0.3");
+        rustix::net::listen(&listener, 0).expect("a short queue");
+        let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok());
+        (listener, waiting.collect(), address)
+    }
+
+    #[tokio::test]
+    async fn each_attempt_begins_behind_the_address_that_came_to_nothing_and_stays_with_one_that_was_good() {
+        let ((_first, first), (_second, second)) = (port("127.0.0.1"), port("127.0.0.2"));
+        let (gone, refuses) = port("127.0.0.4");
+        drop(gone);
+        let (_listener, _waiting, silent) = silent();
+        let turn = Turn::default();
+        let reached = async || {
+            let addresses = [first, silent, refuses, second];
+            let stream = reach(&addresses, Duration::from_secs(4), &turn).await.expect("one of them");
+            let AsyncTcpStream::Plain(stream) = stream else { panic!("nobody asked for TLS") };
+            stream.get_ref().peer_addr().expect("an address")
+        };
+        assert_eq!([reached().await, reached().await, reached().await], [first, second, first], "nothing came of them");
+        turn.stay();
+        assert_eq!([reached().await, reached().await], [first, second]);
+        turn.stay();
+        assert_eq!(reached().await, second);
+        let error = reach(&[silent], Duration::from_millis(100), &turn).await.err().expect("silence");
+        assert!(error.to_string().contains("says nothing for 100ms"), "{error}");
+        let error = reach(&[], Duration::from_secs(4), &turn).await.err().expect("nobody");
+        assert!(error.to_string().contains("no address"), "{error}");
+    }
 }
