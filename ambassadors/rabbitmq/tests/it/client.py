@@ -3,6 +3,7 @@
 import base64
 import json
 import signal
+import struct
 import sys
 import time
 
@@ -10,16 +11,40 @@ import pika
 
 signal.alarm(170)
 what, url, queue, *rest = sys.argv[1:]
-channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
+parameters = pika.URLParameters(url)
+parameters.heartbeat = 0
+channel = pika.BlockingConnection(parameters).channel()
 
 
 def bytes_of(line):
     return base64.b64decode(line["base64"]) if "base64" in line else line["body"].encode()
 
 
+class Nested(tuple):
+    """Arrays in arrays, so many levels: deeper than pika would go."""
+
+
+def encode(pieces, value, otherwise=pika.data.encode_value):
+    if not isinstance(value, Nested):
+        return otherwise(pieces, value)
+    (levels,) = value
+    pieces.append(b"".join(b"A" + struct.pack(">I", 5 * level) for level in reversed(range(levels))))
+    return len(pieces[-1])
+
+
+pika.data.encode_value = encode
+
+
+def bare(value):
+    if str(value).startswith("base64:"):
+        return base64.b64decode(value[7:])
+    return Nested([int(value[7:])]) if str(value).startswith("nested:") else value
+
+
 def properties_of(line):
-    said = {name: line[name] for name in ("message_id", "headers", "correlation_id", "content_type", "type", "timestamp") if name in line}
-    headers = {name: base64.b64decode(value[7:]) if str(value).startswith("base64:") else value for name, value in said.get("headers", {}).items()}
+    names = ("message_id", "headers", "correlation_id", "content_type", "type", "timestamp", "priority")
+    said = {name: bare(line[name]) for name in names if name in line}
+    headers = {bare(name): bare(value) for name, value in said.get("headers", {}).items()}
     return pika.BasicProperties(delivery_mode=2, **{**said, **({"headers": headers} if headers else {})})
 
 
@@ -37,7 +62,8 @@ elif what == "publish":
     channel.confirm_delivery()
     for line in sys.stdin:
         line = json.loads(line)
-        channel.basic_publish("", queue, bytes_of(line), properties_of(line), mandatory=True)
+        exchange, key = line.get("exchange", ""), bare(line.get("routing_key", queue))
+        channel.basic_publish(exchange, key, bytes_of(line), properties_of(line), mandatory=True)
 elif what == "pour":
     # So many, with ids, not waiting for each.
     count = int(rest[0])
@@ -54,6 +80,17 @@ elif what == "take":
         if left == 0:
             break
     print("more\n" * (channel.cancel() + channel.queue_declare(queue, passive=True).method.message_count), end="")
+elif what == "hold":
+    # Has it, or its messages, for himself until there is no more to read.
+    if rest[0] == "queue":
+        channel.queue_declare(queue, exclusive=True)
+    else:
+        channel.basic_consume(queue, lambda *message: None, exclusive=True)
+    print("held", flush=True)
+    sys.stdin.read()
+elif what == "touch":
+    # Takes the first, and gives it back.
+    channel.basic_get(queue)
 elif what == "depth":
     print(channel.queue_declare(queue, passive=True).method.message_count)
 elif what == "drain":

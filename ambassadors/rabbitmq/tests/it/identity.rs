@@ -125,6 +125,49 @@ mod needs_rabbitmq {
         assert_ne!(program.holds(3).await[0], by_id[0]);
     }
 
+    /// The broker thinks that we have it, and we know that we have it not.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_broker_has_not_noticed_to_be_lost_is_not_gone() {
+        let queue = Queue::new();
+        queue.fill(1);
+        let relay = Relay::before(queue.rabbit.address()).await;
+        let program = through(&relay, &queue, &[]).await;
+        let names = program.holds(1).await;
+        let links = async || program.figure("longshore_rabbitmq_connections_total", "").await;
+        let before = links().await;
+        relay.cut_unnoticed();
+        until("another connection", async || (links().await > before).then_some(())).await;
+        let list = until("a list", async || program.list().await).await;
+        assert_eq!(
+            (&list["items"], &list["metadata"]["backlog"]),
+            (&json!([]), &json!(1)),
+            "nothing says that it is done"
+        );
+        assert_eq!(program.settle(&names[0]).await, Some(204));
+        relay.cut();
+        program.is_empty().await;
+        until("an empty queue", async || (queue.depth() == 0).then_some(())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_message_of_an_id_that_is_settled_is_new_work_also_when_others_had_it_before() {
+        let queue = Queue::new();
+        let nightly = [json!({"body": "{}", "message_id": "nightly"})];
+        queue.publish(&nightly);
+        let program = serving(&queue, &["--window", "1"]).await;
+        let names = program.holds(1).await;
+        assert_eq!(program.settle(&names[0]).await, Some(204));
+        program.is_empty().await;
+        queue.fill(1);
+        let other = program.holds(1).await;
+        queue.publish(&nightly);
+        queue.touch();
+        assert_eq!(program.settle(&other[0]).await, Some(204));
+        let list =
+            until("it to come", async || program.names().await.filter(|now| !now.is_empty() && *now != other)).await;
+        assert_eq!((&list, &program.data(&names[0]).await["redelivered"]), (&names, &json!(true)));
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn two_messages_of_one_identity_are_one_item_and_are_settled_as_one() {
         let queue = Queue::new();

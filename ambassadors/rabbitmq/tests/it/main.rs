@@ -4,6 +4,7 @@
 
 mod conformance;
 mod identity;
+mod kinds;
 mod load;
 mod outages;
 mod poison;
@@ -16,4 +17,6 @@ mod served;
 mod shapes;
 mod standstill;
 mod timeouts;
+mod trace;
+mod unsettled;
 mod workers;

@@ -34,7 +34,10 @@ mod needs_rabbitmq {
         let rabbit = RabbitMq::shared();
         let dead = Queue::behind_an_exchange(rabbit);
         let queue = Queue::unmade(rabbit);
-        let made = ["--declare", "quorum", "--dead-letter-exchange", &dead.name];
+        // By which the queue keeps them until they are there.
+        let safe =
+            ["--queue-argument=x-dead-letter-strategy=at-least-once", "--queue-argument=x-overflow=reject-publish"];
+        let made = [&["--declare", "quorum", "--dead-letter-exchange", &dead.name], &safe[..]].concat();
         let mut program = serving(&queue, &[&FLAGS[..], &made].concat()).await;
         program.ready(200).await;
         some(&queue);

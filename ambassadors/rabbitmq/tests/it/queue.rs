@@ -70,6 +70,11 @@ impl<'a> Queue<'a> {
         self.client("take", &[&count.to_string()], "").lines().map(str::to_owned).collect()
     }
 
+    /// Somebody takes the first, and gives it back.
+    pub(crate) fn touch(&self) {
+        self.client("touch", &[], "");
+    }
+
     /// How many messages nobody has.
     pub(crate) fn depth(&self) -> usize {
         self.client("depth", &[], "").trim().parse().expect("a number")

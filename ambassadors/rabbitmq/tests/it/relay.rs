@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_tests::until;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,6 +15,8 @@ pub(crate) struct Relay {
     /// Counts up at each cut.
     cuts: watch::Sender<u64>,
     is_shut: Arc<AtomicBool>,
+    /// Whether the broker hears nothing of a cut until the next.
+    is_unnoticed: Arc<AtomicBool>,
     /// Whether what clients say is kept from the broker.
     is_deaf: watch::Sender<bool>,
     /// Held by us, by whoever accepts, and by each connection.
@@ -32,26 +33,33 @@ impl Relay {
         let is_deaf = watch::Sender::new(false);
         let held = Arc::new(());
         let (cut, shut, deaf, held_by) = (cuts.clone(), Arc::clone(&is_shut), is_deaf.clone(), Arc::clone(&held));
+        let is_unnoticed = Arc::new(AtomicBool::new(false));
+        let unnoticed = Arc::clone(&is_unnoticed);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if shut.load(Ordering::SeqCst) {
                     continue;
                 }
                 let (mut cut, deaf, address) = (cut.subscribe(), deaf.subscribe(), address.clone());
-                let held = Arc::clone(&held_by);
+                let (held, unnoticed) = (Arc::clone(&held_by), Arc::clone(&unnoticed));
                 tokio::spawn(async move {
                     let _held = held;
                     let Ok(broker) = TcpStream::connect(address).await else { return };
-                    let ((said, hears), (answers, told)) = (client.into_split(), broker.into_split());
+                    let ((said, hears), (mut answers, mut told)) = (client.into_split(), broker.into_split());
                     tokio::select! {
-                        () = pass(said, told, deaf) => {}
-                        () = pass(answers, hears, watch::Sender::new(false).subscribe()) => {}
-                        _ = cut.changed() => {}
+                        () = pass(said, &mut told, deaf) => {}
+                        () = pass(&mut answers, hears, watch::Sender::new(false).subscribe()) => {}
+                        _ = cut.changed() => {
+                            if unnoticed.load(Ordering::SeqCst) {
+                                // The client's half is let go of above, with what passed it on.
+                                let _ = cut.changed().await;
+                            }
+                        }
                     }
                 });
             }
         });
-        Self { port, cuts, is_shut, is_deaf, held, accepting }
+        Self { port, cuts, is_shut, is_unnoticed, is_deaf, held, accepting }
     }
 
     /// The same URL, by this way.
@@ -61,8 +69,15 @@ impl Relay {
         format!("{before}@127.0.0.1:{}/{path}", self.port)
     }
 
+    /// Lets go of clients, of which the broker hears nothing until the next cut.
+    pub(crate) fn cut_unnoticed(&self) {
+        self.is_unnoticed.store(true, Ordering::SeqCst);
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     /// Lets go of all connections.
     pub(crate) fn cut(&self) {
+        self.is_unnoticed.store(false, Ordering::SeqCst);
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
@@ -92,7 +107,7 @@ impl Relay {
 }
 
 /// Passes on what comes, until one of them is gone.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut deaf: watch::Receiver<bool>) {
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut deaf: watch::Receiver<bool>) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         // Where nobody could make it deaf, it never is.

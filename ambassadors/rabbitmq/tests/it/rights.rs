@@ -17,6 +17,10 @@ fn check(mut command: Command) -> (Option<i32>, String) {
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
+/// What is rejected goes to a queue by its name.
+const DEFAULT_EXCHANGE: [&str; 8] =
+    ["--url", "amqp://h", "--queue", "q", "--declare", "quorum", "--dead-letter-exchange", ""];
+
 #[test]
 fn wrong_settings_are_78_or_64_and_name_the_flag_and_no_secret() {
     for (flags, code, says) in [
@@ -25,18 +29,20 @@ fn wrong_settings_are_78_or_64_and_name_the_flag_and_no_secret() {
         (&["--url", "amqp://h", "--queue", "q", "--ca-file", "ca.pem"], 78, "--ca-file does nothing without TLS"),
         (&["--url", "amqps://h", "--queue", "q", "--ca-file", "/not/there"], 78, "--ca-file \"/not/there\""),
         (&["--url", "amqps://h", "--queue", "q", "--ca-file", "/dev/null"], 78, "no certificate"),
-        (&["--queue", "q", "--username", "u", "--password-file", "/not/there"], 78, "--password-file \"/not/there\""),
-        (&["--queue", "q", "--delivery-limit", "3"], 64, "--declare"),
-        (&["--queue", "q", "--external"], 64, "--cert-file"),
-        (&["--queue", "q", "--identity", "body"], 64, "header:NAME"),
         (
-            &["--queue", "q", "--declare", "quorum", "--dead-letter-exchange", "", "--dead-letter-routing-key", "q"],
+            &["--url", "amqp://h", "--queue", "q", "--username", "u", "--password-file", "/not/there"],
             78,
-            "--dead-letter-routing-key",
+            "--password-file \"/not/there\"",
         ),
+        (&["--queue", "q"], 64, "--url"),
+        (&["--url", "amqp://h", "--queue", "q", "--delivery-limit", "3"], 64, "--declare"),
+        (&["--url", "amqp://h", "--queue", "q", "--external"], 64, "--cert-file"),
+        (&["--url", "amqp://h", "--queue", "q", "--identity", "body"], 64, "header:NAME"),
+        (&[&DEFAULT_EXCHANGE[..], &["--dead-letter-routing-key", "q"]].concat(), 78, "\"q\" is --queue itself"),
+        (&DEFAULT_EXCHANGE, 78, "say it by --dead-letter-routing-key"),
     ] {
         let mut command = Command::new(PROGRAM);
-        command.args(flags);
+        command.args(flags).env_remove("LONGSHORE_URL");
         let (is, said) = check(command);
         assert_eq!(is, Some(code), "{flags:?}: {said}");
         assert!(said.contains(says) && !said.contains("hunter2"), "{flags:?}: {said}");
@@ -95,13 +101,27 @@ mod needs_rabbitmq {
         elsewhere.env("LONGSHORE_URL", format!("{}nowhere", rabbit.url().trim_end_matches("%2f")));
         let mut away = command(&queue, &[]);
         away.env("LONGSHORE_URL", "amqp://127.0.0.1:1");
+        let stream = Queue::of(rabbit, json!({"x-queue-type": "stream"}));
+        let declaring = |user: &str, kind: &str| {
+            let password = if user == RabbitMq::USER { RabbitMq::PASSWORD } else { PASSWORD };
+            let mut command = as_user(&queue, user, password);
+            command.args(["--declare", kind]);
+            command
+        };
         for (command, code, says) in [
             (as_user(&queue, &reader, "wrong"), 77, "does not take our credentials"),
             (as_user(&queue, &nobody, PASSWORD), 77, "allow the user to read"),
             (as_user(&queue, &reader, PASSWORD), 0, "1 messages wait"),
             (as_user(&none, &reader, PASSWORD), 78, "no queue"),
             (elsewhere, 77, "nowhere"),
-            (away, 69, "no broker answers"),
+            (
+                away,
+                69,
+                "reach the broker at amqp://127.0.0.1:1, virtual host /, as guest: no broker answers: Connection refused",
+            ),
+            (declaring(&reader, "classic"), 77, "with --declare to configure it"),
+            (declaring(RabbitMq::USER, "quorum"), 78, "leave --declare out"),
+            (command(&stream, &[]), 78, "it is a stream"),
         ] {
             let (is, said) = checked(command).await;
             assert!(is == Some(code) && said.contains(says) && !said.contains("wrong@"), "{is:?}, not {code}: {said}");

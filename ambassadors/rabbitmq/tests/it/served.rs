@@ -1,6 +1,7 @@
 //! A queue's messages are listed, read, settled and given back.
 
 use serde_json::json;
+use test_servers::RabbitMq;
 
 use crate::program::serving;
 use crate::queue::Queue;
@@ -10,9 +11,17 @@ mod needs_rabbitmq {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn messages_are_listed_in_their_order_and_what_is_not_settled_is_given_back_in_it() {
-        let queue = Queue::new();
+        let rabbit = RabbitMq::shared();
+        let dead = Queue::behind_an_exchange(rabbit);
+        for kind in ["classic", "quorum"] {
+            given_back(&Queue::of(rabbit, json!({"x-queue-type": kind, "x-dead-letter-exchange": dead.name}))).await;
+        }
+        assert_eq!(dead.depth(), 0, "what is given back is no dead letter");
+    }
+
+    async fn given_back(queue: &Queue<'_>) {
         queue.fill(12);
-        let mut program = serving(&queue, &["--window", "10"]).await;
+        let mut program = serving(queue, &["--window", "10", "--dead-letter"]).await;
         let names = program.holds(10).await;
         let list = program.list().await.expect("a list");
         assert_eq!((&list["metadata"]["backlog"], &list["metadata"]["hadItems"]), (&json!(2), &json!(true)));

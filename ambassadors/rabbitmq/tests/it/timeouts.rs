@@ -14,19 +14,27 @@ mod needs_rabbitmq {
     async fn messages_that_are_taken_back_are_told_of_come_again_and_are_settled_then() {
         let rabbit = RabbitMq::start(&[("consumer_timeout", "2000")]);
         let queue = Queue::of(&rabbit, json!({"x-queue-type": "quorum"}));
-        queue.fill(3);
+        queue.fill(4);
         let program = serving(&queue, &[]).await;
-        let names = program.holds(3).await;
-        until("the broker to take them back", async || {
-            (program.figure("longshore_rabbitmq_errors_total", "held-too-long").await >= 1.0).then_some(())
-        })
-        .await;
-        assert!(program.log().contains("--settle on-get"), "{}", program.log());
+        let mut names = program.holds(4).await;
+        let failed = names.remove(0);
+        program.settles(&format!("{failed}?outcome=failed")).await;
+        let times = async || program.figure("longshore_rabbitmq_errors_total", "held-too-long").await;
+        until("the broker to take them back", async || (times().await >= 1.0).then_some(())).await;
+        for says in ["--settle on-get", "/v1/withheld"] {
+            assert!(program.log().contains(says), "{}", program.log());
+        }
         // Whoever worked on them all the while settles them, whether they are at hand just now or not.
         for name in &names {
             until("204", async || (program.settle(name).await? == 204).then_some(())).await;
         }
         program.is_empty().await;
+        // What failed for good and has nowhere to go is nobody's work again, however often it comes.
+        let before = times().await;
+        until("it to be taken back again", async || (times().await > before).then_some(())).await;
+        let withheld = program.withholds(1).await;
+        assert_eq!((&withheld[0]["reason"], program.names().await), (&json!("dead-letter"), Some(Vec::new())));
+        program.settles(&failed).await;
         until("an empty queue", async || (queue.depth() == 0).then_some(())).await;
 
         // Who settles what is read is not waited for.
