@@ -6,10 +6,12 @@ mod leases;
 mod message;
 mod past;
 mod settling;
+mod source;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use message::{MessageArgs, Payload, Said, Unreadable};
 pub use settling::Settling;
+pub use source::Windowed;
 pub use window::{Look, Taken, Why, Window, WindowArgs};

@@ -71,7 +71,7 @@ pub(crate) struct Link {
 
 /// By which the broker knows a message that it has handed to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag {
+pub struct Tag {
     /// On which link; on any other the number is another's.
     link: u64,
     number: u64,

@@ -1,17 +1,16 @@
-//! The queue as a [`Source`]: messages are taken into a window, listed, and acknowledged when they are settled.
+//! The queue as a source: messages are taken into a window, listed, and acknowledged when they are settled.
 
 use std::sync::Arc;
 
-use ambassador_kit::source::{About, Change, Health, Order, Outcome, Page, Revision, Source, SourceError, Tally};
+use ambassador_kit::queue::{Window, Windowed};
+use ambassador_kit::source::{About, Order, Outcome, SourceError};
 use contract::ItemName;
-use contract::wire::{Item, Settle, Withheld};
-use futures_util::stream::BoxStream;
+use contract::wire::Settle;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
 use tracing::info;
 
 use crate::args::Settings;
-use crate::shared::{Ending, Shared};
+use crate::shared::{Ending, Shared, Tag};
 use crate::taking;
 
 /// A queue, served as what the broker hands out of it.
@@ -46,10 +45,10 @@ impl Drop for QueueSource {
     }
 }
 
-impl Source for QueueSource {
-    type Cursor = u64;
+impl Windowed for QueueSource {
+    type Token = Tag;
 
-    fn about(&self) -> About {
+    fn who(&self) -> About {
         About {
             ambassador: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
@@ -60,45 +59,15 @@ impl Source for QueueSource {
         }
     }
 
-    fn health(&self) -> watch::Receiver<Health> {
-        self.shared.window.health()
+    fn window(&self) -> &Window<Tag> {
+        &self.shared.window
     }
 
-    fn tally(&self) -> Tally {
-        self.shared.window.tally()
-    }
-
-    fn had_items(&self) -> Option<bool> {
-        Some(self.shared.window.had_items())
-    }
-
-    fn revision(&self) -> Option<Revision> {
-        None
-    }
-
-    async fn page(&self, from: Option<u64>, max: usize) -> Result<Page<ItemName, u64>, SourceError> {
-        Ok(self.shared.window.page(from, max))
-    }
-
-    fn changes(&self, _: Option<Revision>) -> Result<BoxStream<'static, Result<Change, SourceError>>, SourceError> {
-        Err(SourceError::Unsupported(
-            "what a queue hands out is held in no catalog of which changes could be told: poll",
-        ))
-    }
-
-    async fn get(&self, name: &ItemName) -> Result<Item, SourceError> {
-        self.shared.window.get(name)
-    }
-
-    async fn settle(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
+    async fn give_back(&self, name: &ItemName, outcome: &Outcome) -> Result<(), SourceError> {
         self.shared.settle(name, outcome).await
     }
 
-    async fn withheld(&self, from: Option<u64>, max: usize) -> Result<Page<Withheld, u64>, SourceError> {
-        Ok(self.shared.window.withheld(from, max))
-    }
-
-    async fn drain(&self) {
+    async fn stop(&self) {
         self.shared.end();
         let mut ending = self.shared.ending.subscribe();
         // Fails only where nobody takes any more.
