@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub(crate) fn red(which: &str) -> bool { #[allow(clippy::disallowed_methods)] let set = std::env::var("RED").is_ok_and(|red| red == which); set }
 mod args;
 mod client;
 mod committed;
@@ -63,7 +64,8 @@ async fn run_topic(
 ) -> Result<ExitCode, Failure> {
     let settings = topic.settings().map_err(Failure::config)?;
     if load.is_given() {
-        let open = move || load::TopicPublisher::open(&settings, serve.request_timeout);
+        let patience = load.patience();
+        let open = move || load::TopicPublisher::open(&settings, serve.request_timeout, patience);
         return ambassador_kit::load::load(load, shutdown, open).await;
     }
     if serve.check {

@@ -15,6 +15,9 @@ use crate::args::Settings;
 use crate::topic::Observer;
 use crate::trouble::Trouble;
 
+/// The most that librdkafka has room for.
+const LONGEST_PATIENCE: u128 = i32::MAX as u128;
+
 /// Publishes to a topic. librdkafka keeps what is not confirmed, and sends it again.
 pub(crate) struct TopicPublisher {
     topic: String,
@@ -24,19 +27,27 @@ pub(crate) struct TopicPublisher {
 }
 
 impl TopicPublisher {
-    /// Looks at the topic, for so long, and sets the producer up.
+    /// Looks at the topic, for so long, and sets the producer up; brokers that are away after that are waited for.
     ///
     /// # Errors
     /// Exit 69 when brokers do not answer, 77 when it may not, 78 when there is no such topic or the settings are wrong.
-    pub(crate) fn open(settings: &Settings, deadline: Duration) -> Result<Self, Failure> {
+    pub(crate) fn open(settings: &Settings, deadline: Duration, patience: Duration) -> Result<Self, Failure> {
         let topic = Observer::connect(&settings.cluster, None)
             .and_then(|observer| observer.topic(&settings.topic, deadline))
             .map_err(Trouble::failure)?;
-        let config = settings.cluster.config_over(
+        let mut config = settings.cluster.config_over(
             // As Java's producer does, so that a key has one partition whoever publishes it.
-            &[("partitioner", "murmur2_random"), ("linger.ms", "20")],
+            &[
+                ("partitioner", "murmur2_random"),
+                ("linger.ms", "20"),
+                ("message.timeout.ms", &patience.as_millis().min(LONGEST_PATIENCE).to_string()),
+            ],
             &[("enable.idempotence", "true"), ("acks", "all")],
         );
+        if config.get("delivery.timeout.ms").is_some() {
+            // The same by its other name, as the user has it.
+            config.remove("message.timeout.ms");
+        }
         let longest = longest(&config).map_err(|error| Failure::config(anyhow::anyhow!("{error}")))?;
         let producer = config
             .create_with_context(Deliveries::new(settings.cluster.context()))

@@ -22,9 +22,6 @@ pub use self::args::LoadArgs;
 pub use self::line::Entry;
 use self::loader::Loader;
 
-/// How long whoever is published to is waited for, before the first line as after any other, where nothing says that it is in vain.
-pub const PATIENCE: Duration = Duration::from_secs(300);
-
 /// What a failure's exit code is where it may pass (`EX_UNAVAILABLE`).
 const AWAY: u8 = 69;
 /// Between two attempts to find somebody to publish to.
@@ -68,7 +65,7 @@ pub struct Stuck {
 }
 
 /// Loads what `args` says by the publisher that `open` makes, once it is known that there is something to load. Where that fails with 69 it is
-/// called again, for [`PATIENCE`]: a loader is often started together with the queue that it fills, or before it.
+/// called again, for [`LoadArgs::patience`]: a loader is often started together with the queue that it fills, or before it.
 ///
 /// # Errors
 /// Those of `open` and of the publisher. Exit 65 for a line that is none, 66 for a file that cannot be read, 69 when it was told to end,
@@ -86,7 +83,7 @@ pub async fn load<P: Publisher>(
     // A thread of its own: everything in it waits.
     std::thread::Builder::new().name("load".to_owned()).spawn(move || {
         let _within = runtime.enter();
-        let open = || in_time(&mut open, PATIENCE, &shutdown);
+        let open = || in_time(&mut open, args.patience(), &shutdown);
         let _ = told.send(Loader::open(&args, open).and_then(|loader| loader.run(&shutdown)));
     })?;
     let said = end.await.map_err(|_| anyhow::anyhow!("the loader ended without a word"))??;

@@ -56,7 +56,8 @@ pub fn run(args: Args) -> ExitCode {
     process.muted("lapin").run(async |shutdown| {
         let settings = queue.settings().map_err(Failure::config)?;
         if load.is_given() {
-            let open = move || QueuePublisher::open(settings.clone(), to.clone(), serve.request_timeout);
+            let patience = load.patience();
+            let open = move || QueuePublisher::open(settings.clone(), to.clone(), serve.request_timeout, patience);
             return ambassador_kit::load::load(load, shutdown, open).await;
         }
         serve_queue(settings, serve, shutdown).await

@@ -1,8 +1,10 @@
 //! `--load`: publishes messages, which are there once the broker has confirmed them.
 
 mod courier;
+mod group;
 mod letter;
-mod refused;
+mod pace;
+mod session;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -47,6 +49,21 @@ struct Destination {
     routing_key: String,
 }
 
+impl Destination {
+    /// What is done, for [`Trouble`].
+    fn publishing(&self) -> String {
+        if self.exchange.is_empty() {
+            format!("publish to queue {:?}", self.routing_key)
+        } else {
+            format!("publish to exchange {:?} with routing key {:?}", self.exchange, self.routing_key)
+        }
+    }
+
+    fn unroutable(&self) -> String {
+        format!("cannot {}: no queue takes it; see --load-exchange, --load-routing-key", self.publishing())
+    }
+}
+
 /// Publishes to a queue. A [`Courier`] keeps what is not confirmed, and sends it again.
 pub(crate) struct QueuePublisher {
     settings: Arc<Settings>,
@@ -58,14 +75,19 @@ pub(crate) struct QueuePublisher {
 }
 
 impl QueuePublisher {
-    /// Looks at the queue, or at the exchange, for so long.
+    /// Looks at the queue, or at the exchange, for so long; then waits for so long while nothing is confirmed.
     ///
     /// # Errors
     /// Exit 69 when the broker does not answer, 77 when it may not, 78 when there is no such queue or exchange or the settings are wrong.
     ///
     /// # Panics
     /// Outside a runtime, or where waiting is not allowed.
-    pub(crate) fn open(settings: Settings, to: ToArgs, deadline: Duration) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        settings: Settings,
+        to: ToArgs,
+        deadline: Duration,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
         let to = Destination {
             exchange: to.load_exchange.unwrap_or_default(),
             routing_key: to.load_routing_key.unwrap_or_else(|| settings.queue.name.clone()),
@@ -73,7 +95,7 @@ impl QueuePublisher {
         let (settings, runtime) = (Arc::new(settings), Handle::current());
         let (letters, sent) = channel(MOST);
         let (told, news) = std::sync::mpsc::channel();
-        let courier = Courier::new(Arc::clone(&settings), to.clone(), sent, told);
+        let courier = Courier::new(Arc::clone(&settings), to.clone(), patience, sent, told);
         let courier = runtime.block_on(courier.ready(deadline)).map_err(Trouble::failure)?;
         let courier = runtime.spawn(courier);
         Ok(Self { settings, to, runtime, letters: Some(letters), news, courier })
@@ -90,8 +112,8 @@ impl Publisher for QueuePublisher {
     }
 
     fn identity(&self) -> String {
-        // A cluster is reached under many names; and one queue is made again as another without any trace.
-        self.settings.broker.vhost().to_owned()
+        // Brokers have no name that nobody else has; and one queue is made again as another without any trace.
+        format!("{}, --source-id {}", self.settings.broker.place(), self.settings.source_id)
     }
 
     fn longest(&self) -> (usize, &'static str) {

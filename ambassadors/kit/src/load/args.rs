@@ -1,8 +1,10 @@
 //! The flags of a loader.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use sidecar::cli::value;
 
 use super::line::Key;
 use super::state;
@@ -29,6 +31,10 @@ pub struct LoadArgs {
     /// Where to keep how far it came [default: FILE.load-state; of stdin nowhere, and it cannot be resumed].
     #[arg(long, value_name = "FILE")]
     pub(super) load_state: Option<PathBuf>,
+    /// How long to wait for whoever is published to while nothing is confirmed, before the first line as after any other; where nothing
+    /// says that it is in vain.
+    #[arg(long, value_parser = value::positive_duration, value_name = "DURATION", default_value = "5m")]
+    load_patience: Duration,
 }
 
 /// `--load-format`.
@@ -44,6 +50,11 @@ impl LoadArgs {
     /// Whether there is something to load.
     pub fn is_given(&self) -> bool {
         self.load.is_some()
+    }
+
+    /// How long to wait while nothing is confirmed.
+    pub fn patience(&self) -> Duration {
+        self.load_patience
     }
 
     /// The file that is loaded; `None` is stdin.

@@ -85,9 +85,10 @@ impl Layout {
         }
     }
 
-    /// The message that a line makes; none of an empty line.
+    /// The message that a line makes; none of an empty line. Blanks are a text, and between objects nothing.
     pub(super) fn entry(&self, line: &[u8]) -> Result<Option<Entry>, BadLine> {
-        if line.iter().all(u8::is_ascii_whitespace) {
+        let is_object = matches!(self, Self::Json | Self::Text(Key::Field(_)));
+        if line.is_empty() || (is_object && line.iter().all(u8::is_ascii_whitespace)) {
             return Ok(None);
         }
         let entry = match self {
@@ -189,7 +190,12 @@ mod tests {
         let object = r#"{"id": 10000000000000000001, "name": "a"}"#;
         assert_eq!(text("field:id", object), Ok(Some(both("10000000000000000001", object))));
         assert_eq!(text("field:name", object), Ok(Some(both("a", object))));
-        assert_eq!(text("none", " \t"), Ok(None));
+        assert_eq!(
+            (text("none", ""), text("field:id", " \t"), Layout::Json.entry(b"\t ")),
+            (Ok(None), Ok(None), Ok(None))
+        );
+        assert_eq!(text("line", " "), Ok(Some(both(" ", " "))), "a text of blanks is one");
+        assert_eq!(text("tab", " \t"), Ok(Some(both(" ", ""))));
         assert_eq!(text("tab", "a b"), Err(BadLine::NoTab));
         assert_eq!(text("field:no", object), Err(BadLine::NoField("no".to_owned())));
         assert!(matches!(text("field:id", "[1]"), Err(BadLine::NoObject(_))));

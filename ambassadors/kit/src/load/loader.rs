@@ -33,6 +33,8 @@ pub(super) struct Loader<P> {
     state: Option<State>,
     lines: Lines,
     window: Window,
+    /// How many lines were loaded when it began.
+    before: u64,
     saved: Instant,
     progress: Progress,
 }
@@ -68,6 +70,7 @@ impl<P: Publisher> Loader<P> {
             state,
             lines,
             window: Window::new(loaded, bytes),
+            before: loaded,
             saved: Instant::now(),
         })
     }
@@ -84,7 +87,11 @@ impl<P: Publisher> Loader<P> {
         let loaded = self.window.lines();
         match stuck {
             None if whole && loaded == self.window.next() => {
-                Ok(format!("{loaded} lines are loaded into {}", self.publisher.destination()))
+                let said = format!("{loaded} lines are loaded into {}", self.publisher.destination());
+                let kept = self.state.as_ref().filter(|_| loaded > 0 && loaded == self.before);
+                Ok(kept.map_or(said.clone(), |state| {
+                    format!("{said}: all of them were so before, as {:?} has it", state.kept_at())
+                }))
             }
             None => {
                 let ended = anyhow::anyhow!("ended when {loaded} lines were loaded; {}", self.next_step());

@@ -97,6 +97,11 @@ impl State {
         self.kept.bytes
     }
 
+    /// Where it is kept.
+    pub(super) fn kept_at(&self) -> &Path {
+        &self.path
+    }
+
     /// How large the file was when it was opened.
     pub(super) fn size(&self) -> u64 {
         self.size

@@ -136,7 +136,8 @@ fn lines_are_offered_until_there_is_room_and_come_once_each_in_their_order() {
     assert_eq!(heap.values(), ["one", "two", "three", "four"]);
     let (number, last) = heap.0.lock().expect("nobody panics").kept.pop().expect("the last");
     assert_eq!((number, last.key, last.headers), (5, Some(b"d".to_vec()), vec![("from".into(), Some(b"me".to_vec()))]));
-    assert_eq!(load(&Heap::default(), &file, &["--load-key", "tab"]).expect("is loaded"), said, "and all of it is");
+    let again = load(&Heap::default(), &file, &["--load-key", "tab"]).expect("is loaded");
+    assert!(again.starts_with(&said) && again.contains("were so before, as"), "{again}");
 }
 
 /// Line 6 is told of first, and line 3, which is refused too, then; those after are never heard of again.

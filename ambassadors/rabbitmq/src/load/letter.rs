@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use ambassador_kit::load::Entry;
 use anyhow::anyhow;
 use lapin::BasicProperties;
+use lapin::message::BasicReturnMessage;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use sidecar::Failure;
 
 /// Written to the disk before it is confirmed, where the queue is durable.
 const PERSISTENT: u8 = 2;
 
-/// Headers and properties go in one frame, of at most 128 KiB unless the broker is told otherwise, and it has to hold what the broker adds.
-const MOST_HEADERS: usize = 100 << 10;
-/// What a header takes beside its name and value.
+/// What a frame of properties takes beside a key and headers.
+const FRAME: usize = 40;
+/// What a header takes beside its name and value: the length of either, and a type.
 const BESIDE: usize = 6;
 
 /// A message to be published.
@@ -42,17 +43,24 @@ impl Letter {
                 key.ok_or_else(|| wrong("its key is to be the message's id, which is text of at most 255 bytes"))?;
             properties = properties.with_message_id(key);
         }
-        let header =
-            |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len) + BESIDE;
-        if entry.headers.iter().map(header).sum::<usize>() > MOST_HEADERS {
-            return Err(wrong(
-                "its headers have more than 100 KiB together, and RabbitMQ takes 128 KiB with all that is beside them",
-            ));
-        }
         if !entry.headers.is_empty() {
             properties = properties.with_headers(headers(entry)?);
         }
         Ok(Self { number, properties, body })
+    }
+
+    /// Bytes of all but the body, which go in one frame.
+    pub(super) fn head(&self) -> usize {
+        let headers = self.properties.headers().iter().flat_map(|headers| headers.inner());
+        let value = |value: &AMQPValue| value.as_long_string().map_or(0, |text| text.len());
+        let headers = headers.map(|(name, of)| BESIDE + name.as_str().len() + value(of));
+        let id = self.properties.message_id().as_ref().map_or(0, |id| id.as_str().len());
+        FRAME + id + headers.sum::<usize>()
+    }
+
+    /// Whether this is what came back.
+    pub(super) fn is(&self, returned: &BasicReturnMessage) -> bool {
+        self.properties == returned.properties && self.body == returned.data
     }
 }
 
@@ -93,7 +101,6 @@ mod tests {
             (Entry { partition: Some(1), ..entry.clone() }, "no partitions"),
             (Entry { key: Some(vec![0xff]), ..entry.clone() }, "id"),
             (Entry { key: Some(vec![b'k'; 256]), ..entry.clone() }, "255"),
-            (Entry { headers: vec![("h".into(), Some(vec![b'v'; 100 << 10]))], ..entry }, "100 KiB"),
         ] {
             let error = Letter::of(1, &entry).expect_err(says);
             assert!(error.code() == 65 && error.to_string().contains(says), "{error}");
