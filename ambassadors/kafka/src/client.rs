@@ -85,9 +85,29 @@ impl Mechanism {
     }
 }
 
+/// The second names that librdkafka has for settings (`_RK_C_ALIAS` in its `rdkafka_conf.c`), and the first. It is handed settings in no
+/// order, so that of two names of one either would win. Those of settings that this build of it knows.
+const ALIASES: [(&str, &str); 9] = [
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+];
+
+/// The one name of a setting by which it is kept.
+fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, first)| first)
+}
+
 /// Brokers, and all that is needed to speak with them.
 #[derive(Clone)]
 pub(crate) struct Cluster {
+    /// By their [`canonical`] names.
     properties: BTreeMap<String, String>,
     token: Option<PathBuf>,
 }
@@ -152,7 +172,7 @@ impl ClientArgs {
     /// [`ClusterError`], naming flag and file.
     pub(crate) fn cluster(self) -> Result<Cluster, ClusterError> {
         let mut properties = BTreeMap::new();
-        let mut set = |name: &str, value: String| drop(properties.insert(name.to_owned(), value));
+        let mut set = |name: &str, value: String| drop(properties.insert(canonical(name).to_owned(), value));
         set("bootstrap.servers", self.brokers.join(","));
         set("client.id", env!("CARGO_PKG_NAME").to_owned());
         let tls = self.tls || self.ca_file.is_some() || self.cert_file.is_some();
@@ -229,7 +249,7 @@ impl Cluster {
     /// Lets librdkafka read the settings, and the files that they name, by a client that has nobody to speak with.
     fn judge(&self) -> Result<(), ClusterError> {
         let mut config = self.config([]);
-        config.remove("bootstrap.servers");
+        config.remove(canonical("bootstrap.servers"));
         let judged: Result<BaseConsumer<Context>, _> = config.create_with_context(self.context());
         match judged {
             Ok(_) => Ok(()),
@@ -266,21 +286,21 @@ impl Cluster {
         config.set_log_level(RDKafkaLogLevel::Info);
         let users = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in defaults.iter().copied().chain(users).chain(ours.iter().copied()) {
-            config.set(name, value);
+            config.set(canonical(name), value);
         }
         config
     }
 
     /// Where librdkafka says what happens to it.
     pub(crate) fn context(&self) -> Context {
-        Context { token: self.token.clone(), complaints: Arc::default() }
+        Context { token: self.token.clone(), topic: Role::Served, complaints: Arc::default() }
     }
 
     /// Whom it speaks with and as whom, for people.
     pub(crate) fn whom(&self) -> String {
-        let of = |name: &str| self.properties.get(name).map(String::as_str);
+        let of = |name: &str| self.properties.get(canonical(name)).map(String::as_str);
         let protocol = of("security.protocol").unwrap_or("plaintext").to_ascii_lowercase();
-        let who = match of("sasl.mechanism").or_else(|| of("sasl.mechanisms")) {
+        let who = match of("sasl.mechanism") {
             Some(mechanism) => match of("sasl.username") {
                 Some(name) => format!("as {name} by {mechanism}"),
                 None => format!("by {mechanism}"),
@@ -296,7 +316,9 @@ impl Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("brokers", &self.properties.get("bootstrap.servers")).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("brokers", &self.properties.get(canonical("bootstrap.servers")))
+            .finish_non_exhaustive()
     }
 }
 
@@ -307,7 +329,17 @@ impl fmt::Debug for Cluster {
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     token: Option<PathBuf>,
+    topic: Role,
     complaints: Arc<Mutex<Complaints>>,
+}
+
+/// What the topic that a client speaks of is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// That of --topic.
+    Served,
+    /// That of --dead-letter-topic.
+    DeadLetters,
 }
 
 /// What librdkafka complained of since it last succeeded.
@@ -342,6 +374,16 @@ fn badness(code: RDKafkaErrorCode) -> u8 {
 }
 
 impl Context {
+    /// For a client that speaks of the dead letter topic.
+    pub(crate) fn of_dead_letters(self) -> Self {
+        Self { topic: Role::DeadLetters, ..self }
+    }
+
+    /// Which topic its client speaks of.
+    pub(crate) fn topic(&self) -> Role {
+        self.topic
+    }
+
     /// What was complained of since the last [`content`](Self::content).
     pub(crate) fn complaints(&self) -> Complaints {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -409,4 +451,64 @@ fn token_of(token: &Secret) -> Result<OAuthToken, String> {
     };
     let principal = claim("sub").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
     Ok(OAuthToken { token: token.expose().to_owned(), principal_name: principal, lifetime_ms: lifetime })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        client: ClientArgs,
+    }
+
+    fn cluster(properties: &[String]) -> Cluster {
+        let line = ["p", "--brokers", "flag:1", "--sasl", "plain"].map(str::to_owned);
+        let credentials = ["sasl.username=us", "sasl.password=secret"].map(str::to_owned);
+        let properties = credentials.iter().chain(properties).map(|property| format!("--property={property}"));
+        let line = Line::try_parse_from(line.into_iter().chain(properties)).unwrap_or_else(|error| panic!("{error}"));
+        line.client.cluster().expect("librdkafka takes it")
+    }
+
+    /// What a client made of it would be told.
+    fn told(config: &ClientConfig, name: &str) -> String {
+        config.create_native_config().and_then(|native| native.get(name)).expect("a setting")
+    }
+
+    #[test]
+    fn by_whichever_name_a_setting_is_said_the_last_word_is_the_users_and_never_chance() {
+        let ours = |name: &str| match name {
+            "bootstrap.servers" => "ours:1",
+            "compression.type" => "zstd",
+            "sasl.mechanism" => "SCRAM-SHA-256",
+            _ => "2",
+        };
+        let theirs = |name: &str| match name {
+            "bootstrap.servers" => "theirs:1",
+            "compression.type" => "gzip",
+            "sasl.mechanism" => "SCRAM-SHA-512",
+            _ => "1",
+        };
+        for (alias, first) in ALIASES {
+            for (weak, strong) in [(alias, first), (first, alias)] {
+                let cluster = cluster(&[format!("{weak}={}", ours(alias)), format!("{strong}={}", theirs(alias))]);
+                // As often as it takes for one order of two to be the other.
+                for _ in 0..8 {
+                    for name in [alias, first] {
+                        assert_eq!(
+                            told(&cluster.config_over(&[(weak, ours(alias))], &[]), name),
+                            theirs(alias),
+                            "{name}"
+                        );
+                        assert_eq!(told(&cluster.config([(weak, ours(alias))]), name), ours(alias), "{name}");
+                    }
+                }
+            }
+        }
+        let cluster = cluster(&["sasl.mechanisms=SCRAM-SHA-512".to_owned(), "metadata.broker.list=b:1".to_owned()]);
+        assert_eq!(cluster.whom(), "b:1, as us by SCRAM-SHA-512, sasl_plaintext");
+    }
 }

@@ -59,6 +59,10 @@ fn ask(settings: &Settings, until: Instant) -> Result<Vec<String>, Trouble> {
         let stands = committed.iter().filter(|(_, offset)| offset.is_some()).count();
         said.push(format!("group {group} has committed in {stands} of the partitions"));
     }
+    if let Some(dead) = settings.membership.as_ref().and_then(|membership| membership.dead_letter_topic.as_deref()) {
+        Observer::of_dead_letters(&settings.cluster)?.writable(dead, left())?;
+        said.push(format!("dead letter topic {dead} is there"));
+    }
     Ok(said)
 }
 

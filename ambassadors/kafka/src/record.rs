@@ -2,6 +2,9 @@
 
 mod native;
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
 use ambassador_kit::queue::{Said, Unreadable};
 use contract::wire::Item;
 use contract::{Timestamp, TraceContext};
@@ -9,12 +12,12 @@ use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use serde_json::{Map, Value};
 
-pub(crate) use self::native::giver;
+pub(crate) use self::native::{giver, with_header};
 use crate::args::Settings;
 use crate::naming::{Naming, Position};
 
-/// A header.
-pub(crate) type NamedValue = (Box<str>, Option<Box<[u8]>>);
+/// A header. Names are text by Kafka's protocol, and bytes by what brokers take.
+pub(crate) type NamedValue = (Box<[u8]>, Option<Box<[u8]>>);
 
 /// Bytes that somebody wrote into it: value, key and headers, all of which become part of the item.
 pub(crate) fn weight(message: &BorrowedMessage<'_>) -> usize {
@@ -63,7 +66,8 @@ impl Record {
 
     /// The trace that its headers say it is part of.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
-        let headers = self.headers.iter().filter_map(|(name, value)| Some((&**name, value.as_deref()?)));
+        let headers =
+            self.headers.iter().filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value.as_deref()?)));
         TraceContext::of_headers(headers)
     }
 
@@ -93,10 +97,61 @@ impl Record {
 fn headers(all: &[NamedValue]) -> Map<String, Value> {
     let mut object = Map::new();
     for (name, value) in all {
+        let name = told(name);
         match value {
-            Some(value) => Said::text(&mut object, name, value),
-            None => drop(object.insert(name.to_string(), Value::Null)),
+            Some(value) => Said::text(&mut object, &name, value),
+            None => drop(object.insert(name.into_owned(), Value::Null)),
         }
     }
     object
+}
+
+/// A name as text. A byte that is none is a replacement character and its number, and so are the bytes of a replacement character that the
+/// name has itself: two names are two here too.
+fn told(name: &[u8]) -> Cow<'_, str> {
+    let plain = |text: &&str| !text.contains(char::REPLACEMENT_CHARACTER);
+    if let Some(text) = str::from_utf8(name).ok().filter(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(name.len() + 8);
+    let escape = |text: &mut String, bytes: &[u8]| {
+        for byte in bytes {
+            // Writing to a string never fails.
+            let _ = write!(text, "{}{byte:02x}", char::REPLACEMENT_CHARACTER);
+        }
+    };
+    for chunk in name.utf8_chunks() {
+        for (n, part) in chunk.valid().split(char::REPLACEMENT_CHARACTER).enumerate() {
+            if n > 0 {
+                escape(&mut text, "\u{fffd}".as_bytes());
+            }
+            text.push_str(part);
+        }
+        escape(&mut text, chunk.invalid());
+    }
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_of_headers_stay_two_whatever_bytes_they_are() {
+        let names: [&[u8]; 8] = [
+            b"",
+            b"plain",
+            b"\xff",
+            b"\xfe",
+            b"a\xc3",
+            "a\u{fffd}".as_bytes(),
+            "\u{fffd}ff".as_bytes(),
+            "\u{fffd}\u{fffd}".as_bytes(),
+        ];
+        let mut texts: Vec<_> = names.iter().map(|name| told(name)).collect();
+        assert_eq!(texts[..5], ["", "plain", "\u{fffd}ff", "\u{fffd}fe", "a\u{fffd}c3"]);
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), names.len(), "{texts:?}");
+    }
 }

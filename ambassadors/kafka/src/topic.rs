@@ -11,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use self::describe::{Description, Question};
 use crate::client::{Cluster, Context};
 use crate::committed;
 use crate::trouble::Trouble;
@@ -41,11 +42,19 @@ impl Observer {
     /// # Errors
     /// [`Trouble`] where librdkafka takes the settings for wrong.
     pub(crate) fn connect(cluster: &Cluster, group: Option<&str>) -> Result<Self, Trouble> {
-        Self::seeing("read_committed", cluster, group)
+        Self::seeing("read_committed", cluster, group, cluster.context())
+    }
+
+    /// One that is asked about the dead letter topic.
+    ///
+    /// # Errors
+    /// [`Trouble`] where librdkafka takes the settings for wrong.
+    pub(crate) fn of_dead_letters(cluster: &Cluster) -> Result<Self, Trouble> {
+        Self::seeing("read_committed", cluster, None, cluster.context().of_dead_letters())
     }
 
     /// One that sees partitions end where those do who read with this `isolation.level`.
-    fn seeing(isolation: &str, cluster: &Cluster, group: Option<&str>) -> Result<Self, Trouble> {
+    fn seeing(isolation: &str, cluster: &Cluster, group: Option<&str>, context: Context) -> Result<Self, Trouble> {
         let mut config = cluster.config([
             ("enable.auto.commit", "false"),
             ("allow.auto.create.topics", "false"),
@@ -55,10 +64,9 @@ impl Observer {
         if let Some(group) = group {
             config.set("group.id", group);
         }
-        let context = cluster.context();
-        match config.create_with_context(context) {
+        match config.create_with_context(context.clone()) {
             Ok(client) => Ok(Self { client, group: group.unwrap_or_default().to_owned() }),
-            Err(error) => Err(Trouble::of(&error, "set the client up", &cluster.context())),
+            Err(error) => Err(Trouble::of(&error, "set the client up", &context)),
         }
     }
 
@@ -67,7 +75,7 @@ impl Observer {
     /// # Errors
     /// [`Trouble`], also when nothing came of it within `deadline`.
     pub(crate) fn last(cluster: &Cluster, topic: &str, partition: i32, deadline: Duration) -> Result<i64, Trouble> {
-        let observer = Self::seeing("read_uncommitted", cluster, None)?;
+        let observer = Self::seeing("read_uncommitted", cluster, None, cluster.context())?;
         // By which it comes to know brokers, and has a token if it needs one.
         observer.topic(topic, deadline)?;
         Ok(observer.watermarks(topic, partition, deadline)?.end)
@@ -79,6 +87,22 @@ impl Observer {
     /// [`Trouble`], also when nothing came of it within `deadline`.
     pub(crate) fn topic(&self, name: &str, deadline: Duration) -> Result<TopicFacts, Trouble> {
         look(&self.client, name, None, deadline, || self.serve())
+    }
+
+    /// Whether the topic is there, and records may be written to it; of brokers that do not tell what is allowed the latter is taken for granted.
+    ///
+    /// # Errors
+    /// [`Trouble`], also when nothing came of it within `deadline`.
+    pub(crate) fn writable(&self, name: &str, deadline: Duration) -> Result<(), Trouble> {
+        let doing = format!("write to topic {name:?}");
+        let question = Question { topic: name, broker: None, rights: true };
+        let said = ask(&self.client, &question, deadline, &doing, || self.serve())?;
+        match said.writable {
+            Some(false) => {
+                Err(Trouble::coded(RDKafkaErrorCode::TopicAuthorizationFailed, None, &doing, self.client.context()))
+            }
+            Some(true) | None => Ok(()),
+        }
     }
 
     /// The offsets that there are of a partition: from the first that retention has left to where the next record goes.
@@ -213,18 +237,9 @@ pub(crate) fn look(
     deadline: Duration,
     serve: impl Fn(),
 ) -> Result<TopicFacts, Trouble> {
-    let doing = format!("look at topic {name:?}");
-    let (began, context) = (Instant::now(), client.context());
-    let wait = || {
-        serve();
-        // Credentials that all brokers refuse are no better in a minute.
-        let hopeless = || !Trouble::coded(RDKafkaErrorCode::OperationTimedOut, None, "", context).passes();
-        began.elapsed() < deadline && !(context.complaints().all_down && hopeless())
-    };
-    let said = match describe::topic(client.client(), name, broker, deadline, wait) {
-        Ok(said) => said,
-        Err((code, reason)) => return Err(Trouble::coded(code, reason.as_deref(), &doing, context)),
-    };
+    let began = Instant::now();
+    let question = Question { topic: name, broker, rights: false };
+    let said = ask(client, &question, deadline, &format!("look at topic {name:?}"), serve)?;
     let identity = match said.id {
         Some(id) => id,
         None => {
@@ -232,8 +247,27 @@ pub(crate) fn look(
             format!("{}/{name}", cluster.unwrap_or_default())
         }
     };
-    context.content();
     Ok(TopicFacts { identity, partitions: said.partitions })
+}
+
+fn ask(
+    client: &BaseConsumer<Context>,
+    question: &Question<'_>,
+    deadline: Duration,
+    doing: &str,
+    serve: impl Fn(),
+) -> Result<Description, Trouble> {
+    let (began, context) = (Instant::now(), client.context());
+    let wait = || {
+        serve();
+        // Credentials that all brokers refuse are no better in a minute.
+        let hopeless = || !Trouble::coded(RDKafkaErrorCode::OperationTimedOut, None, "", context).passes();
+        began.elapsed() < deadline && !(context.complaints().all_down && hopeless())
+    };
+    let said = describe::topic(client.client(), question, deadline, wait);
+    let said = said.map_err(|(code, reason)| Trouble::coded(code, reason.as_deref(), doing, context))?;
+    context.content();
+    Ok(said)
 }
 
 fn list(topic: &str, partitions: &[i32], offset: Offset) -> Result<TopicPartitionList, KafkaError> {

@@ -7,7 +7,7 @@ use ambassador_kit::source::SourceError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sidecar::Failure;
 
-use crate::client::Context;
+use crate::client::{Context, Role};
 
 /// What librdkafka's log says of brokers that hang up, as those do that speak another protocol than we.
 pub(crate) const HUNG_UP: &str = ": Disconnected";
@@ -56,8 +56,8 @@ impl Trouble {
     pub(crate) fn coded(code: RDKafkaErrorCode, reason: Option<&str>, doing: &str, context: &Context) -> Self {
         let complaint = context.complaints().worst.filter(|_| says_little(code));
         let (kind, what) = match complaint {
-            Some((code, reason)) => classed(code, &plain(&reason)),
-            None => classed(code, &reason.map_or_else(|| code.to_string(), plain)),
+            Some((code, reason)) => classed(code, &plain(&reason), context.topic()),
+            None => classed(code, &reason.map_or_else(|| code.to_string(), plain), context.topic()),
         };
         Self { kind, doing: doing.to_owned(), what }
     }
@@ -126,8 +126,8 @@ fn says_little(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// What kind it is, and what to do.
-fn classed(code: RDKafkaErrorCode, reason: &str) -> (Kind, String) {
+/// What kind it is, and what to do, where it concerns a topic that is this to us.
+fn classed(code: RDKafkaErrorCode, reason: &str, topic: Role) -> (Kind, String) {
     use RDKafkaErrorCode as Code;
     match code {
         Code::Authentication
@@ -146,8 +146,13 @@ fn classed(code: RDKafkaErrorCode, reason: &str) -> (Kind, String) {
         Code::SSL => (Kind::Away, format!("no TLS with the brokers: {reason}; do they speak it there?")),
         Code::TopicAuthorizationFailed => (
             Kind::Forbidden,
-            "the brokers do not allow it, if there is such a topic; allow Describe and Read on the topic, to load it Write"
-                .to_owned(),
+            format!(
+                "the brokers do not allow it, if there is such a topic; allow {}",
+                match topic {
+                    Role::Served => "Describe and Read on the topic, to load it Write",
+                    Role::DeadLetters => "Write on the topic",
+                }
+            ),
         ),
         Code::GroupAuthorizationFailed => {
             (Kind::Forbidden, "the brokers do not allow it; allow Describe and Read on the group".to_owned())
@@ -156,13 +161,39 @@ fn classed(code: RDKafkaErrorCode, reason: &str) -> (Kind, String) {
             Kind::Forbidden,
             "the brokers do not allow it; allow IdempotentWrite on the cluster, or Write on the topic".to_owned(),
         ),
+        Code::InconsistentGroupProtocol => (
+            Kind::Config,
+            "its members share the topic out in another way than cooperative-sticky, which we do; let them do so too, or give --group another \
+             name"
+                .to_owned(),
+        ),
+        Code::InvalidGroupId => (Kind::Config, "that is no group's name; see --group".to_owned()),
+        Code::InvalidSessionTimeout => (
+            Kind::Config,
+            "the brokers allow no such session.timeout.ms; see --property, and theirs group.min.session.timeout.ms and \
+             group.max.session.timeout.ms"
+                .to_owned(),
+        ),
+        Code::GroupMaxSizeReached => {
+            (Kind::Away, "it has as many members as the brokers allow (group.max.size)".to_owned())
+        }
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => (
+            Kind::Away,
+            "of the brokers that hold the topic, fewer are there than it asks for (min.insync.replicas)".to_owned(),
+        ),
         Code::FencedInstanceId => (
             Kind::Config,
             "another member says that it is the same, and came later; give each a name of its own".to_owned(),
         ),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => (
             Kind::NoTopic,
-            "there is no such topic; make it, or write --topic as it is written, capitals and all".to_owned(),
+            format!(
+                "there is no such topic; make it, or write {} as it is written, capitals and all",
+                match topic {
+                    Role::Served => "--topic",
+                    Role::DeadLetters => "--dead-letter-topic",
+                }
+            ),
         ),
         Code::InvalidTopic => (Kind::NoTopic, "that is no topic's name".to_owned()),
         Code::InvalidArgument | Code::InvalidConfig | Code::NotConfigured | Code::UnsupportedFeature => {
@@ -173,6 +204,8 @@ fn classed(code: RDKafkaErrorCode, reason: &str) -> (Kind, String) {
             "the brokers hang up; if they always do: do they speak TLS (--tls) or SASL (--sasl) there, or not?"
                 .to_owned(),
         ),
+        // What brokers say has a number above zero; what librdkafka says, one below.
+        code if code as i32 > 0 => (Kind::Away, format!("the brokers do not do it: {reason}")),
         _ => (Kind::Away, format!("no broker answers: {reason}")),
     }
 }
@@ -197,6 +230,31 @@ fn plain(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_fault_it_is_is_said_and_what_to_do_and_nothing_else() {
+        use RDKafkaErrorCode as Code;
+        use Role::{DeadLetters, Served};
+        for (code, topic, kind, says) in [
+            (Code::UnknownTopicOrPartition, Served, Kind::NoTopic, "write --topic as"),
+            (Code::UnknownTopic, DeadLetters, Kind::NoTopic, "write --dead-letter-topic as"),
+            (Code::TopicAuthorizationFailed, Served, Kind::Forbidden, "allow Describe and Read on the topic"),
+            (Code::TopicAuthorizationFailed, DeadLetters, Kind::Forbidden, "allow Write on the topic"),
+            (Code::InconsistentGroupProtocol, Served, Kind::Config, "cooperative-sticky"),
+            (Code::InvalidGroupId, Served, Kind::Config, "--group"),
+            (Code::InvalidSessionTimeout, Served, Kind::Config, "session.timeout.ms"),
+            (Code::GroupMaxSizeReached, Served, Kind::Away, "group.max.size"),
+            (Code::NotEnoughReplicas, DeadLetters, Kind::Away, "min.insync.replicas"),
+            (Code::NotEnoughReplicasAfterAppend, Served, Kind::Away, "min.insync.replicas"),
+            (Code::CoordinatorNotAvailable, Served, Kind::Away, "the brokers do not do it: why"),
+            (Code::LeaderNotAvailable, Served, Kind::Away, "the brokers do not do it: why"),
+            (Code::OperationTimedOut, Served, Kind::Away, "no broker answers: why"),
+        ] {
+            let (found, what) = classed(code, "why", topic);
+            assert!(found == kind && what.contains(says), "{code:?}: {found:?}, {what}");
+            assert_eq!(what.contains("no broker answers"), says.contains("no broker answers"), "{code:?}: {what}");
+        }
+    }
 
     #[test]
     fn what_librdkafka_says_is_said_without_its_internals() {

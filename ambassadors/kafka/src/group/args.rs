@@ -49,7 +49,7 @@ pub(crate) struct Membership {
     pub(super) group: String,
     pub(super) bounds: Bounds,
     pub(super) instance_id: Option<String>,
-    pub(super) dead_letter_topic: Option<String>,
+    pub(crate) dead_letter_topic: Option<String>,
     pub(crate) settle: SettleWhen,
     pub(super) window_full_after: Duration,
 }

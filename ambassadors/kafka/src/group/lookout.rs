@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::warn;
+
 use super::ends::End;
 use super::shared::Shared;
 use crate::thread;
@@ -25,7 +27,7 @@ pub(super) fn start(shared: Arc<Shared>) {
 }
 
 fn run(shared: &Shared) {
-    let mut observer = None;
+    let (mut observer, mut dead) = (None, shared.membership.dead_letter_topic.as_deref());
     while !shared.is_ending() {
         let looked = match &observer {
             Some(observer) => look(shared, observer),
@@ -38,12 +40,23 @@ fn run(shared: &Shared) {
             observer = None;
         }
         if looked.is_ok() {
+            if let Some(topic) = dead.take() {
+                look_at_dead_letters(shared, topic);
+            }
             // What rings meanwhile is heard after it.
             std::thread::sleep(PAUSE);
             shared.look.wait(shared.until_the_next_look());
         } else {
             shared.look.wait(RETRY);
         }
+    }
+}
+
+/// Said before there is one: until then nothing is wrong, and what can be mended is mended sooner.
+fn look_at_dead_letters(shared: &Shared, topic: &str) {
+    let looked = Observer::of_dead_letters(&shared.settings.cluster);
+    if let Err(trouble) = looked.and_then(|observer| observer.writable(topic, PATIENCE)) {
+        warn!(error = %trouble, "what fails for good has nowhere to go");
     }
 }
 

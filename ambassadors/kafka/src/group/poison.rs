@@ -6,14 +6,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use ambassador_kit::source::SourceError;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use sidecar::fault;
 use tracing::warn;
 
 use crate::args::Settings;
 use crate::client::Context;
-use crate::record::Record;
+use crate::record::{Record, with_header};
 use crate::trouble::{RETRY, Trouble};
 
 /// Longest that a record may take to be written by all that hold the topic; less than a request may take.
@@ -54,7 +54,7 @@ impl DeadLetters {
             ("allow.auto.create.topics", "false"),
         ]);
         config.remove("group.id").remove("group.instance.id");
-        let context = settings.cluster.context();
+        let context = settings.cluster.context().of_dead_letters();
         let producer = config.create_with_context(context.clone());
         let producer = producer.map_err(|error| Trouble::of(&error, &doing(topic), &context))?;
         let producer = Mutex::new(producer);
@@ -108,8 +108,8 @@ impl DeadLetters {
             ("longshore-offset", Some(offset.as_str())),
             ("longshore-timestamp", millis.as_deref()),
         ];
-        let ours = ours.into_iter().filter_map(|(name, value)| Some((name, Some(value?.as_bytes()))));
-        own.chain(ours).fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }))
+        let ours = ours.into_iter().filter_map(|(name, value)| Some((name.as_bytes(), Some(value?.as_bytes()))));
+        own.chain(ours).fold(OwnedHeaders::new(), |headers, (name, value)| with_header(headers, name, value))
     }
 
     fn unavailable(&self, error: &KafkaError) -> SourceError {

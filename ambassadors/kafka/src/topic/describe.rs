@@ -1,4 +1,4 @@
-//! What librdkafka can be asked and rdkafka has no words for: the id of a topic.
+//! What librdkafka can be asked and rdkafka has no words for: the id of a topic, and what we may do there.
 #![expect(unsafe_code, reason = "DescribeTopics is reached by nothing but its C functions")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -10,6 +10,15 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
 
+/// What is asked.
+pub(super) struct Question<'a> {
+    pub(super) topic: &'a str,
+    /// Which broker; or whichever librdkafka likes.
+    pub(super) broker: Option<i32>,
+    /// What is allowed there too.
+    pub(super) rights: bool,
+}
+
 /// What the brokers say of a topic.
 #[derive(Debug)]
 pub(super) struct Description {
@@ -17,6 +26,8 @@ pub(super) struct Description {
     pub(super) id: Option<String>,
     /// In their order.
     pub(super) partitions: Vec<i32>,
+    /// Whether whoever asks may write there; nothing where that was not asked, or brokers do not say.
+    pub(super) writable: Option<bool>,
 }
 
 /// How an answer is waited for: this long, then something else is looked after.
@@ -24,19 +35,17 @@ const TURN_MS: i32 = 50;
 
 type Why = (RDKafkaErrorCode, Option<String>);
 
-/// Asks this broker, or whichever librdkafka likes, for a topic. `wait` is called again and again meanwhile, and says whether to wait on.
+/// Asks for a topic. `wait` is called again and again meanwhile, and says whether to wait on.
 ///
 /// # Errors
 /// The code, and librdkafka's words where it has some.
 pub(super) fn topic<C: ClientContext>(
     client: &Client<C>,
-    name: &str,
-    broker: Option<i32>,
+    question: &Question<'_>,
     deadline: Duration,
     wait: impl FnMut() -> bool,
 ) -> Result<Description, Why> {
-    let name = CString::new(name).map_err(|_| (RDKafkaErrorCode::InvalidTopic, None))?;
-    let answer = ask(client, &name, broker, deadline, wait)?;
+    let answer = ask(client, question, deadline, wait)?;
     // SAFETY: `answer` is an event, and lives to the end of this function; so does all that is reached through it.
     unsafe {
         failed(c::rd_kafka_event_error(answer.0.as_ptr()), || c::rd_kafka_event_error_string(answer.0.as_ptr()))?;
@@ -69,7 +78,14 @@ unsafe fn described(topic: *const c::rd_kafka_TopicDescription_t) -> Result<Desc
         let list = if list.is_null() { &[] } else { std::slice::from_raw_parts(list, count) };
         let mut partitions: Vec<i32> = list.iter().map(|one| c::rd_kafka_TopicPartitionInfo_partition(*one)).collect();
         partitions.sort_unstable();
-        Ok(Description { id: written(id), partitions })
+        let mut count = 0;
+        let rights = c::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
+        // As numbers: there may be rights that are in no enum yet.
+        let writable = (!rights.is_null()).then(|| {
+            std::slice::from_raw_parts(rights.cast::<u32>(), count)
+                .contains(&(c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE as u32))
+        });
+        Ok(Description { id: written(id), partitions, writable })
     }
 }
 
@@ -93,12 +109,12 @@ pub(super) fn cluster_id<C: ClientContext>(client: &Client<C>, deadline: Duratio
 /// Sends the request and waits for its answer.
 fn ask<C: ClientContext>(
     client: &Client<C>,
-    name: &CStr,
-    broker: Option<i32>,
+    question: &Question<'_>,
     deadline: Duration,
     mut wait: impl FnMut() -> bool,
 ) -> Result<Owned<c::rd_kafka_event_t>, Why> {
     let none = || (RDKafkaErrorCode::Fail, None);
+    let name = CString::new(question.topic).map_err(|_| (RDKafkaErrorCode::InvalidTopic, None))?;
     let mut names = [name.as_ptr()];
     // SAFETY: the client lives as long as it is borrowed. The names are copied. Each of what is made is freed once, by `Owned`, and the
     // queue last: an answer that nobody waits for any more is dropped with it.
@@ -118,7 +134,11 @@ fn ask<C: ClientContext>(
             why.len(),
         );
         failed(code, || why.as_ptr())?;
-        if let Some(id) = broker {
+        if question.rights {
+            let error = c::rd_kafka_AdminOptions_set_include_authorized_operations(options.0.as_ptr(), 1);
+            drop(Owned::of(error, c::rd_kafka_error_destroy));
+        }
+        if let Some(id) = question.broker {
             let code = c::rd_kafka_AdminOptions_set_broker(options.0.as_ptr(), id, why.as_mut_ptr(), why.len());
             failed(code, || why.as_ptr())?;
         }

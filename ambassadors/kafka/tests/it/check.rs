@@ -181,18 +181,34 @@ mod needs_kafka {
     }
 
     #[test]
-    fn a_group_that_may_not_be_asked_about_is_named() {
+    fn a_group_and_a_dead_letter_topic_that_may_not_be_used_are_named() {
         let (kafka, files) = (Kafka::shared(), files());
-        let topic = kafka.topic(1);
+        let (topic, dead) = (kafka.topic(1), kafka.topic(1));
         let user = format!("user-{:016x}", fastrand::u64(..));
         kafka.add_user(&user, "its-secret");
         kafka.allow(&user, KafkaResource::Topic(&topic), &["DESCRIBE", "READ"]);
         let password = files.with("password", "its-secret");
         let brokers = kafka.bootstrap(KafkaListener::Sasl);
         let flags = ["--brokers", &brokers, "--topic", &topic, "--username", &user, "--password-file", &password];
-        let sasl = ["--sasl", "scram-sha-512", "--group", "theirs", "--request-timeout", "20s"];
-        let (code, _, error) = check(&[&flags[..], &sasl].concat());
-        assert_eq!(code, Some(77), "{error}");
-        assert!(error.contains("on the group"), "{error}");
+        let group = format!("theirs-{:016x}", fastrand::u64(..));
+        let sasl = ["--sasl", "scram-sha-512", "--mode", "group", "--group", &group, "--request-timeout", "60s"];
+        let check_with = |dead: &str| check(&[&flags[..], &sasl, &["--dead-letter-topic", dead]].concat());
+        let wrong = |dead: &str, code: i32, says: &str| {
+            let (found, said, error) = check_with(dead);
+            assert_eq!(found, Some(code), "{said}{error}");
+            assert!(error.contains(says), "{says}: {error}");
+        };
+        wrong(&dead, 77, "on the group");
+        // Whoever may look at a group may not be in it, and whoever may look at a topic may not write to it.
+        kafka.allow(&user, KafkaResource::Group(&group), &["DESCRIBE"]);
+        wrong(&dead, 77, "cannot join the group");
+        kafka.allow(&user, KafkaResource::Group(&group), &["READ"]);
+        kafka.allow(&user, KafkaResource::Topic(&dead), &["DESCRIBE"]);
+        wrong(&dead, 77, "allow Write on the topic");
+        kafka.allow(&user, KafkaResource::Topic("longshore-none"), &["DESCRIBE"]);
+        wrong("longshore-none", 78, "write --dead-letter-topic as it is written");
+        kafka.allow(&user, KafkaResource::Topic(&dead), &["WRITE"]);
+        let (code, said, error) = check_with(&dead);
+        assert!(code == Some(0) && said.contains(&format!("dead letter topic {dead} is there")), "{said}{error}");
     }
 }

@@ -172,6 +172,18 @@ impl State {
         VecDeque::into_iter(gone).for_each(Ask::gone);
     }
 
+    /// Puts what was read with what is there, and makes room for it.
+    pub(super) fn put(&mut self, record: Record, giver: Option<i32>, limit: usize) {
+        let waits = self.waiting.iter().filter(|ask| self.shelf.leads_to(ask.at, &ask.incarnation));
+        let waits = waits.map(|ask| ask.at.offset).min();
+        self.shelf.push(record, giver, waits, limit);
+    }
+
+    /// Whether some question waits only for a proof of what was read.
+    pub(super) fn may_settle(&self) -> bool {
+        self.waiting.iter().any(|ask| self.shelf.covers(ask.at, &ask.incarnation))
+    }
+
     /// The oldest question whose answer was not read yet.
     pub(super) fn sought(&self) -> Option<&Ask> {
         self.waiting.iter().find(|ask| !self.shelf.covers(ask.at, &ask.incarnation))

@@ -58,9 +58,9 @@ impl Shelf {
         };
     }
 
-    /// Puts what was read, of a broker, behind what is there, and throws out what more than `limit` bytes hold, of what was asked for already. What
-    /// does not belong there is not taken.
-    pub(super) fn push(&mut self, record: Record, giver: Option<i32>, limit: usize) {
+    /// Puts what was read, of a broker, behind what is there, and throws out what more than `limit` bytes hold, of what was asked for already and
+    /// of what lies before the first question that `waits`. What does not belong there is not taken.
+    pub(super) fn push(&mut self, record: Record, giver: Option<i32>, waits: Option<i64>, limit: usize) {
         if record.at.partition != self.partition || record.at.offset < self.next {
             return;
         }
@@ -73,13 +73,32 @@ impl Shelf {
         self.bytes += size;
         self.ahead += size;
         self.records.push_back(Arc::new(record));
+        let before = waits.unwrap_or(i64::MIN).max(self.asked.saturating_add(1));
         while self.bytes > limit
             && let Some(first) = self.records.front()
-            && first.at.offset <= self.asked
+            && first.at.offset < before
         {
-            self.bytes -= first.size();
+            let size = first.size();
+            self.bytes -= size;
+            if first.at.offset > self.asked {
+                self.ahead -= size;
+            }
             self.from = first.at.offset + 1;
             self.records.pop_front();
+        }
+        // Of what is not here any more, nothing need be proven.
+        self.proven = self.proven.max(self.from);
+        self.forget_givers();
+    }
+
+    /// Whether more is here than there should be.
+    pub(super) fn is_over(&self, limit: usize) -> bool {
+        self.bytes > limit
+    }
+
+    fn forget_givers(&mut self) {
+        while self.givers.front().is_some_and(|(_, to)| *to <= self.proven) {
+            self.givers.pop_front();
         }
     }
 
@@ -134,19 +153,14 @@ impl Shelf {
     pub(super) fn prove(&mut self, unproven: &Unproven) {
         if self.incarnation == unproven.incarnation {
             self.proven = self.proven.max(unproven.to.min(self.next));
-            self.givers.retain(|(_, to)| *to > self.proven);
+            self.forget_givers();
         }
     }
 
     /// Whether more is to be read ahead of whoever asks for one after another: of `limit` bytes, half at most:
     /// askers overtake one another. What is full is filled again when it is half empty.
     pub(super) fn wants_more(&mut self, limit: usize) -> bool {
-        self.is_in_order() && self.has_room(limit)
-    }
-
-    /// Whether records are asked for one after another.
-    pub(super) fn is_in_order(&self) -> bool {
-        self.streak > 1
+        self.streak > 1 && self.has_room(limit)
     }
 
     fn has_room(&mut self, limit: usize) -> bool {
@@ -187,7 +201,7 @@ mod tests {
         let mut shelf = Shelf::default();
         shelf.begin(at(0), OF);
         for offset in 0..20 {
-            shelf.push(record(offset), Some(1), 10_000);
+            shelf.push(record(offset), Some(1), None, 10_000);
         }
         shelf.prove(&shelf.unproven().expect("twenty"));
         assert!((0..20).all(|offset| shelf.covers(at(offset), OF)), "nobody had any of it yet");
@@ -199,17 +213,37 @@ mod tests {
             !shelf.wants_more(12_000) && shelf.wants_more(24_000) && shelf.wants_more(12_000),
             "a quarter is little"
         );
-        shelf.push(record(20), Some(1), 10_000);
+        shelf.push(record(20), Some(1), None, 10_000);
         assert!(!shelf.covers(at(10), OF) && shelf.covers(at(11), OF));
         assert!(shelf.take(at(12), OF).is_some(), "who was overtaken finds it still");
+    }
+
+    #[test]
+    fn what_lies_before_the_question_that_waits_takes_no_room() {
+        let mut shelf = Shelf::default();
+        shelf.begin(at(0), OF);
+        for offset in 0..500 {
+            shelf.push(record(offset), Some(1), Some(499), 10_000);
+            assert!(shelf.bytes <= 10_000 && shelf.ahead == shelf.bytes, "{offset}: {}", shelf.bytes);
+        }
+        assert!(!shelf.leads_to(at(0), OF) && !shelf.leads_to(at(489), OF) && shelf.leads_to(at(490), OF));
+        let unproven = shelf.unproven().expect("ten");
+        assert_eq!(unproven.count, 10);
+        shelf.prove(&unproven);
+        assert!(shelf.take(at(499), OF).is_some());
+        assert_eq!(shelf.ahead, 0);
+        shelf.push(record(500), Some(2), Some(500), 1);
+        assert!(!shelf.is_over(1_000) && shelf.unproven().expect("one").giver == Some(2));
+        shelf.push(record(501), Some(2), Some(500), 1);
+        assert!(shelf.is_over(1_000) && shelf.covers(at(500), OF), "what is waited for stays");
     }
 
     #[test]
     fn a_gap_is_told_from_what_was_not_read() {
         let mut shelf = Shelf::default();
         shelf.begin(at(5), OF);
-        shelf.push(record(7), Some(1), 10_000);
-        shelf.push(record(6), Some(1), 10_000);
+        shelf.push(record(7), Some(1), None, 10_000);
+        shelf.push(record(6), Some(1), None, 10_000);
         assert!(shelf.lacks(at(5), OF) && shelf.take(at(5), OF).is_none());
         assert!(shelf.covers(at(6), OF) && shelf.take(at(6), OF).is_none(), "out of order is of another reading");
         assert!(!shelf.covers(at(8), OF) && shelf.leads_to(at(8), OF) && !shelf.leads_to(at(4), OF));
@@ -224,18 +258,18 @@ mod tests {
     fn nothing_is_given_away_before_it_is_proven() {
         let mut shelf = Shelf::default();
         shelf.begin(at(0), OF);
-        shelf.push(record(0), Some(1), 10_000);
-        shelf.push(record(1), Some(1), 10_000);
+        shelf.push(record(0), Some(1), None, 10_000);
+        shelf.push(record(1), Some(1), None, 10_000);
         let first = shelf.unproven().expect("two");
         assert_eq!((first.count, shelf.take(at(1), OF)), (2, None));
         assert!(shelf.leads_to(at(1), OF) && !shelf.lacks(at(1), OF));
-        shelf.push(record(2), Some(1), 10_000);
+        shelf.push(record(2), Some(1), None, 10_000);
         shelf.prove(&first);
         assert!(shelf.take(at(1), OF).is_some() && shelf.take(at(2), OF).is_none());
         let last = shelf.unproven().expect("one");
         assert_eq!(last.count, 1);
         shelf.begin(at(2), "another");
-        shelf.push(record(2), Some(1), 10_000);
+        shelf.push(record(2), Some(1), None, 10_000);
         shelf.prove(&last);
         assert_eq!(shelf.take(at(2), "another"), None, "it was of the former that this was seen");
     }
@@ -245,7 +279,7 @@ mod tests {
         let mut shelf = Shelf::default();
         shelf.begin(at(0), OF);
         for (offset, giver) in [(0, 1), (1, 1), (2, 2), (3, 1)] {
-            shelf.push(record(offset), Some(giver), 10_000);
+            shelf.push(record(offset), Some(giver), None, 10_000);
         }
         for (count, giver, proven) in [(4, 1, 2), (2, 2, 3), (1, 1, 4)] {
             let unproven = shelf.unproven().expect("some");

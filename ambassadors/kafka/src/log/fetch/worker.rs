@@ -1,7 +1,6 @@
 //! The thread of a lane: has the broker send what questions wait for, and what is likely to be asked for next.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -107,9 +106,11 @@ impl Worker {
             if let Some(first) = state.waiting.front() {
                 let (at, incarnation) = (first.at, first.incarnation.clone());
                 if assigned.is_some() && state.shelf.leads_to(at, &incarnation) {
-                    let here = unproven.filter(|_| state.shelf.covers(at, &incarnation));
+                    // What has grown too large can make room once those are answered who wait for a part of it.
+                    let full = state.shelf.is_over(lane.limit) && state.may_settle();
+                    let here = unproven.filter(|_| full || state.shelf.covers(at, &incarnation));
                     return match here {
-                        Some(few) if !dry && few.count < PROOF && state.shelf.is_in_order() => Step::ReadAhead,
+                        Some(few) if !dry && few.count < PROOF && state.shelf.wants_more(lane.limit) => Step::ReadAhead,
                         Some(unproven) => Step::Prove(unproven),
                         None => Step::Read,
                     };
@@ -162,7 +163,7 @@ impl Worker {
         match polled {
             Some(Ok((record, giver))) => {
                 (connection.last, connection.dry) = (Instant::now(), false);
-                self.lane.lock().shelf.push(record, giver, self.lane.limit);
+                self.lane.lock().put(record, giver, self.lane.limit);
             }
             Some(Err(KafkaError::PartitionEOF(_))) => self.end(),
             Some(Err(error)) => match error.rdkafka_error_code() {
@@ -218,11 +219,11 @@ impl Worker {
             Ok(facts) if self.shared.list.is_of(&unproven.incarnation, &facts.identity) => {
                 self.lane.lock().shelf.prove(unproven);
             }
-            Ok(_) => {
+            Ok(facts) => {
                 debug!("the topic was made again beneath a connection that reads records");
                 self.connection = None;
                 self.lane.lock().disown(&unproven.incarnation);
-                self.shared.look_now.store(true, Ordering::Relaxed);
+                self.shared.tell(facts.identity);
             }
             Err(trouble) => self.tell(&trouble),
         }
