@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +13,7 @@ use test_servers::free_port;
 
 use crate::ambassador::is_nothing;
 use crate::http::ask;
-use crate::programs::root;
+use crate::programs::program_alone;
 use crate::supervised::{Daemon, Ended, wait_until};
 
 /// Notes the value of its item, as its very last act. It starts nothing itself: there are thousands of it.
@@ -104,7 +103,7 @@ impl Crew {
             let dir = dir.path().join(n.to_string());
             fs::create_dir_all(dir.join("tmp")).expect("a folder");
             ambassador.args(["--listen", &address, "--probe-listen", &probes]).stdout(Stdio::null());
-            let mut manager = Command::new(queue_manager());
+            let mut manager = Command::new(program_alone("queue-manager"));
             manager
                 .args(["local", "--source", &format!("http://{address}"), "--probe-listen", "127.0.0.1:0", "--state"])
                 .arg(dir.join("state"))
@@ -210,20 +209,6 @@ impl Pair {
         let children = fs::read_to_string(format!("/proc/{manager}/task/{manager}/children")).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }
-}
-
-/// The manager, built as its sources are now, and nothing else: of what may be running beside it, nothing is put in another's place.
-fn queue_manager() -> PathBuf {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        if said("LONGSHORE_TEST_BUILT").is_none() {
-            let build = ["build", "--locked", "--quiet", "--package", "queue-manager"];
-            let built = Command::new(env!("CARGO")).args(build).current_dir(root()).status().expect("cargo runs");
-            assert!(built.success(), "queue-manager does not build");
-        }
-        let own = std::env::current_exe().expect("this test has a path");
-        own.parent().and_then(Path::parent).expect("target/debug/deps/it").join("queue-manager")
-    });
-    PROGRAM.clone()
 }
 
 fn kill(daemon: &mut Daemon) {

@@ -27,7 +27,8 @@ impl Loader {
         // It reads when it likes.
         std::thread::spawn(move || {
             for text in fed {
-                stdin.write_all(text.as_bytes()).expect("it reads");
+                // One that fails reads no more.
+                let _ = stdin.write_all(text.as_bytes());
             }
         });
         Self { child, lines: Some(lines), dir }
@@ -65,6 +66,16 @@ impl Loader {
         let ended = until("its end", async || self.child.try_wait().expect("a child")).await;
         assert!(ended.success(), "{}", self.log());
         self.text("said")
+    }
+
+    /// Waits until it fails, whatever it may still be fed. Its exit code, and what it has logged.
+    ///
+    /// # Panics
+    /// If it succeeds.
+    pub async fn fails(mut self) -> (Option<i32>, String) {
+        let ended = until("its end", async || self.child.try_wait().expect("a child")).await;
+        assert!(!ended.success(), "{}", self.log());
+        (ended.code(), self.log())
     }
 
     fn text(&self, name: &str) -> String {

@@ -113,12 +113,12 @@ fn a_worker_that_is_killed_is_followed_by_one_that_does_it_all() {
         let shims = world.shims(&format!("  - {{name: stage, command: {once}}}\n"));
         let worker = world.worker().start();
         // By then it has looked for what the next one is to find.
-        until("the stage sleeps", || world.processes().iter().any(|process| process.starts_with("sleep")));
+        until("the stage sleeps", || world.processes().iter().any(|process| process.command.starts_with("sleep")));
         worker.signal(Signal::KILL);
         assert_eq!(worker.wait_unreported(), 137);
         if layout == Layout::Pod {
             until("the shim has stopped what nobody waits for", || {
-                !world.processes().iter().any(|process| process.starts_with("sleep"))
+                !world.processes().iter().any(|process| process.command.starts_with("sleep"))
             });
         }
         std::fs::write(world.path("again"), "").expect("written");

@@ -1,33 +1,14 @@
 //! `kill -9` of the adapter at every place where its state changes hands. The places are read from the sources, so that one which is
 //! never passed fails the test as surely as one that is not survived.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use longshore_tests::sources::fault_points_below;
 
 use crate::world::{Layout, World};
 
-fn points() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut todo = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(dir) = todo.pop() {
-        for entry in dir.read_dir().expect("sources").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                todo.push(path);
-            } else {
-                let text = fs::read_to_string(&path).expect("a source file");
-                let calls = text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-                found.extend(calls.filter(|name| name.starts_with("multi.")).map(str::to_owned));
-            }
-        }
-    }
-    found
-}
-
 #[test]
 fn the_adapter_is_killed_wherever_it_may_be_and_the_next_one_does_the_item() {
-    let points = points();
+    let points: Vec<_> =
+        fault_points_below("workers/multi/src").into_iter().filter(|point| point.starts_with("multi.")).collect();
     assert!(points.len() > 5, "{points:?}");
     for point in &points {
         let world = World::new(Layout::Pod);

@@ -72,7 +72,7 @@ fn the_stages_of_an_adapter_that_is_killed_wait_for_the_next() {
     worker.wait_unreported();
     // A process has no name any more before it lets its locks fall.
     until("all of it is dead", || {
-        !world.processes().iter().any(|process| process.contains("multi-worker")) && world.staging_is_free()
+        !world.processes().iter().any(|process| process.command.contains("multi-worker")) && world.staging_is_free()
     });
     fs::write(world.path("go"), "").expect("written");
     world.contained(own.path(), world.worker()).run().assert(0, "Published");

@@ -25,17 +25,9 @@ fn world(stages: &str) -> (World, Vec<Stage>) {
 fn kill(world: &World, shim: Running) {
     shim.signal(Signal::KILL);
     shim.wait_unreported();
-    let commands = || world.processes().into_iter().filter(|process| process.contains("ready.")).count();
-    for entry in fs::read_dir("/proc").expect("lists").flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let ours = environ
-            .windows(world.path("").as_os_str().len())
-            .any(|at| at == world.path("").as_os_str().as_encoded_bytes());
-        if ours && cmdline.starts_with(b"sh\0") {
-            let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).expect("a pid"), Signal::KILL);
-        }
+    let commands = || world.processes().into_iter().filter(|process| process.command.contains("ready.")).count();
+    for process in world.processes().iter().filter(|process| process.command.starts_with("sh ")) {
+        let _ = rustix::process::kill_process(process.pid, Signal::KILL);
     }
     until("the command is dead", || commands() == 0);
 }

@@ -5,10 +5,11 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use contract::Report;
+use longshore_tests::programs::program_alone;
+use longshore_tests::{Marked, marked};
 use multi_worker::pipeline::Pipeline;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -79,7 +80,10 @@ impl World {
     pub(crate) fn shim(&self, stage: &multi_worker::pipeline::Stage, flags: &[&str]) -> Program {
         let dir = self.root().stage(&stage.name);
         fs::create_dir_all(dir.path()).expect("a directory");
-        let shim = self.program(&SHIM, stage.name.as_str()).args(["--stage", stage.name.as_str()]).args(flags);
+        let shim = self
+            .program(&program_alone("stage-shim"), stage.name.as_str())
+            .args(["--stage", stage.name.as_str()])
+            .args(flags);
         let shim = stage.env.iter().fold(shim, |shim, (name, value)| shim.env(name, value));
         shim.arg("--root").arg(self.path("pod")).arg("--").args(&stage.command).args(&stage.args)
     }
@@ -190,39 +194,10 @@ impl World {
         })
     }
 
-    /// The command lines of all that was started in this world and is alive.
-    pub(crate) fn processes(&self) -> Vec<String> {
-        let mark = format!("{WORLD}={}", self.dir.path().display());
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").expect("lists").flatten() {
-            let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-            if environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()) {
-                let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                found.push(String::from_utf8_lossy(&command).replace('\0', " "));
-            }
-        }
-        found
+    /// All that was started in this world and is alive.
+    pub(crate) fn processes(&self) -> Vec<Marked> {
+        marked(WORLD, self.dir.path())
     }
-}
-
-/// Where the shim is, built from the sources as they are now: only a crate's own programs are built with its tests.
-static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
-    if !is_built() {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--quiet", "--package", "stage-shim", "--bins"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "stage-shim does not build");
-    }
-    Path::new(env!("CARGO_BIN_EXE_multi-worker")).with_file_name("stage-shim")
-});
-
-/// Whether `tests/run`, which has built all there is, says so: another build would put another shim in its place, just when tests
-/// beside this one start it.
-#[expect(clippy::disallowed_methods, reason = "a test's process has no flags of its own")]
-fn is_built() -> bool {
-    std::env::var_os("LONGSHORE_TEST_BUILT").is_some()
 }
 
 /// A program that is about to be started.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::sync::Mutex;
 
 use contract::Outcome;
+use longshore_tests::sources::fault_points_below;
 
 use crate::world::{World, until};
 
@@ -13,28 +13,10 @@ const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/copy"; cp "$INPUT_FILE" "$OU
 /// A file system without RENAME_EXCHANGE.
 const NO_EXCHANGE: &str = "worker.exchange.before=fail";
 
-/// The fault points in the sources below these folders.
-pub(crate) fn points(dirs: &[&str]) -> BTreeSet<String> {
-    fn scan(dir: &Path, into: &mut BTreeSet<String>) {
-        for entry in fs::read_dir(dir).expect("sources").flatten() {
-            if entry.path().is_dir() {
-                scan(&entry.path(), into);
-            } else {
-                let text = fs::read_to_string(entry.path()).expect("a source file");
-                let found = text.split("fault::point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-                into.extend(found.map(ToOwned::to_owned));
-            }
-        }
-    }
-    let mut found = BTreeSet::new();
-    for dir in dirs {
-        scan(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut found);
-    }
-    found
-}
-
 /// Those of a worker whose output goes to a file system.
-const OF_FILES: [&str; 2] = ["../kit/src", "../../storage/src"];
+fn of_files() -> BTreeSet<String> {
+    ["workers/kit/src", "storage/src"].into_iter().flat_map(fault_points_below).collect()
+}
 
 /// What went before the run that is killed.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +74,7 @@ fn survive(point: &str, before: Before, exchange: bool) -> bool {
 
 #[test]
 fn killed_anywhere_the_next_run_ends_well() {
-    let points = points(&OF_FILES);
+    let points = of_files();
     assert!(points.len() > 20, "only {points:?} were found in the sources");
     let mut runs = Vec::new();
     for point in &points {
@@ -130,7 +112,7 @@ fn killed_anywhere_the_next_run_ends_well() {
 
 #[test]
 fn failing_anywhere_a_worker_clears_up_after_itself() {
-    for point in points(&OF_FILES) {
+    for point in of_files() {
         for (before, exchange) in [(Before::Nothing, true), (Before::Older, true), (Before::Older, false)] {
             let world = World::new();
             let item = prepare(&world, before);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use contract::item::{decode_path, encode_path};
 use contract::{FileVersion, Key, MARKER_FILE, Marker, Report};
+use longshore_tests::marked;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -139,16 +140,7 @@ impl World {
 
     /// The command lines of everything that was started in this world and is alive.
     pub(crate) fn processes(&self) -> Vec<String> {
-        let mark = [WORLD.as_bytes(), b"=", self.root().as_os_str().as_bytes()].concat();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").expect("lists").flatten() {
-            let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-            if environment.split(|b| *b == 0).any(|variable| variable == mark) {
-                let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                found.push(String::from_utf8_lossy(&command).replace('\0', " "));
-            }
-        }
-        found
+        marked(WORLD, self.root()).into_iter().map(|process| process.command).collect()
     }
 }
 

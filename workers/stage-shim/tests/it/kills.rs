@@ -2,31 +2,16 @@
 //! is never passed fails the test as surely as one that is not survived.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
+use longshore_tests::sources::fault_points_below;
 use stage::protocol::Reason;
 
 use crate::tools::{Pod, Shim, read, until};
 
 /// What a shim's life passes.
 fn points() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut todo = vec![own.join("src"), own.join("../stage/src")];
-    while let Some(dir) = todo.pop() {
-        for entry in dir.read_dir().expect("sources").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                todo.push(path);
-            } else {
-                let text = fs::read_to_string(&path).expect("a source file");
-                let calls = text.split("point(\"").skip(1).filter_map(|rest| rest.split('"').next());
-                found.extend(calls.filter(|name| name.starts_with("stage.")).map(str::to_owned));
-            }
-        }
-    }
-    found
+    let all = ["workers/stage-shim/src", "workers/stage/src"].into_iter().flat_map(fault_points_below);
+    all.filter(|point| point.starts_with("stage.")).collect()
 }
 
 /// One pod's life with a kill at `point`: the shim is started again as a kubelet does, and asked again as an adapter does.

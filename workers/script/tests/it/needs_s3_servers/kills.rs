@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contract::{MARKER_FILE, Outcome};
+use longshore_tests::sources::fault_points_below;
 use rustix::process::Signal;
 use test_servers::{S3Server, Spoil};
 use tokio::sync::watch;
@@ -152,7 +153,7 @@ fn killed_at_any_request_for_a_signed_url_the_next_run_ends_well() {
 
 #[test]
 fn killed_at_any_step_of_its_own_between_urls_the_next_run_ends_well() {
-    let points: Vec<_> = crate::kills::points(&["../kit/src"]).into_iter().collect();
+    let points: Vec<_> = fault_points_below("workers/kit/src").into_iter().collect();
     assert!(points.len() >= 9, "only {points:?} were found in the sources");
     for point in points {
         let remote = Remote::on_minio();
