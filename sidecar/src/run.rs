@@ -118,7 +118,8 @@ impl ProcessArgs {
         ended(self.run_on(tokio::runtime::Builder::new_multi_thread(), main).flatten())
     }
 
-    /// As [`run`](Self::run), on the calling thread: for programs that do one thing and end.
+    /// As [`run`](Self::run), on the calling thread: for programs that do one thing and end, and for those that pass on what others say and do
+    /// nothing else, which would have one thread of theirs wake another for each word.
     pub fn run_single<F>(self, main: impl FnOnce(Shutdown) -> F) -> ExitCode
     where
         F: Future<Output = Result<ExitCode, Failure>>,

@@ -170,36 +170,30 @@ impl List {
         Ok(Batch { messages: self.found(all, false)?.messages, left: u64::try_from(left).ok() })
     }
 
-    /// Settles what may be others' by now. How many of these anybody held.
-    pub(crate) async fn settle(&self, connection: &Connection, ids: &[Id]) -> Result<usize, Trouble> {
-        let (doing, mut found) = (self.settling(), 0);
-        let (mut consumers, mut ids) = (vec![self.by.name.clone()], ids.to_vec());
-        while !ids.is_empty() {
-            let call = Call::of(&self.scripts.settle).key(self.values()).key(self.consumers());
-            let call = consumers.iter().fold(call, |call, consumer| call.key(self.held(consumer)));
-            let call = consumers.iter().fold(call.arg(consumers.len()), |call, consumer| call.arg(consumer));
-            let call = ids.iter().fold(call, |call, id| call.arg(&**id));
-            let answer: Vec<Value> = connection.run(&call, &doing).await?;
-            let mut answer = answer.into_iter();
-            let Some(Value::Int(here)) = answer.next() else { return Err(Trouble::nonsense(&doing)) };
-            found += usize::try_from(here).unwrap_or(0);
-            let left: Option<Vec<String>> = answer.map(|id| redis::from_redis_value(id).ok()).collect();
-            ids = left.ok_or_else(|| Trouble::nonsense(&doing))?.into_iter().map(Id::from).collect();
-            if !ids.is_empty() {
-                consumers = self.all(connection).await?;
-            }
-        }
-        Ok(found)
+    /// Settles what may be another's by now. Whether anybody held it.
+    pub(crate) async fn settle(&self, connection: &Connection, id: &Id) -> Result<bool, Trouble> {
+        let step = || Call::of(&self.scripts.settle).key(self.values()).key(self.consumers());
+        self.of_whoever(connection, id, step).await
     }
 
     /// Writes what may be another's by now to where dead letters go. Whether anybody held it.
     pub(crate) async fn bury(&self, connection: &Connection, id: &Id, to: &str) -> Result<bool, Trouble> {
-        let (doing, mut consumers) = (self.settling(), vec![self.by.name.clone()]);
+        let step = || Call::of(&self.scripts.bury).key(self.values()).key(self.consumers()).key(to);
+        self.of_whoever(connection, id, step).await
+    }
+
+    /// Has a step be taken on an element, with us for its holder; and with all who may be, where that is somebody else. Whether anybody was.
+    async fn of_whoever<'a>(
+        &'a self,
+        connection: &Connection,
+        id: &Id,
+        step: impl Fn() -> Call<'a>,
+    ) -> Result<bool, Trouble> {
+        let mut consumers = vec![self.by.name.clone()];
         loop {
-            let call = Call::of(&self.scripts.bury).key(self.values()).key(self.consumers()).key(to);
-            let call = consumers.iter().fold(call, |call, consumer| call.key(self.held(consumer)));
+            let call = consumers.iter().fold(step(), |call, consumer| call.key(self.held(consumer)));
             let call = consumers.iter().fold(call.arg(&**id), |call, consumer| call.arg(consumer));
-            match connection.run::<i64>(&call, &doing).await? {
+            match connection.run::<i64>(&call, &self.settling()).await? {
                 -1 => consumers = self.all(connection).await?,
                 found => return Ok(found == 1),
             }

@@ -146,11 +146,11 @@ impl Queue {
         }
     }
 
-    /// Settles messages that are done, whoever holds them by now. How many of these anybody held.
-    pub(crate) async fn settle(&self, connection: &Connection, ids: &[Id]) -> Result<usize, Trouble> {
+    /// Settles a message that is done, whoever holds it by now. Whether anybody did.
+    pub(crate) async fn settle(&self, connection: &Connection, id: &Id) -> Result<bool, Trouble> {
         match self {
-            Self::List(list) => list.settle(connection, ids).await,
-            Self::Stream(stream) => stream.settle(connection, ids).await,
+            Self::List(list) => list.settle(connection, id).await,
+            Self::Stream(stream) => stream.settle(connection, id).await,
         }
     }
 

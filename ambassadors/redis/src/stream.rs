@@ -147,24 +147,23 @@ impl Stream {
         Ok(trimmed)
     }
 
-    /// Acknowledges entries, whoever holds them by now. How many of these anybody held.
+    /// Acknowledges an entry, whoever holds it by now. Whether anybody did.
     ///
     /// # Errors
     /// [`Trouble`], of the kind [`NoGroup`](crate::trouble::Kind::NoGroup) too.
-    pub(crate) async fn settle(&self, connection: &Connection, ids: &[Id]) -> Result<usize, Trouble> {
-        let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
-        let found = if self.delete_settled {
-            let call = Call::of(&self.scripts.remove).key(&self.key).arg(&self.group);
-            connection.run(&ids.iter().fold(call, |call, id| call.arg(id)), &self.settling()).await?
+    pub(crate) async fn settle(&self, connection: &Connection, id: &Id) -> Result<bool, Trouble> {
+        let doing = self.settling();
+        let found: u64 = if self.delete_settled {
+            let call = Call::of(&self.scripts.remove).key(&self.key).arg(&self.group).arg(&**id);
+            connection.run(&call, &doing).await?
         } else {
-            let acknowledge = cmd("XACK").arg(&self.key).arg(&self.group).arg(&ids).take();
-            connection.ask(&acknowledge, &self.settling()).await?
+            connection.ask(cmd("XACK").arg(&self.key).arg(&self.group).arg(&**id), &doing).await?
         };
-        // So it says too where there is no such group, which is going to have all of them again.
-        if found < ids.len() && self.look(connection).await?.is_none() {
-            return Err(Trouble::no_group(&self.settling(), &self.group));
+        // So it says too where there is no such group, and one that is made again has all of it again.
+        if found == 0 && self.look(connection).await?.is_none() {
+            return Err(Trouble::no_group(&doing, &self.group));
         }
-        Ok(found)
+        Ok(found == 1)
     }
 
     /// Writes an entry to where dead letters go, whoever holds it by now, and why. Whether anybody did.

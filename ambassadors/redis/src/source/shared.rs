@@ -114,7 +114,7 @@ impl Shared {
         let why = self.buried().why(name);
         let settled = match why.as_ref().zip(self.settings.dead_letter_key.as_ref()) {
             Some((why, to)) => self.queue.bury(connection, id, why, to).await.map(drop),
-            None => self.queue.settle(connection, std::slice::from_ref(id)).await.map(drop),
+            None => self.queue.settle(connection, id).await.map(drop),
         };
         match settled {
             Err(trouble) if trouble.kind() != Reason::Away => {
@@ -173,8 +173,8 @@ impl Shared {
         let Some(settling) = self.window.settle(name, outcome)? else { return Ok(()) };
         let here = match outcome {
             Outcome::Done => {
-                let settled = self.queue.settle(&self.connection()?, std::slice::from_ref(&settling.token)).await;
-                settled.map_err(|trouble| trouble.unavailable())? == 1
+                let settled = self.queue.settle(&self.connection()?, &settling.token).await;
+                settled.map_err(|trouble| trouble.unavailable())?
             }
             Outcome::Failed { reason } => {
                 let reason = reason.as_deref().unwrap_or("it failed for good");

@@ -1,13 +1,10 @@
--- Entries are settled, whoever holds them by now, and leave the stream.
+-- An entry is settled, whoever holds it by now, and leaves the stream.
 --
 -- KEYS: the stream
--- ARGV: the group, ids
--- Returns how many somebody held.
-local found = 0
-for n = 2, #ARGV do
-    if redis.call('XACK', KEYS[1], ARGV[1], ARGV[n]) == 1 then
-        redis.call('XDEL', KEYS[1], ARGV[n])
-        found = found + 1
-    end
+-- ARGV: the group, the id
+-- Returns 1 where somebody held it, else 0.
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then
+    return 0
 end
-return found
+redis.call('XDEL', KEYS[1], ARGV[2])
+return 1
