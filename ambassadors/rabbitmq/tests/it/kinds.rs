@@ -2,6 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
+use data_encoding::BASE64;
 use longshore_tests::{Ambassador, until};
 use serde_json::{Value, json};
 use test_servers::{RabbitMq, queue_client};
@@ -130,18 +131,47 @@ mod needs_rabbitmq {
         assert_eq!(dead.drain()[0]["headers"]["x-death"][0]["reason"], "delivery_limit");
     }
 
-    /// RabbitMQ looks at no text, and lapin ends the connection by one that is none.
+    /// RabbitMQ looks at no text and at no depth; lapin ends the connection by a text that is none, and has no more stack some thousand levels
+    /// down. Each stands between others, which it would take with it.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_message_whose_texts_are_none_is_an_item_as_others_are() {
-        let queue = Queue::of(RabbitMq::shared(), json!({"x-queue-type": "quorum"}));
-        let message = |n: usize, id: &str| json!({"body": format!("item {n}"), "message_id": id});
-        queue.publish(&[message(0, "a"), message(1, "base64:/w=="), message(2, "base64:/g=="), message(3, "b")]);
+    async fn a_message_whose_texts_are_none_or_whose_headers_have_no_end_is_an_item_as_others_are() {
+        let bare = |bytes: &[u8]| format!("base64:{}", BASE64.encode(bytes));
+        let queue = Queue::behind_an_exchange(RabbitMq::shared());
+        let strange = [
+            json!({"body": "of one body", "message_id": bare(b"\xff\xfe \xc3\xbc")}),
+            json!({"body": "of one body", "message_id": bare(b"\xff\xfd \xc3\xbc")}),
+            json!({"body": "names", "headers": {bare(b"h\xff"): "v", "raw": bare(b"\xff")}, "type": bare(b"\xe9"), "correlation_id": bare(b"\x80")}),
+            json!({"body": "key", "exchange": queue.name, "routing_key": bare(b"k\xff")}),
+            json!({"body": "deep", "headers": {"deep": "nested:20000", "shallow": "nested:60"}}),
+        ];
+        let other = |n: usize| json!({"body": format!("item {n}"), "message_id": n.to_string()});
+        let pairs = (0..).zip(strange).flat_map(|(n, strange)| [other(n), strange]);
+        let messages: Vec<Value> = pairs.chain([other(5)]).collect();
+        queue.publish(&messages);
         let mut program = serving(&queue, &[]).await;
-        let names = program.holds(4).await;
+        let names = program.holds(11).await;
         program.terminate().await;
         let program = serving(&queue, &[]).await;
-        assert_eq!(program.holds(4).await, names, "each has a name of its own, which stays");
-        assert_eq!(program.drained(&[]).await, (0..4).map(|n| format!("item {n}")).collect::<Vec<_>>());
+        let again = program.holds(11).await;
+        let with_id: Vec<usize> = (0..11).filter(|at| at % 2 == 0 || *at < 5).collect();
+        assert!(with_id.iter().all(|at| names[*at] == again[*at]), "each has a name of its own, which stays");
+        let mut items = Vec::new();
+        for name in &again {
+            items.push(program.data(name).await);
+        }
+        assert_eq!([1, 3].map(|at| items[at]["messageId"].clone()), ["\u{7f}~ \u{fc}", "\u{7f}} \u{fc}"]);
+        assert_eq!(items[5]["headers"], json!({"h\u{7f}": "v", "rawBase64": "/w=="}));
+        assert_eq!(["type", "correlationId"].map(|field| items[5][field].clone()), ["i", "\0"]);
+        assert_eq!(["routingKey", "exchange"].map(|field| items[7][field].clone()), ["k\u{7f}", &*queue.name]);
+        let levels = |header: &str| {
+            let of = |value: &Value| value.as_array().map(|array| array.first().cloned().unwrap_or_default());
+            std::iter::successors(of(&items[9]["headers"][header]), of).count()
+        };
+        assert_eq!((levels("shallow"), levels("deep")), (60, 63));
+        let expected: Vec<_> = messages.iter().map(|message| message["body"].as_str().expect("a body")).collect();
+        assert_eq!(program.drained(&[]).await, expected);
+        until("an empty queue", async || (queue.depth() == 0).then_some(())).await;
+        assert!(program.figure("longshore_rabbitmq_connections_total", "").await < 1.5, "{}", program.log());
     }
 
     /// What a queue adds to it when it comes again makes it larger than anything that may be said at once.
