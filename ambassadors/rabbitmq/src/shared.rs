@@ -1,12 +1,12 @@
 //! What whoever takes messages shares with those who answer: the window, the channel by which the broker is told, and what is known of names.
 
 mod owed;
+mod state;
 mod told;
 mod twins;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use ambassador_kit::queue::{Taken, Window};
 use ambassador_kit::source::{Outcome, SourceError};
@@ -18,20 +18,16 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
 
-use self::owed::Owed;
-use self::told::Told;
-use self::twins::Twins;
+use self::state::State;
 use crate::args::Settings;
 use crate::message::{place, said};
 use crate::metrics::Metrics;
-use crate::names::{Known, Lost, Names, Print};
+use crate::names::{Names, Print};
 use crate::trouble::{RETRY, Trouble, taking};
 
 /// What is said of a message that failed and has nowhere to go.
 const NOWHERE: &str = "give the queue a dead letter exchange, and say so with --dead-letter, to have it go there";
 
-/// For so long after a connection begins a message may be one that was lost with one before. What comes later is new to us, whoever had it.
-const SOON: Duration = Duration::from_secs(600);
 /// After so many times `--heartbeat` the broker has noticed that a connection is over.
 const NOTICED: u32 = 3;
 
@@ -48,18 +44,6 @@ pub(crate) struct Shared {
     /// Whether nothing is taken any more: asked for, and done.
     pub(crate) ending: watch::Sender<Ending>,
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    link: Option<Link>,
-    /// How many links there were, and since when there is the last.
-    links: u64,
-    since: Instant,
-    twins: Twins,
-    told: Told,
-    lost: Lost,
-    owed: Owed,
 }
 
 /// A channel on which messages come.
@@ -108,15 +92,7 @@ impl Shared {
             one_by_one: AtomicBool::new(false),
             look: Notify::new(),
             ending: watch::Sender::default(),
-            state: Mutex::new(State {
-                link: None,
-                links: 0,
-                since: Instant::now(),
-                twins: Twins::default(),
-                told: Told::default(),
-                lost: Lost::default(),
-                owed: Owed::default(),
-            }),
+            state: Mutex::default(),
             names,
             settings,
         }
@@ -125,20 +101,15 @@ impl Shared {
     /// Messages come on this channel from now on.
     pub(crate) fn linked(&self, channel: Channel) -> Link {
         self.metrics.connected();
-        let mut state = self.state();
-        state.links += 1;
-        state.since = Instant::now();
-        let link = Link { number: state.links, channel };
-        state.link = Some(link.clone());
-        link
+        self.state().linked(channel)
     }
 
     /// The channel is over: whatever came on it is the broker's again, as soon as it has noticed.
     pub(crate) fn unlinked(&self, is_noticed: bool) {
-        let held = self.window.held();
         let mut state = self.state();
-        state.link = None;
-        state.twins.forget();
+        // Within the lock: of what is settled meanwhile it is taken back again.
+        let held = self.window.held();
+        state.unlinked();
         if !is_noticed {
             let patience = self.settings.broker.patience() * NOTICED;
             state.owed.add(held.iter().map(|(name, _)| name.clone()), patience);
@@ -219,6 +190,7 @@ impl Shared {
         self.tell(tag, verdict).await?;
         self.state().told(name, tag, verdict);
         settling.done();
+        self.state().owed.came(name);
         if let Outcome::Failed { reason } = outcome {
             info!(%name, delivery_tag = tag.number, reason, trace_id, "rejected, to go to the dead letter exchange");
             self.metrics.buried(kind);
@@ -269,42 +241,6 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The name of a message that came; what it says, if that is all that is known of it; and what the broker was told of it, if it may not
-    /// have heard.
-    fn identify(
-        &mut self,
-        names: &Names,
-        known: Known,
-        link: u64,
-        again: bool,
-    ) -> (ItemName, Option<Print>, Option<Verdict>) {
-        let is_soon = self.since.elapsed() < SOON;
-        if !is_soon {
-            self.lost.forget();
-        }
-        let again = again && is_soon;
-        let (name, print) = match known {
-            Known::By(name) => (name, None),
-            Known::Says(print) => {
-                let lost = if again { self.lost.claim(print) } else { None };
-                (lost.unwrap_or_else(|| names.new_name()), Some(print))
-            }
-        };
-        self.owed.came(&name);
-        let unheard = if again { self.told.unheard(&name, link) } else { None };
-        (name, print, unheard)
-    }
-
-    /// The broker was told this of one that was held.
-    fn told(&mut self, name: &ItemName, tag: Tag, verdict: Verdict) {
-        self.told.add(name, verdict, tag.link);
-        if let Some(print) = tag.print {
-            self.lost.found(print, name);
-        }
     }
 }
 

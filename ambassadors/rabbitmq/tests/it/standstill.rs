@@ -37,4 +37,30 @@ mod needs_rabbitmq {
         }
         program.is_empty().await;
     }
+
+    /// Whether its process stands still. Its name is RabbitMQ's way to call it.
+    fn suspend(queue: &Queue<'_>, still: bool) {
+        let what = if still { "suspend" } else { "resume" };
+        let told = queue.rabbit.ctl().args(["eval", &format!("sys:{what}('%2F_{}').", queue.name)]).output();
+        let told = told.expect("rabbitmqctl runs");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    }
+
+    /// RabbitMQ does not know then how much waits, and says that it is nothing.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_queue_of_which_nobody_knows_is_not_said_to_be_empty() {
+        let queue = Queue::of(RabbitMq::shared(), json!({"x-queue-type": "quorum"}));
+        queue.fill(3);
+        let program = serving(&queue, &["--window", "1"]).await;
+        let names = program.holds(1).await;
+        suspend(&queue, true);
+        assert_eq!(program.settle(&names[0]).await, Some(204));
+        for _ in 0..100 {
+            let (status, list) = program.ask("/v1/items").await.expect("an answer");
+            assert!(status == 503 || list["metadata"]["backlog"].as_u64() > Some(0), "{status} {list}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        suspend(&queue, false);
+        assert_eq!(program.drained(&[410]).await, ["item 1", "item 2"]);
+    }
 }
