@@ -8,8 +8,8 @@ mod index;
 mod list;
 mod reader;
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ambassador_kit::Vitals;
 use ambassador_kit::queue::Payload;
