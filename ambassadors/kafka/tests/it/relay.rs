@@ -12,8 +12,6 @@ const HOST: &[u8] = b"127.0.0.1";
 /// Numbers in Kafka's protocol.
 const FETCH: i16 = 1;
 const METADATA: i16 = 3;
-const OFFSET_FETCH: i16 = 9;
-const SYNC_GROUP: i16 = 14;
 /// Answers to Fetch that are larger have records.
 const SMALL: usize = 1_024;
 
@@ -31,9 +29,6 @@ struct Shared {
     cut_every: AtomicUsize,
     fetched: AtomicUsize,
     cuts: AtomicUsize,
-    is_silent: AtomicBool,
-    silences: AtomicUsize,
-    shares: AtomicUsize,
     late: Mutex<Option<Late>>,
 }
 
@@ -70,9 +65,6 @@ impl Relay {
             cut_every: AtomicUsize::new(0),
             fetched: AtomicUsize::new(0),
             cuts: AtomicUsize::new(0),
-            is_silent: AtomicBool::new(false),
-            silences: AtomicUsize::new(0),
-            shares: AtomicUsize::new(0),
             late: Mutex::default(),
         });
         for (number, (broker, listener)) in (1..).zip(listeners) {
@@ -103,21 +95,6 @@ impl Relay {
     /// How many were cut.
     pub(crate) fn cuts(&self) -> usize {
         self.shared.cuts.load(Ordering::Relaxed)
-    }
-
-    /// From now on nobody is told where a group stands.
-    pub(crate) fn tell_no_offsets(&self) {
-        self.shared.is_silent.store(true, Ordering::Relaxed);
-    }
-
-    /// How often that was not told.
-    pub(crate) fn silences(&self) -> usize {
-        self.shared.silences.load(Ordering::Relaxed)
-    }
-
-    /// How often a member was told its share.
-    pub(crate) fn shares(&self) -> usize {
-        self.shared.shares.load(Ordering::Relaxed)
     }
 
     /// No connection over which records were asked for gets another answer, but stays open. New ones do.
@@ -194,13 +171,6 @@ impl Shared {
         let asked = connection.asked.lock().expect("no panic").remove(&number);
         if connection.is_frozen.load(Ordering::Relaxed) {
             return Some(());
-        }
-        if asked == Some(OFFSET_FETCH) && self.is_silent.load(Ordering::Relaxed) {
-            self.silences.fetch_add(1, Ordering::Relaxed);
-            return Some(());
-        }
-        if asked == Some(SYNC_GROUP) {
-            self.shares.fetch_add(1, Ordering::Relaxed);
         }
         self.put_ours(&mut frame);
         if asked == Some(METADATA)

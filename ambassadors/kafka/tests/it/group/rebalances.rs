@@ -8,7 +8,6 @@ use longshore_tests::until;
 
 use super::workers::committed_to_the_end;
 use crate::program::{group, serving_in};
-use crate::relay::Relay;
 use crate::topic::Topic;
 
 mod needs_kafka {
@@ -141,21 +140,6 @@ mod needs_kafka {
         })
         .await;
         committed_to_the_end(&topic, &group).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_member_that_knows_not_yet_where_its_share_begins_leaves_when_it_is_told_to() {
-        let (topic, group) = (filled(2), group());
-        let relay = Relay::start(topic.kafka);
-        relay.tell_no_offsets();
-        // The others wait for so long for whoever does not say that it leaves.
-        let session = ["--property", "session.timeout.ms=300000"];
-        let mut member = serving_in(&topic, &group, &[&[&*relay.flag()], &session[..]].concat()).await;
-        until("a share", async || (relay.shares() > 0).then_some(())).await;
-        let before = relay.silences();
-        until("questions where it begins", async || (relay.silences() > before + 2).then_some(())).await;
-        member.terminate().await;
-        serving_in(&topic, &group, &session).await.holds(2 * EACH).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
