@@ -69,6 +69,13 @@ impl TopicPublisher {
             Some(Code::InvalidMessage | Code::InvalidTimestamp | Code::PolicyViolation) => {
                 Failure::new(65, anyhow::anyhow!("the brokers do not take it: {error}"))
             }
+            // Of a batch, librdkafka may tell it of each.
+            Some(Code::InvalidRecord | Code::InvalidDifferentRecord) => Failure::new(
+                65,
+                anyhow::anyhow!(
+                    "the brokers do not take it, or one of the lines after it that were sent with it: a compacted topic takes none without a key"
+                ),
+            ),
             _ => {
                 let doing = format!("publish to topic {:?}", self.topic);
                 Trouble::of(error, &doing, self.producer.context().inner()).failure()

@@ -269,7 +269,13 @@ impl<'a> Member<'a> {
                 let instance = self.shared.membership.instance_id.as_deref().unwrap_or_default();
                 format!("be --instance-id {instance:?} of the group {:?}", self.shared.membership.group)
             }
-            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+            Some(
+                RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::GroupMaxSizeReached
+                | RDKafkaErrorCode::InconsistentGroupProtocol
+                | RDKafkaErrorCode::InvalidGroupId
+                | RDKafkaErrorCode::InvalidSessionTimeout,
+            ) => {
                 format!("join the group {:?}", self.shared.membership.group)
             }
             _ => format!("read topic {:?}", self.shared.settings.topic),
@@ -281,6 +287,7 @@ impl<'a> Member<'a> {
                 RDKafkaErrorCode::GroupAuthorizationFailed
                     | RDKafkaErrorCode::TopicAuthorizationFailed
                     | RDKafkaErrorCode::FencedInstanceId
+                    | RDKafkaErrorCode::GroupMaxSizeReached
                     | RDKafkaErrorCode::InvalidGroupId
                     | RDKafkaErrorCode::InconsistentGroupProtocol
                     | RDKafkaErrorCode::InvalidSessionTimeout

@@ -7,5 +7,6 @@ mod poison;
 mod rebalances;
 mod rights;
 mod scale;
+mod strangers;
 mod window;
 pub(crate) mod workers;

@@ -210,5 +210,15 @@ mod needs_kafka {
             assert!((4..=5).contains(&end), "{end}: the line after the bad one may have been under way");
             std::fs::remove_file(folder.path().join("lines.load-state")).expect("a state");
         }
+        // Which one it is of those that were sent at once, brokers do not always say.
+        let topic = format!("compacted-{:016x}", fastrand::u64(..));
+        kafka.create_topic(&topic, 1, &[("cleanup.policy", "compact")]);
+        let keyed = |n: u32| format!("{{\"key\":\"{n}\",\"value\":{n}}}\n");
+        std::fs::write(&path, format!("{}{}{good}\n{}", keyed(1), keyed(2), keyed(3))).expect("a file");
+        let (code, said) = run(&brokers, &topic, &["--load", file, "--load-format", "json"]);
+        assert!(code == Some(65) && said.contains("takes none without a key"), "{code:?} {said}");
+        std::fs::write(&path, (1..=4).map(keyed).collect::<String>()).expect("a file");
+        let (code, said) = run(&brokers, &topic, &["--load", file, "--load-format", "json"]);
+        assert!(code == Some(0) && said.contains("4 lines are loaded"), "{said}");
     }
 }

@@ -1,6 +1,6 @@
 """Writes what its input says, a JSON object a line, to brokers by confluent-kafka; ends when all of it is confirmed.
 
-{"partition", "key", "value", "headers"}: a record; bytes in base64, or null. {"count", "size"}: so many records. {"begin"}, {"commit"},
+{"partition", "key", "value", "headers", "timestamp"}: a record; bytes in base64, or null. {"count", "size"}: so many records. {"begin"}, {"commit"},
 {"abort"}: transactions. {"flush"}: what comes is in another batch.
 """
 import base64
@@ -54,7 +54,8 @@ for line in lines:
             producer.poll(0)
     else:
         headers = [(name, native(value)) for name, value in line.get("headers", [])]
-        send(partition=line["partition"], key=native(line.get("key")), value=native(line.get("value")), headers=headers)
+        record = {"partition": line["partition"], "headers": headers, "timestamp": line.get("timestamp", 0)}
+        send(key=native(line.get("key")), value=native(line.get("value")), **record)
         producer.poll(0)
 left = producer.flush(120)
 if left or failed:

@@ -9,7 +9,8 @@ use longshore_tests::until;
 use serde_json::json;
 use test_servers::Kafka;
 
-use crate::topic::{Topic, data, record, values};
+use crate::program::serving;
+use crate::topic::{ANY_TIME, Topic, data, of_no_year, record, values};
 
 mod needs_kafka {
     use super::*;
@@ -45,7 +46,7 @@ mod needs_kafka {
         let kafka = Kafka::shared();
         let name = format!("Every.Kind_of-{}", "x".repeat(235));
         assert_eq!(name.len(), 249);
-        let topic = Topic::named(kafka, &name, &[("max.message.bytes", "10000000")]);
+        let topic = Topic::named(kafka, &name, &[("max.message.bytes", "10000000"), ANY_TIME]);
         let large = vec![b'l'; 1 << 20];
         let mut with_headers = record(0, Some(&[0xff, 0]), Some(b"binary key"));
         let header = |text: &str| json!(BASE64.encode(text.as_bytes()));
@@ -61,17 +62,25 @@ mod needs_kafka {
             record(0, Some(b"k"), None),
             record(0, None, Some(&[0x80, 0x81])),
             record(0, None, Some(&large)),
+            of_no_year(record(0, None, Some(b"{\"n\": 1}"))),
             record(0, None, Some(b"")),
         ]);
+        topic.kcat_with_odd_headers("{\"n\": 2}");
+        topic.kcat(0, ["last".to_owned()]);
         let source = topic.served(&[]).await;
         let items = names(&source).await;
-        assert_eq!(items.len(), 4);
+        assert_eq!(items.len(), 7);
         assert!(items.iter().all(|name| name.is_label()), "{items:?}");
         let binary = data(&source, &items[1]).await;
         assert_eq!((&binary["keyBase64"], &binary["value"]), (&json!(BASE64.encode(&[0xff, 0])), &json!("binary key")));
         assert_eq!(binary["headers"], json!({"traceparent": "00-ab-cd-01", "empty": null, "twice": "b"}));
         assert_eq!(data(&source, &items[2]).await["valueBase64"], BASE64.encode(&[0x80, 0x81]));
-        assert_eq!(data(&source, &items[3]).await["value"], "");
+        assert_eq!(data(&source, &items[3]).await["timestamp"], "9999-12-31T23:59:59.000000000Z");
+        assert_eq!(data(&source, &items[4]).await["value"], "");
+        let odd = data(&source, &items[5]).await;
+        let two = json!({"x\u{fffd}ff": "first", "x\u{fffd}feBase64": BASE64.encode(b"sec\xfe")});
+        assert_eq!(odd["headers"], two, "two names are two");
+        assert_eq!(data(&source, &items[6]).await["value"], "last");
         let why: Vec<_> = withheld(&source).await.into_iter().map(|one| (one.key.to_string(), one.reason)).collect();
         assert_eq!(
             why,
@@ -79,10 +88,16 @@ mod needs_kafka {
         );
         let source = topic.served(&["--tombstones", "--max-value", "2MiB"]).await;
         let items = names(&source).await;
-        assert_eq!(items.len(), 6);
+        assert_eq!(items.len(), 9);
         assert_eq!(data(&source, &items[4]).await["value"].as_str().map(str::len), Some(1 << 20));
         let tombstone = data(&source, &items[2]).await;
         assert_eq!((&tombstone["key"], tombstone.get("value")), (&json!("k"), None));
+        let source = topic.served(&["--payload", "json"]).await;
+        let mut numbers = Vec::new();
+        for name in names(&source).await {
+            numbers.push(data(&source, &name).await["n"].clone());
+        }
+        assert_eq!(numbers, [1, 2], "whoever reads values while listing takes them too");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +120,28 @@ mod needs_kafka {
         // Larger than what a lane asks for at once.
         let source = topic.served(&["--max-value", "2MiB"]).await;
         assert_eq!(values(&source).await, ["by its headers", "by its key", "light"]);
+    }
+
+    /// They lie so close that the log is read from the one to the other.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_lies_between_two_records_that_are_asked_for_takes_no_memory() {
+        const COUNT: usize = 250;
+        let topic = Topic::new(1);
+        topic.write(&[json!({"partition": 0, "count": COUNT, "size": 600_000})]);
+        let program = serving(&topic, &["--poll", "100ms"]).await;
+        let names = program.holds(COUNT).await;
+        let get = async |n: usize| {
+            let item = format!("/v1/items/{}", names[n]);
+            // Whoever stands still for a while may have to be asked again.
+            let answer = async || program.ask(&item).await.filter(|(status, _)| *status != 503);
+            let (status, item) = until("an answer", answer).await;
+            assert_eq!((status, item["data"]["offset"].as_u64()), (200, Some(n as u64)));
+        };
+        tokio::join!(get(0), get(COUNT - 1), get(COUNT / 2));
+        get(3).await;
+        get(COUNT - 3).await;
+        let peak = program.peak_memory();
+        assert!(peak < 96 << 20, "{peak}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! A topic of its own, what is written to it, and how it is served.
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
@@ -70,6 +72,16 @@ impl<'a> Topic<'a> {
         wait_until("its partitions", || (self.kafka.end_offsets(&self.name).len() == partitions).then_some(()));
     }
 
+    /// Has kcat write one record whose headers have names that are no text.
+    pub(crate) fn kcat_with_odd_headers(&self, value: &str) {
+        let mut kcat = Command::new(queue_client("kcat"));
+        kcat.args(["-P", "-b", &self.brokers(), "-t", &self.name, "-p", "0"]);
+        for header in [&b"x\xff=first"[..], b"x\xfe=sec\xfe"] {
+            kcat.arg("-H").arg(OsStr::from_bytes(header));
+        }
+        feed(&mut kcat, value);
+    }
+
     /// Has confluent-kafka write what the lines say: see produce.py.
     pub(crate) fn write(&self, lines: &[Value]) {
         let mut python = Command::new(queue_client("python"));
@@ -114,11 +126,8 @@ pub(crate) fn record(partition: u32, key: Option<&[u8]>, value: Option<&[u8]>) -
 /// A setting of topics that take records of any time, as all did before Kafka 4.
 pub(crate) const ANY_TIME: (&str, &str) = ("message.timestamp.after.max.ms", "9223372036854775807");
 
-/// The same record as anybody may write it: with headers whose names are no text, and a time in nanoseconds where milliseconds are meant, which
-/// is in no year that can be written.
-pub(crate) fn odd(mut record: Value) -> Value {
-    let name = |bytes: &[u8]| json!({"base64": BASE64.encode(bytes)});
-    record["headers"] = json!([[name(&[b'x', 0xff]), "Zmlyc3Q="], [name(&[b'x', 0xfe]), "/w=="]]);
+/// The same record with a time in nanoseconds where milliseconds are meant: in no year that can be written.
+pub(crate) fn of_no_year(mut record: Value) -> Value {
     record["timestamp"] = json!(1_763_884_800_000_000_000_i64);
     record
 }

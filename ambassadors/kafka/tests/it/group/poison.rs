@@ -9,7 +9,7 @@ use test_servers::queue_client;
 
 use super::workers::{committed, committed_to_the_end};
 use crate::program::{group, serving_in};
-use crate::topic::{Topic, record};
+use crate::topic::{ANY_TIME, Topic, of_no_year, record};
 
 mod needs_kafka {
     use super::*;
@@ -35,6 +35,7 @@ mod needs_kafka {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_no_item_or_failed_goes_to_the_dead_letter_topic_as_it_was_and_with_the_reason() {
         let (topic, dead, group) = (Topic::new(1), Topic::new(1), group());
+        topic.kafka.configure_topic(&topic.name, &[ANY_TIME]);
         let header = |text: &str| json!(BASE64.encode(text.as_bytes()));
         let mut own = record(0, Some(b"k"), Some(b"no object"));
         own["headers"] = json!([["traceparent", header("00-1")], ["longshore-reason", header("of another topic")]]);
@@ -46,12 +47,24 @@ mod needs_kafka {
             record(0, None, Some(&[0xff, 0xfe])),
             record(0, Some(b"deleted too"), None),
             record(0, Some(&[b'k'; 5_000]), Some(b"{\"n\":2}")),
+            of_no_year(record(0, None, Some(b"{\"n\":3}"))),
         ]);
+        topic.kcat_with_odd_headers("{\"n\":4}");
+        topic.kcat(0, ["{\"n\":5}".to_owned()]);
         let flags = ["--payload", "json", "--max-value", "4KiB", "--dead-letter-topic", &dead.name];
         let member = serving_in(&topic, &group, &flags).await;
-        let names = member.holds(1).await;
-        assert_eq!(member.settle(&format!("{}?outcome=failed&reason=no%20such%20film", names[0])).await, Some(204));
-        committed(&topic, &group, &[Some(7)]).await;
+        let names = member.holds(4).await;
+        let data =
+            async |name: &str| member.ask(&format!("/v1/items/{name}")).await.expect("an answer").1["data"].take();
+        assert_eq!(data(&names[1]).await["timestamp"], "9999-12-31T23:59:59.000000000Z");
+        assert_eq!(data(&names[2]).await["headers"]["x\u{fffd}ff"], "first");
+        for failed in [0, 2].map(|n: usize| format!("{}?outcome=failed&reason=no%20such%20film", names[n])) {
+            assert_eq!(member.settle(&failed).await, Some(204));
+        }
+        for done in [&names[1], &names[3]] {
+            assert_eq!(member.settle(done).await, Some(204));
+        }
+        committed(&topic, &group, &[Some(10)]).await;
         member.is_empty().await;
         let letters = letters(&dead);
         let mut found: Vec<_> = letters.iter().map(headers).collect();
@@ -62,13 +75,18 @@ mod needs_kafka {
         let reasons: Vec<_> = found.iter().map(|headers| of(headers, "longshore-reason")).collect();
         assert!(reasons[0].contains("JSON object") && reasons[3].contains("JSON object"), "{reasons:?}");
         assert!(reasons[1].contains("--max-value") && reasons[4].contains("--max-value"), "{reasons:?}");
-        assert_eq!(reasons[2], "no such film");
-        for (headers, offset) in found.iter().zip(["1", "2", "3", "4", "6"]) {
+        assert_eq!((&*reasons[2], &*reasons[5], found.len()), ("no such film", "no such film", 6));
+        for (headers, offset) in found.iter().zip(["1", "2", "3", "4", "6", "8"]) {
             assert_eq!(of(headers, "longshore-topic"), topic.name);
             assert_eq!((&*of(headers, "longshore-partition"), &*of(headers, "longshore-offset")), ("0", offset));
             assert!(of(headers, "longshore-timestamp").parse::<u64>().expect("milliseconds") > 1_700_000_000_000);
         }
         assert_eq!(found[0][..2], [("traceparent", "00-1"), ("longshore-reason", "of another topic")], "its own stay");
+        assert_eq!(
+            found[5][..2],
+            [("x\u{fffd}", "first"), ("x\u{fffd}", "sec\u{fffd}")],
+            "byte by byte, whatever they are"
+        );
         let whole = letters.iter().find(|letter| letter["payload"] == "no object").expect("it is as it was");
         assert_eq!(whole["key"], "k");
         assert_eq!(member.figure("longshore_kafka_tombstones_total", "").await, 2.0);
@@ -106,7 +124,9 @@ mod needs_kafka {
             traced["headers"] = json!([["traceparent", parent]]);
             traced
         };
-        topic.write(&[traced("{}"), traced("no object"), record(0, None, Some(b"{}"))]);
+        topic.kafka.configure_topic(&topic.name, &[ANY_TIME]);
+        let unreadable = of_no_year(traced("no object"));
+        topic.write(&[traced("{}"), unreadable, record(0, None, Some(b"{}"))]);
         let member = serving_in(&topic, &group, &["--payload", "json"]).await;
         let names = member.holds(2).await;
         assert_eq!(member.settle(&format!("{}?outcome=failed&reason=bad", names[0])).await, Some(204));

@@ -172,6 +172,8 @@ mod needs_kafka {
         user.topic(&dead, &["DESCRIBE"]);
         user.group(&group);
         let member = serving_in(&topic, &group, &user.flags(&["--dead-letter-topic", &dead.name])).await;
+        let warned = async || member.log().contains("allow Write on the topic").then_some(());
+        until("a warning before anything has failed", warned).await;
         let names = member.holds(4).await;
         let failed = format!("{}?outcome=failed&reason=bad", names[1]);
         assert_eq!(member.settle(&failed).await, Some(503));
