@@ -5,6 +5,7 @@
 -- ARGV: a consumer that nobody is, the group, which need not be there, 1 where what is settled is to leave the stream
 local key, group = KEYS[1], ARGV[2]
 may('EXISTS', key)
+may('TIME')
 may('XINFO', 'GROUPS', key)
 may('XGROUP', 'CREATE', key, group, 'none')
 may('XPENDING', key, group, '-', '+', 1, none)

@@ -59,7 +59,8 @@ mod needs_redis {
         move_slot(&elsewhere.name, &other, &redis);
         at_the_other.redis = &redis;
         at_the_other.add(&["value", "c"]);
-        until("it is settled where it is now", async || (sent_on.settle(&names[1]).await == Some(204)).then_some(())).await;
+        until("it is settled where it is now", async || (sent_on.settle(&names[1]).await == Some(204)).then_some(()))
+            .await;
         let [last] = &sent_on.holds(1).await[..] else { panic!("one is left") };
         assert_eq!(sent_on.data(last).await["value"], "c");
         assert_eq!(sent_on.settle(last).await, Some(204));

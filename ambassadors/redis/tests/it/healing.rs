@@ -127,4 +127,26 @@ mod needs_redis {
         let names = ambassador.holds(1).await;
         assert_eq!(ambassador.values(&names).await, ["new"]);
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_came_to_be_ours_when_nobody_waited_for_the_answer_is_listed() {
+        let (list, stream) = (Keys::new(), Keys::new());
+        let flags = [&QUICK[..], &["--consumer", "me"]].concat();
+        let (of_list, of_stream) = (serving_list(&list, &flags).await, serving_stream(&stream, &flags).await);
+        of_list.is_empty().await;
+        of_stream.is_empty().await;
+        // What a connection that is given up says last, the server may hear late.
+        let late = "redis.call('HSET', KEYS[1], 'id', 'late') redis.call('RPUSH', KEYS[2], 'id')";
+        list.redis.ask(&["EVAL", late, "2", &list.beside("values"), &list.beside("held:me")]);
+        let late = "redis.call('XADD', KEYS[1], '*', 'value', 'late')
+            redis.call('XREADGROUP', 'GROUP', 'media', 'me', 'STREAMS', KEYS[1], '>')";
+        stream.redis.ask(&["EVAL", late, "1", &stream.name]);
+        for ambassador in [&of_list, &of_stream] {
+            let names = ambassador.holds(1).await;
+            assert_eq!(ambassador.values(&names).await, ["late"]);
+            assert_eq!(ambassador.settle(&names[0]).await, Some(204));
+            ambassador.is_empty().await;
+        }
+        list.is_nowhere().await;
+    }
 }

@@ -5,6 +5,7 @@
 mod cluster;
 mod conformance;
 mod consumers;
+mod drain;
 mod healing;
 mod keys;
 mod list;

@@ -2,12 +2,13 @@
 
 mod needs_redis {
     use std::collections::BTreeSet;
+    use std::process::Command;
 
     use longshore_tests::{Ambassador, until};
     use rustix::process::Signal;
 
     use crate::keys::Keys;
-    use crate::program::{serving_list, serving_stream};
+    use crate::program::{PROGRAM, serving_list, serving_stream};
 
     /// One that is soon over, and one that is not before a test is.
     const SHORT: [&str; 4] = ["--lease", "2s", "--window", "20"];
@@ -72,6 +73,13 @@ mod needs_redis {
         first.terminate().await;
         let after = second.holds(20).await;
         assert_eq!(after, before, "in their order");
+        if stream {
+            assert_eq!(
+                second.data(&after[0]).await["deliveryCount"],
+                1,
+                "who ended well is not among those who died of it"
+            );
+        }
         drained(&second, &keys, stream).await;
     }
 
@@ -151,9 +159,32 @@ mod needs_redis {
         let first = start(&keys, stream, &flags).await;
         let before = first.holds(20).await;
         drop(first);
-        let second = start(&keys, stream, &flags).await;
-        assert_eq!(second.holds(20).await, before);
-        drained(&second, &keys, stream).await;
+        // It never looks again, and finds the rest of what is its own all the same.
+        let mut rarely = Command::new(PROGRAM);
+        rarely.env("LONGSHORE_URL", keys.redis.url()).args([
+            "--lease",
+            "1h",
+            "--window",
+            "5",
+            "--poll",
+            "1h",
+            "--consumer",
+            "me",
+        ]);
+        match stream {
+            true => rarely.args(["--stream", &keys.name, "--group", "media"]),
+            false => rarely.args(["--list", &keys.name]),
+        };
+        let second = Ambassador::start(rarely).await;
+        let mut settled = Vec::new();
+        until("all of its own", async || {
+            for name in second.names().await? {
+                assert_eq!(second.settle(&name).await, Some(204));
+                settled.push(name);
+            }
+            (settled == before).then_some(())
+        })
+        .await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

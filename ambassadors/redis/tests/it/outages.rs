@@ -67,8 +67,7 @@ mod needs_redis {
         let mut redis = Redis::start(&[]);
         let name = Keys::of(&redis).name;
         kind.fill(&at(&redis, &name), ALL);
-        // Heard of so often that whatever is taken from a replica is found out.
-        let flags = ["--window", "20", "--stall-after", "2s", "--lease", "6s"];
+        let flags = ["--window", "20", "--stall-after", "2s", "--lease", "1h"];
         let program = kind.program(&at(&redis, &name), &flags).await;
         let mut values = Vec::new();
         for (go, says, come) in ways {
@@ -107,14 +106,29 @@ mod needs_redis {
         |redis| drop(redis.ask(&["REPLICAOF", "NO", "ONE"])),
     );
 
+    /// Its disk is full, or what else keeps it from saving its data.
+    const CANNOT_SAVE: Way = (|redis| saving(redis, false), "MISCONF", |redis| saving(redis, true));
+
+    /// Has it save its data, where that can be or not.
+    fn saving(redis: &Redis, can: bool) {
+        let in_the_way =
+            redis.ask(&["CONFIG", "GET", "dir"]).lines().nth(1).expect("a folder").to_owned() + "/dump.rdb";
+        match can {
+            true => std::fs::remove_dir_all(&in_the_way).expect("it is removed"),
+            false => std::fs::create_dir_all(format!("{in_the_way}/file")).expect("it is made"),
+        }
+        redis.ask(&["CONFIG", "SET", "save", if can { "" } else { "3600 1" }]);
+        redis.ask(&["BGSAVE"]);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_list_s_server_that_goes_and_comes_back_has_lost_nothing() {
-        survives(Kind::List, &[STOPPED, KILLED, STANDS_STILL, IS_A_REPLICA]).await;
+        survives(Kind::List, &[STOPPED, KILLED, STANDS_STILL, IS_A_REPLICA, CANNOT_SAVE]).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stream_s_server_that_goes_and_comes_back_has_lost_nothing() {
-        survives(Kind::Stream, &[STOPPED, KILLED, STANDS_STILL, IS_A_REPLICA]).await;
+        survives(Kind::Stream, &[STOPPED, KILLED, STANDS_STILL, IS_A_REPLICA, CANNOT_SAVE]).await;
     }
 
     /// Longer than any lease: whoever is back first has what the other had taken, by its names.

@@ -59,20 +59,33 @@ mod needs_redis {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_rights_that_the_readme_names_are_enough_and_each_is_needed() {
+        // Scripts that others had loaded would need no right to be.
+        let redis = Redis::start(&[]);
         for kind in ["list", "stream"] {
-            let keys = Keys::new();
+            let keys = Keys::of(&redis);
             let rights = rights(kind);
             assert!(rights.len() > 10, "{rights:?}");
             let (key, beside) = (format!("~{}", keys.name), format!("~{}", keys.beside("*")));
-            let name = format!("u{:016x}", fastrand::u64(..));
             let words: Vec<&str> =
                 [key.as_str(), &beside].into_iter().chain(rights.iter().map(String::as_str)).collect();
-            let url = user(&keys, &name, &words);
+            let url = user(&keys, kind, &words);
             let dead = keys.beside("dead");
             let queue: &[&str] = match kind {
                 "list" => &["--list", &keys.name, "--dead-letter-key", &dead],
                 _ => &["--stream", &keys.name, "--group", "media", "--dead-letter-key", &dead, "--delete-settled"],
             };
+            for right in &rights {
+                let right = right.trim_start_matches('+');
+                redis.ask(&["ACL", "SETUSER", kind, &format!("-{right}")]);
+                redis.ask(&["SCRIPT", "FLUSH"]);
+                let (code, _, error) = check(&url, queue);
+                assert_eq!(code, Some(77), "without {right}: {error}");
+                assert!(error.to_lowercase().contains(right), "{right} is named: {error}");
+                redis.ask(&["ACL", "SETUSER", kind, &format!("+{right}")]);
+            }
+            let (code, said, error) = check(&url, queue);
+            assert_eq!(code, Some(0), "{said}{error}");
+            assert_eq!(redis.ask(&["KEYS", "*"]), "", "nothing is left of that");
             let mut program = command(&keys, queue);
             program.env("LONGSHORE_URL", &url);
             let ambassador = Ambassador::start(program).await;
@@ -84,9 +97,37 @@ mod needs_redis {
             assert_eq!(ambassador.settle(&names[0]).await, Some(204));
             assert_eq!(ambassador.settle(&format!("{}?outcome=failed", names[1])).await, Some(204));
             ambassador.is_empty().await;
-            assert_eq!(check(&url, queue).0, Some(0));
             drop(ambassador);
-            keys.redis.ask(&["ACL", "DELUSER", &name]);
+            redis.ask(&["FLUSHALL"]);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_right_that_is_missing_in_the_middle_of_a_step_loses_nothing() {
+        let keys = Keys::new();
+        keys.push(["a", "b", "c"]);
+        let name = format!("u{:016x}", fastrand::u64(..));
+        for right in ["hset", "lset"] {
+            let (key, beside) = (format!("~{}", keys.name), format!("~{}", keys.beside("*")));
+            let url = user(&keys, &name, &[&key, &beside, "+@all", &format!("-{right}")]);
+            let mut program = command(&keys, &["--list", &keys.name, "--consumer", "me"]);
+            program.env("LONGSHORE_URL", &url);
+            let mut ambassador = Ambassador::start(program).await;
+            ambassador.is_red("does not allow it").await;
+            until("another attempt", async || {
+                (ambassador.figure("longshore_redis_connections_total", "").await > 2.0).then_some(())
+            })
+            .await;
+            assert_eq!(keys.elements(&keys.name), ["a", "b", "c"]);
+            assert_eq!(keys.elements(&keys.beside("held:me")), [""; 0]);
+            keys.redis.ask(&["ACL", "SETUSER", &name, "+@all"]);
+            let names = ambassador.holds(3).await;
+            assert_eq!(ambassador.values(&names).await, ["a", "b", "c"]);
+            if right == "hset" {
+                ambassador.terminate().await;
+                keys.redis.ask(&["DEL", &keys.name, &keys.beside("held:me"), &keys.beside("values")]);
+                keys.push(["a", "b", "c"]);
+            }
         }
     }
 
@@ -176,5 +217,8 @@ mod needs_redis {
         let names = ambassador.holds(1).await;
         assert_eq!(ambassador.settle(&names[0]).await, Some(204));
         until("it to be gone", async || (keys.of_key("LLEN") == "0").then_some(())).await;
+        redis.ask(&["CONFIG", "SET", "maxclients", "1"]);
+        let (code, _, error) = check(&redis.url(), &["--list", "l"]);
+        assert!(code == Some(69) && !error.contains("credentials"), "who asks is not to blame: {code:?}: {error}");
     }
 }
