@@ -48,12 +48,12 @@ fn named(what: &str, load: &Load) -> String {
 
 /// What memory grows by while so many names come to be remembered.
 fn remembered(field: &redis::Field<'_>, load: Load) -> Result<Row> {
-    let load = Load { count: load.count + REMEMBERED, ..load };
-    let queue = field.filled(&load)?;
+    // More than are counted on: whoever settles so many settles all of the last page that it was given.
+    let queue = field.filled(&Load { count: load.count + REMEMBERED + load.window, ..load })?;
     let ambassador = field.ambassador(&queue, &load)?;
     ambassador.list(load.window)?;
     // What is used and given back again is there from then on.
-    settle_all(ambassador.contract, load.count - REMEMBERED, load.in_flight, None)?;
+    settle_all(ambassador.contract, load.count, load.in_flight, None)?;
     let before = ambassador.resident()?;
     settle_all(ambassador.contract, REMEMBERED, load.in_flight, None)?;
     let bytes = Sample::new(Unit::Bytes, vec![ambassador.resident()? - before]);
