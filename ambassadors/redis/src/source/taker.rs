@@ -154,8 +154,8 @@ impl<'a> Session<'a> {
         // Also where there is none: a server that takes no writes any more says so.
         let batch = queue.take(connection, window.room()).await?;
         survey.waiting = batch.left.unwrap_or_else(|| survey.waiting.saturating_sub(batch.messages.len() as u64));
-        let more = !unheld.is_empty() || survey.orphaned > 0;
-        self.more = batch.left != Some(0) || more && window.room() == 0;
+        let orphans = survey.orphaned > 0 && Instant::now() >= *adopting;
+        self.more = batch.left != Some(0) || !unheld.is_empty() || orphans;
         shared.found(connection, Found { messages: batch.messages, trimmed: 0 }, "new").await?;
         Ok(survey.waiting)
     }
