@@ -79,11 +79,13 @@ impl Courier {
                 Err(trouble) => trouble,
             };
             // What came meanwhile waits as well.
-            while match self.letters.try_recv() {
-                Ok(letter) => self.accept(letter),
-                Err(TryRecvError::Empty) => false,
-                Err(TryRecvError::Disconnected) => return,
-            } {}
+            loop {
+                match self.letters.try_recv() {
+                    Ok(letter) => self.accept(letter),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
             if let Some(number) = self.gives_up(&trouble) {
                 self.tell(Err(Stuck { number, why: trouble.failure() }));
                 return;
@@ -112,7 +114,7 @@ impl Courier {
                 }
                 () = session.hear() => self.waiting_since = Instant::now(),
                 letter = self.letters.recv() => match letter {
-                    Some(letter) => drop(self.accept(letter)),
+                    Some(letter) => self.accept(letter),
                     // Whoever sent them has what there was to know of them, or wants to know no more.
                     None => return Ok(()),
                 },
@@ -124,14 +126,13 @@ impl Courier {
         }
     }
 
-    /// Takes it in. Always true.
-    fn accept(&mut self, letter: Letter) -> bool {
+    /// Takes it in.
+    fn accept(&mut self, letter: Letter) {
         if self.unconfirmed.is_empty() {
             self.waiting_since = Instant::now();
         }
         self.due.insert(letter.number);
         self.unconfirmed.insert(letter.number, Arc::new(letter));
-        true
     }
 
     /// Publishes as many of those that are due as may be on their way, in their order.
