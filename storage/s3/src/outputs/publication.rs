@@ -102,25 +102,30 @@ impl S3Publication {
         draft.admit(measured.len())?;
         let mut tries = 0;
         let mut seen = self.seen.take();
-        let uploaded = loop {
-            match self.upload(&measured, seen.take(), verify).await? {
-                Tried::Uploaded(uploaded) => break uploaded,
+        loop {
+            let met = match self.upload(&measured, seen.take(), verify).await? {
+                Tried::Uploaded(uploaded) => {
+                    if let Err(error) = verify().await {
+                        self.discard(&uploaded.run).await;
+                        return Err(error);
+                    }
+                    let marker = self.claim.marker(uploaded.outputs.clone(), draft.result.clone());
+                    match self.commit_marker(uploaded, marker).await? {
+                        Some(committed) => return Ok(committed),
+                        None => self.busy(),
+                    }
+                }
                 Tried::Over(committed) => return Ok(committed),
-                Tried::Clash if tries + 1 < TRIES => {}
-                Tried::Clash => return Err(self.busy()),
-                Tried::Withdrawn(_) if tries + 1 < TRIES => {}
+                Tried::Clash => self.busy(),
                 // Whoever comes back finds the place the other's, or free.
-                Tried::Withdrawn(error) => return Err(Error::Busy(error.to_string())),
-            }
+                Tried::Withdrawn(error) => Error::Busy(error.to_string()),
+            };
             tries += 1;
+            if tries == TRIES {
+                return Err(met);
+            }
             pause(tries).await;
-        };
-        if let Err(error) = verify().await {
-            self.discard(&uploaded.run).await;
-            return Err(error);
         }
-        let marker = self.claim.marker(uploaded.outputs.clone(), draft.result);
-        self.commit_marker(uploaded, marker).await
     }
 
     /// Looks at the place, then uploads, then looks whether nobody was there meanwhile.
@@ -188,8 +193,9 @@ impl S3Publication {
         Ok(Put::All { etags, left: found.left })
     }
 
-    /// Writes the marker, once: a run whose condition did not hold never commits on another one.
-    async fn commit_marker(&self, uploaded: Uploaded, marker: Marker) -> Result<Committed, Error> {
+    /// Writes the marker, once: a run whose condition did not hold never commits on another one. `None` where the marker that stands
+    /// instead is to be replaced.
+    async fn commit_marker(&self, uploaded: Uploaded, marker: Marker) -> Result<Option<Committed>, Error> {
         let Uploaded { run, replaces, etags, left, .. } = uploaded;
         let json = Bytes::from(marker_json(&marker));
         let condition = replaces.clone().map_or(Condition::Absent, Condition::Is);
@@ -232,7 +238,7 @@ impl S3Publication {
         self.withdraw_unless_there(&run, replaces.as_deref(), &etags, &etag).await?;
         let stands = (marker, etag);
         prune::after_commit(&self.site, &self.claim, &run, &stands, left).await;
-        Ok(Committed::Published(Box::new(stands.0)))
+        Ok(Some(Committed::Published(Box::new(stands.0))))
     }
 
     /// Takes the marker away again if what it names was cleared away before it was written. No ETag of a marker comes twice, so
@@ -253,19 +259,21 @@ impl S3Publication {
         Err(self.busy())
     }
 
-    /// Another run's marker stands where ours was to be.
-    async fn outdone(&self, stands: Marker) -> Result<Committed, Error> {
+    /// Another run's marker stands where ours was to be. In place it may name what this run has written over since the other looked, and
+    /// nobody but this run knows it: what it says is true again once ours stands.
+    async fn outdone(&self, stands: Marker) -> Result<Option<Committed>, Error> {
         let (site, claim) = (&self.site, &self.claim);
         match claim.regard(&stands, &site.bucket.uri(site.prefix()))? {
             Regard::Same if is_whole(site, &stands).await? => {
                 prune::best_effort(site, claim, &stands).await;
-                Ok(Committed::Already(Box::new(stands)))
+                Ok(Some(Committed::Already(Box::new(stands))))
             }
             Regard::Newer { revision } => {
                 prune::best_effort(site, claim, &stands).await;
-                Ok(Committed::Superseded { revision })
+                Ok(Some(Committed::Superseded { revision }))
             }
-            Regard::Same | Regard::Older => Err(self.busy()),
+            Regard::Same => Ok(None),
+            Regard::Older => Err(self.busy()),
         }
     }
 

@@ -99,8 +99,12 @@ fn of_two_items_that_share_a_place_one_has_it_and_the_other_is_refused() {
 
 /// Starts a worker that stops itself after its nth upload, and waits until it sleeps.
 fn asleep(remote: &Remote, item: std::path::PathBuf, mode: &str, fault: &str) -> Running {
+    asleep_as("zombie", remote, item, mode, fault)
+}
+
+fn asleep_as(attempt: &str, remote: &Remote, item: std::path::PathBuf, mode: &str, fault: &str) -> Running {
     let zombie = remote.worker(item, OWN).args(["--publish", mode]);
-    let zombie = zombie.env("LONGSHORE_ATTEMPT_ID", "zombie").env("LONGSHORE_FAULT", format!("{fault}=stop")).start();
+    let zombie = zombie.env("LONGSHORE_ATTEMPT_ID", attempt).env("LONGSHORE_FAULT", format!("{fault}=stop")).start();
     until("the worker has stopped itself", || zombie.is_stopped());
     zombie
 }
@@ -124,6 +128,21 @@ fn a_zombie_that_wakes_up_after_the_commit_changes_nothing_anyone_reads() {
         assert_eq!(assert_of_one(&remote, "a"), marker, "{moment}");
         remote.assert_clean();
     }
+}
+
+#[test]
+fn who_wrote_over_what_another_was_about_to_name_makes_it_whole_again() {
+    let remote = Remote::on_minio();
+    let item = remote.item("a", "x");
+    // Each has seen that all at the place is its own, the second since it wrote over what is the first's.
+    let first = asleep_as("first", &remote, item.clone(), "in-place", "worker.commit.before");
+    let second = asleep_as("second", &remote, item, "in-place", "worker.commit.before");
+    first.signal(Signal::CONT);
+    first.wait().expect(0, "Published");
+    second.signal(Signal::CONT);
+    second.wait().expect(0, "Published");
+    assert_of_one(&remote, "a");
+    remote.assert_clean();
 }
 
 #[test]
